@@ -1,0 +1,1 @@
+"""Run Azure Batch scripts anywhere."""

@@ -1,0 +1,199 @@
+"""The error catalogue.
+
+Every error of this package derives from `CloudOpsError` and from the built-in that a script written
+for the cloud client already catches. A message says what was tried, what happened and what to do
+next; the parts are kept as attributes, so that the command line can lay them out.
+
+Two questions are answered by the type: whose fault (`InvalidInputError` and its kin: the caller's;
+`BackendError`: the backend's or the machine's; `StoreError`: the workspace's), and, by `transient`,
+whether trying the same call again can help.
+"""
+
+from __future__ import annotations
+
+
+class CloudOpsError(Exception):
+    """Root of the catalogue.
+
+    Args:
+        message: what was tried and what happened, one or two sentences.
+        hint: what to do next; empty when there is nothing better than reading the message.
+    """
+
+    #: True when the same call may succeed later without any change by the caller.
+    transient: bool = False
+    #: Exit status of the command line for this error.
+    exit_status: int = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+    def __reduce__(self) -> tuple[type[CloudOpsError], tuple[str, str]]:
+        return type(self), (self.message, self.hint)
+
+
+# --- the caller's fault ---------------------------------------------------------------------------
+
+
+class InvalidInputError(CloudOpsError, ValueError):
+    """An argument has a value that can never work."""
+
+    exit_status = 2
+
+
+class InvalidNameError(InvalidInputError):
+    """A name is too long, empty or has characters that the service refuses."""
+
+
+class UnsafePathError(InvalidInputError):
+    """A path is absolute, has `..` or a NUL, or leads out of its container through a link."""
+
+
+class AmbiguousCallError(InvalidInputError, TypeError):
+    """The arguments can be read in more than one way, or not at all."""
+
+
+class DependencyCycleError(InvalidInputError):
+    """Tasks depend on one another in a circle."""
+
+
+class SettingError(InvalidInputError):
+    """An environment variable, `.env` entry or constructor argument has a bad value."""
+
+
+class NotFoundError(CloudOpsError, LookupError, ValueError):
+    """Something that was named does not exist."""
+
+    exit_status = 3
+
+    # LookupError alone would be enough for the type; ValueError is what cloud scripts catch.
+
+
+class PoolNotFoundError(NotFoundError):
+    """No pool has this id."""
+
+
+class JobNotFoundError(NotFoundError):
+    """No job has this id."""
+
+
+class TaskNotFoundError(NotFoundError):
+    """The job has no task with this id."""
+
+
+class BlobContainerNotFoundError(NotFoundError, FileNotFoundError):
+    """No blob container has this name."""
+
+
+class BlobNotFoundError(NotFoundError, FileNotFoundError):
+    """The blob container has no such blob."""
+
+
+class LocalFileNotFoundError(NotFoundError, FileNotFoundError):
+    """A file or folder of the caller, to be uploaded, does not exist."""
+
+
+class ConflictError(CloudOpsError, RuntimeError):
+    """The call does not fit the state of its object."""
+
+    exit_status = 4
+
+
+class PoolExistsError(ConflictError):
+    """A pool with this id exists."""
+
+
+class JobExistsError(ConflictError):
+    """A job with this id exists."""
+
+
+class TaskExistsError(ConflictError):
+    """The job has a task with this id."""
+
+
+class JobCompletedError(ConflictError):
+    """The job was ended by the user or by its time limit and takes no further tasks."""
+
+
+class ProtectedBlobError(ConflictError, PermissionError):
+    """A blob is under legal hold or an unexpired immutability policy."""
+
+
+# --- the backend's or the machine's ---------------------------------------------------------------
+
+
+class BackendError(CloudOpsError, RuntimeError):
+    """A backend could not do what it was asked."""
+
+    exit_status = 5
+
+
+class UnknownBackendError(BackendError, ValueError):
+    """No distribution, installed or known, offers a backend of this name."""
+
+
+class BackendNotInstalledError(BackendError, ImportError):
+    """The backend is known, but what it needs is not installed."""
+
+
+class BackendUnavailableError(BackendError, ConnectionError):
+    """The backend is installed, but its engine does not answer."""
+
+    transient = True
+
+
+class BackendConflictError(BackendError):
+    """Two distributions offer a backend of the same name."""
+
+
+class ImageError(BackendError):
+    """An image is missing and cannot be pulled, or cannot run our launcher."""
+
+
+class NodeError(BackendError):
+    """A node could not be opened or was lost."""
+
+
+class UnsupportedError(BackendError, NotImplementedError):
+    """The backend does not have this ability."""
+
+
+# --- the workspace's ------------------------------------------------------------------------------
+
+
+class StoreError(CloudOpsError, RuntimeError):
+    """The workspace's store cannot be used."""
+
+    exit_status = 6
+
+
+class StoreUnreadableError(StoreError, OSError):
+    """The store is damaged, or its file or directory may not be read or written."""
+
+
+class StoreVersionError(StoreError):
+    """The store was written by a newer version of this package."""
+
+
+class DiskFullError(StoreError, OSError):
+    """No space is left where the workspace or a blob container lies."""
+
+    transient = True
+
+
+class AgentError(StoreError):
+    """The agent of the workspace could not be started or does not answer."""
+
+    transient = True
+
+
+class WaitTimeoutError(CloudOpsError, RuntimeError, TimeoutError):
+    """What was waited for did not happen within the time given."""
+
+    transient = True
+    exit_status = 7

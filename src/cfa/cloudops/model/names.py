@@ -1,0 +1,174 @@
+"""Names: the only place where text from a user becomes an id or a path.
+
+Rules of ids and blob names: Azure Batch REST API (pool, job, task: 1-64 letters, digits, `-`, `_`,
+compared without case) and Azure Storage naming rules (blob: 1-1024 characters, no path tricks).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+from cfa.cloudops.errors import InvalidNameError, UnsafePathError
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_SUFFIX = re.compile(r"[A-Za-z0-9_-]{0,64}\Z")
+_BLOB_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
+_BACKEND = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
+_BLOB_LENGTH = 1024
+_BLOB_SEGMENTS = 254
+
+
+def _text(kind: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidNameError(
+            f"A {kind} must be text, got {type(value).__name__}.", f"Pass the {kind} as a string."
+        )
+    return value
+
+
+def _identifier(kind: str, text: str) -> str:
+    if not _ID.match(text):
+        raise InvalidNameError(
+            f"{text!r} cannot be a {kind}: it has {len(text)} characters or characters that the "
+            "service refuses.",
+            f"Use 1 to 64 letters, digits, '-' and '_' for a {kind}.",
+        )
+    return text
+
+
+def pool_id(text: str) -> str:
+    """The id of a pool: blanks become `_`, then the id rule holds."""
+    return _identifier("pool name", _text("pool name", text).replace(" ", "_"))
+
+
+def job_id(text: str) -> str:
+    """The id of a job: blanks are removed, then the id rule holds."""
+    return _identifier("job name", _text("job name", text).replace(" ", ""))
+
+
+def task_id(text: str) -> str:
+    """The id of a task, as it is."""
+    return _identifier("task id", _text("task id", text))
+
+
+def name_suffix(text: str) -> str:
+    """The middle part of a task id; may be empty."""
+    if not _SUFFIX.match(_text("name suffix", text)):
+        raise InvalidNameError(
+            f"{text!r} cannot be part of a task id.", "Use letters, digits, '-' and '_' only."
+        )
+    return text
+
+
+def backend_name(text: str) -> str:
+    """The name of a backend, as it stands in an entry point."""
+    if not _BACKEND.match(_text("backend name", text)):
+        raise InvalidNameError(
+            f"{text!r} cannot be the name of a backend.", "Run 'cloudops backends' for the names."
+        )
+    return text
+
+
+def key(identifier: str) -> str:
+    """The form under which ids are compared: the service does not mind case."""
+    return identifier.lower()
+
+
+def blob_container(text: str) -> str:
+    """The name of a blob container.
+
+    Wider than the cloud's rule (3-63 lower-case letters, digits, hyphens), because a container is a
+    folder of the user's here and may be named before there is a cloud account.
+    """
+    text = _text("blob container name", text)
+    if not _BLOB_CONTAINER.match(text) or ".." in text or text.endswith("."):
+        raise InvalidNameError(
+            f"{text!r} cannot be the name of a blob container.",
+            "Use 3 to 63 lower-case letters, digits and hyphens, as the cloud asks; upper case, "
+            "'_' and '.' are accepted here only.",
+        )
+    return text
+
+
+def blob(text: str) -> str:
+    """The name of a blob: relative, normalised, inside its container.
+
+    `./a//b` becomes `a/b`. An absolute name, `..`, a NUL or a back slash raise `UnsafePathError`.
+    """
+    path = folder(text)
+    if not path:
+        raise UnsafePathError(
+            f"{text!r} does not name a blob.", "Give a relative name like a/b.csv."
+        )
+    return path
+
+
+def folder(text: str) -> str:
+    """A prefix inside a container, without slashes at its ends; `''` is the root."""
+    text = _text("blob name", text)
+    if "\0" in text:
+        raise UnsafePathError(f"{text!r} has a NUL character.", "Remove it.")
+    if text.startswith("/") or re.match(r"[A-Za-z]:[\\/]", text):
+        raise UnsafePathError(
+            f"{text!r} is an absolute path.",
+            "Name blobs relative to their container, like a/b.csv.",
+        )
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise UnsafePathError(f"{text!r} leads out of the container.", "Remove '..' from the name.")
+    if any(len(part.encode()) > 255 for part in parts):
+        raise InvalidNameError(
+            f"A part of {text[:40]!r}... is over 255 bytes.", "Shorten the names between slashes."
+        )
+    path = "/".join(parts)
+    if len(path) > _BLOB_LENGTH or len(parts) > _BLOB_SEGMENTS:
+        raise InvalidNameError(
+            f"{text[:40]!r}... is too long for a blob name.",
+            f"Use at most {_BLOB_LENGTH} characters and {_BLOB_SEGMENTS} folders.",
+        )
+    return path
+
+
+def mount_target(text: str) -> str:
+    """Where a mount appears below `/` in a node, without slashes at its ends: `data`, `a/b`."""
+    text = _text("mount target", text)
+    try:
+        path = folder(text.lstrip("/"))
+    except UnsafePathError as error:
+        raise UnsafePathError(
+            f"{text!r} cannot be a mount target.", "Use a name or path below '/', like data."
+        ) from error
+    top = path.split("/")[0]
+    if not path or top in _SYSTEM_DIRECTORIES or path == "mnt" or path.startswith("mnt/batch"):
+        raise UnsafePathError(
+            f"A mount at '/{path}' would hide files that a node needs.",
+            "Choose another target, like data.",
+        )
+    return path
+
+
+# What an image or a sandbox cannot do without.
+_SYSTEM_DIRECTORIES = frozenset({"bin", "dev", "etc", "lib", "lib64", "proc", "sbin", "sys", "usr"})
+
+
+def inside(root: Path, relative: str) -> Path:
+    """`root/relative` after `blob` or `folder` has accepted `relative`, with links resolved.
+
+    Raises:
+        UnsafePathError: a symbolic link on the way leads out of `root`.
+    """
+    base = root.resolve()
+    path = base.joinpath(*PurePosixPath(relative).parts)
+    resolved = path.resolve()
+    if resolved != base and base not in resolved.parents:
+        raise UnsafePathError(
+            f"{relative!r} leads out of {root.name!r} through a symbolic link.",
+            "Remove the link or name its target.",
+        )
+    return path
+
+
+def oci_container(image: str, job: str) -> str:
+    """The name of a job's OCI container: `<image with / and : as _>.<job>`."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", image).lstrip("_.-") + "." + job

@@ -1,0 +1,191 @@
+"""Pools, jobs, tasks, mounts and their states, with the names and units of Azure Batch."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+
+from attrs import field, frozen
+
+from cfa.cloudops.model import names
+
+
+class JobState(enum.StrEnum):
+    """States of a job, in the service's spelling."""
+
+    ACTIVE = "active"
+    DISABLING = "disabling"
+    DISABLED = "disabled"
+    ENABLING = "enabling"
+    TERMINATING = "terminating"
+    COMPLETED = "completed"
+    DELETING = "deleting"
+
+
+class TaskState(enum.StrEnum):
+    """States of a task. They only move forward, except for retry and requeue (to `active`)."""
+
+    ACTIVE = "active"
+    PREPARING = "preparing"
+    RUNNING = "running"
+    COMPLETED = "completed"
+
+
+class TaskResult(enum.StrEnum):
+    """How a completed task ended."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+class Isolation(enum.StrEnum):
+    """Whether tasks of a job share a node's container (`job`) or get a fresh one each (`task`)."""
+
+    JOB = "job"
+    TASK = "task"
+
+
+@frozen
+class Mount:
+    """A blob container seen by tasks at `/<target>`, read and write."""
+
+    source: str = field(converter=names.blob_container)
+    target: str = field(converter=names.mount_target)
+
+
+@frozen
+class Resources:
+    """Limits of one node. `None` means no limit of ours."""
+
+    cpus: float | None = None
+    memory_bytes: int | None = None
+
+
+@frozen(kw_only=True)
+class PoolSpec:
+    """Definition of a pool.
+
+    `backend` is the name of the executor that opens its nodes. `nodes` x `slots_per_node` tasks may
+    run at once, never more than the machine's own cap.
+    """
+
+    id: str
+    backend: str
+    image: str | None = None
+    mounts: tuple[Mount, ...] = ()
+    vm_size: str = ""
+    nodes: int = 1
+    slots_per_node: int = 1
+    isolation: Isolation = Isolation.JOB
+    resources: Resources = Resources()
+    autoscale_formula: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@frozen(kw_only=True)
+class Pool:
+    """A pool as the service holds it."""
+
+    spec: PoolSpec
+    state: str
+    created: datetime
+
+
+@frozen(kw_only=True)
+class JobSpec:
+    """Definition of a job. `max_task_retries` -1 means without limit; `timeout_s` counts from
+    creation."""
+
+    id: str
+    pool_id: str
+    max_task_retries: int = 0
+    timeout_s: float | None = None
+    auto_complete: bool = True
+    integer_task_ids: bool = False
+    log_container: str | None = None
+    log_folder: str = "stdout_stderr"
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@frozen(kw_only=True)
+class TaskCounts:
+    """Tasks of a job by state. `active` includes tasks that wait for dependencies; `completed` is
+    `succeeded` + `failed`."""
+
+    active: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+
+    @property
+    def completed(self) -> int:
+        return self.succeeded + self.failed
+
+    @property
+    def total(self) -> int:
+        return self.active + self.running + self.completed
+
+
+@frozen(kw_only=True)
+class Job:
+    """A job as the service holds it. `last_task_number` is the number of the newest numbered id."""
+
+    spec: JobSpec
+    state: JobState
+    created: datetime
+    ended: datetime | None = None
+    terminate_reason: str | None = None
+    last_task_number: int = 0
+    counts: TaskCounts = TaskCounts()
+    problem: str | None = None
+
+
+@frozen(kw_only=True)
+class TaskSpec:
+    """A task to be added.
+
+    `id` None asks for the next number of the job (`<job>-<suffix>-<n>`, or `<n>` for integer ids).
+    `mounts` None means those of the pool. `depends_on_range` is inclusive at both ends.
+    `run_dependents_on_failure` is about the tasks that depend on this one.
+    """
+
+    command_line: str
+    id: str | None = None
+    name_suffix: str = ""
+    image: str | None = None
+    mounts: tuple[Mount, ...] | None = None
+    timeout_s: float | None = None
+    max_retries: int | None = None
+    depends_on: tuple[str, ...] = ()
+    depends_on_range: tuple[int, int] | None = None
+    run_dependents_on_failure: bool = False
+
+
+@frozen(kw_only=True)
+class Failure:
+    """Why a task failed, in the service's words: code (`FailureExitCode`, `TaskEnded`, ...)."""
+
+    code: str
+    message: str
+
+
+@frozen(kw_only=True)
+class Task:
+    """A task as the service holds it. Times are zone-aware UTC; `started` is the latest start."""
+
+    id: str
+    job_id: str
+    command_line: str
+    state: TaskState
+    result: TaskResult | None = None
+    exit_code: int | None = None
+    failure: Failure | None = None
+    image: str | None = None
+    created: datetime
+    started: datetime | None = None
+    ended: datetime | None = None
+    node_id: str | None = None
+    retry_count: int = 0
+    requeue_count: int = 0
+    waits_for: int = 0
+    directory: str = ""

@@ -1,0 +1,1 @@
+"""The interfaces that a plugin implements. Start with `executor`, the smallest and most useful."""

@@ -1,0 +1,152 @@
+"""The interface of a Batch service: pools, jobs and tasks.
+
+The local service (`cfa.cloudops.service.LocalBatch`) is one implementation; a client of Azure Batch
+would be another. Executor plugins never meet it.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
+
+from cfa.cloudops.model.values import Job, JobSpec, Pool, PoolSpec, Task, TaskCounts, TaskSpec
+from cfa.cloudops.provider.executor import PROVIDER_API, ImageProgress
+
+
+class BatchProvider(abc.ABC):
+    """Pools, jobs and tasks. Ids are compared without case; every call is durable when it returns."""
+
+    #: The name under which the provider is registered.
+    name: ClassVar[str]
+    #: The version of this interface that the provider was written for.
+    api: ClassVar[int] = PROVIDER_API
+
+    # --- pools
+
+    @abc.abstractmethod
+    def create_pool(
+        self,
+        spec: PoolSpec,
+        *,
+        replace: bool = False,
+        progress: Callable[[ImageProgress], None] | None = None,
+    ) -> Pool:
+        """Make a pool; its image is present when this returns, so this may block for a pull.
+
+        Raises:
+            PoolExistsError: there is one and `replace` is false; it is as it was.
+            ImageError, BackendError: see `Executor.ensure_image`; no pool is made.
+        """
+
+    @abc.abstractmethod
+    def get_pool(self, pool_id: str) -> Pool:
+        """Raises: PoolNotFoundError."""
+
+    @abc.abstractmethod
+    def list_pools(self) -> list[Pool]:
+        """All pools, oldest first."""
+
+    @abc.abstractmethod
+    def delete_pool(self, pool_id: str) -> None:
+        """Delete a pool. Its running tasks are ended and requeued; its jobs stay.
+
+        Raises:
+            PoolNotFoundError: there is none.
+        """
+
+    # --- jobs
+
+    @abc.abstractmethod
+    def create_job(self, spec: JobSpec) -> Job:
+        """Make a job. A pool that does not exist is accepted, as on the cloud.
+
+        Raises:
+            JobExistsError: there is one; it is as it was.
+        """
+
+    @abc.abstractmethod
+    def get_job(self, job_id: str) -> Job:
+        """Raises: JobNotFoundError."""
+
+    @abc.abstractmethod
+    def list_jobs(self) -> list[Job]:
+        """All jobs, oldest first."""
+
+    @abc.abstractmethod
+    def terminate_job(self, job_id: str, reason: str = "UserTerminate") -> None:
+        """End a job: running tasks are ended and fail with `TaskEnded`, others stay `active`.
+
+        Returns when the request is durable. Raises: JobNotFoundError.
+        """
+
+    @abc.abstractmethod
+    def delete_job(self, job_id: str, *, timeout_s: float = 60) -> None:
+        """Delete a job with its tasks and their files; returns when they are gone.
+
+        Raises:
+            JobNotFoundError: there is none.
+            WaitTimeoutError: it is marked for deletion, which goes on in the background.
+        """
+
+    # --- tasks
+
+    @abc.abstractmethod
+    def add_tasks(self, job_id: str, specs: Sequence[TaskSpec]) -> list[str]:
+        """Add tasks, all or none, and return their ids in the same order.
+
+        Dependencies may name tasks of the same call. A job that completed by itself is opened again.
+
+        Raises:
+            JobNotFoundError, JobCompletedError: the job takes no tasks.
+            TaskExistsError: an id is taken.
+            TaskNotFoundError: a dependency names no task. DependencyCycleError: they form a circle.
+            InvalidInputError: an image is missing, a command cannot be split, ...
+        """
+
+    @abc.abstractmethod
+    def get_task(self, job_id: str, task_id: str) -> Task:
+        """Raises: JobNotFoundError, TaskNotFoundError."""
+
+    @abc.abstractmethod
+    def list_tasks(self, job_id: str) -> Iterator[Task]:
+        """Tasks in the order they were added. Raises: JobNotFoundError (at the call)."""
+
+    @abc.abstractmethod
+    def terminate_task(self, job_id: str, task_id: str) -> None:
+        """End a task; it completes as a failure (`TaskEnded`). Durable when it returns.
+
+        Raises:
+            JobNotFoundError, TaskNotFoundError: there is none.
+            ConflictError: it is completed.
+        """
+
+    @abc.abstractmethod
+    def delete_task(self, job_id: str, task_id: str, *, timeout_s: float = 60) -> None:
+        """Delete a task and its files; a running one is ended first. What its completion already
+        released stays released. Raises as `delete_job`, and TaskNotFoundError."""
+
+    @abc.abstractmethod
+    def task_counts(self, job_id: str) -> TaskCounts:
+        """Raises: JobNotFoundError."""
+
+    @abc.abstractmethod
+    def read_task_file(
+        self, job_id: str, task_id: str, name: str, offset: int = 0, limit: int = 1 << 20
+    ) -> bytes:
+        """Bytes of `stdout.txt`, `stderr.txt` or `wd/...` from `offset`, at most `limit`.
+
+        `b''` when nothing is there (yet). Raises: JobNotFoundError, TaskNotFoundError, UnsafePathError.
+        """
+
+    # --- waiting
+
+    @abc.abstractmethod
+    def wait_for_change(self, timeout_s: float) -> bool:
+        """Block until something in the service may have changed, at most `timeout_s` seconds.
+
+        True: look again. False: the time passed. Keeps the service going: a dead agent is replaced.
+        """
+
+    def close(self) -> None:  # noqa: B027  a provider may hold nothing
+        """Release connections. Work that was accepted goes on. May be called twice."""

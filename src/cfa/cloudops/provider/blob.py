@@ -1,0 +1,122 @@
+"""The interface of a storage provider: a plugin that keeps blob containers."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar
+
+from attrs import frozen
+
+from cfa.cloudops.errors import UnsupportedError
+from cfa.cloudops.provider.executor import PROVIDER_API
+
+
+@frozen(kw_only=True)
+class BlobProperties:
+    """What is known of a blob. `size` in bytes; `modified` zone-aware UTC."""
+
+    name: str
+    size: int
+    modified: datetime
+
+
+class BlobProvider(abc.ABC):
+    """Keeps blob containers: flat key spaces in which `/` marks virtual folders.
+
+    Names of containers and blobs arrive checked by `cfa.cloudops.model.names`; a provider still
+    refuses what leads out of its own root (links). Calls may come from several threads at once.
+
+    Args:
+        url: root of the storage, for instance `file:///data` or `memory://x`.
+    """
+
+    #: The name under which the provider is registered.
+    name: ClassVar[str]
+    #: The version of this interface that the provider was written for.
+    api: ClassVar[int] = PROVIDER_API
+
+    def __init__(self, url: str, options: Mapping[str, str] | None = None) -> None:
+        self.url = url
+        self.options = dict(options or {})
+
+    @abc.abstractmethod
+    def create_container(self, container: str) -> None:
+        """Make a container. One that exists is left as it is."""
+
+    @abc.abstractmethod
+    def list_containers(self) -> list[str]:
+        """Names of all containers, sorted. For a directory root: its sub-directories, but those
+        whose name cannot be that of a container."""
+
+    @abc.abstractmethod
+    def container_exists(self, container: str) -> bool:
+        """Whether the container is there."""
+
+    @abc.abstractmethod
+    def delete_container(self, container: str) -> None:
+        """Delete a container with all its blobs.
+
+        Raises:
+            BlobContainerNotFoundError: there is none.
+        """
+
+    @abc.abstractmethod
+    def list_blobs(self, container: str, folder: str = "") -> Iterator[BlobProperties]:
+        """Blobs below `folder` (all for `''`), sorted by name, nothing that is still being written.
+
+        Raises:
+            BlobContainerNotFoundError: there is no such container (at the first step).
+        """
+
+    @abc.abstractmethod
+    def upload(self, source: Path, container: str, blob: str) -> None:
+        """Store a local file. Readers see the old blob or the whole new one, never a part; a killed
+        upload leaves the old one.
+
+        Raises:
+            BlobContainerNotFoundError: there is no such container.
+            LocalFileNotFoundError: there is no such file.
+            DiskFullError: no space; the old blob is as it was.
+        """
+
+    @abc.abstractmethod
+    def download(self, container: str, blob: str, target: Path) -> None:
+        """Fetch a blob into a local file, making parent directories; atomic as `upload`.
+
+        Raises:
+            BlobContainerNotFoundError, BlobNotFoundError: there is none.
+            DiskFullError: no space; the old file is as it was.
+        """
+
+    @abc.abstractmethod
+    def delete(self, container: str, blob: str) -> None:
+        """Delete one blob. Folders that become empty may go with it.
+
+        Raises:
+            BlobContainerNotFoundError, BlobNotFoundError: there is none.
+        """
+
+    @abc.abstractmethod
+    def properties(self, container: str, blob: str) -> BlobProperties:
+        """What is known of one blob.
+
+        Raises:
+            BlobContainerNotFoundError, BlobNotFoundError: there is none.
+        """
+
+    def local_path(self, container: str) -> Path | None:
+        """The directory of this host that *is* the container, to be bound into nodes; None when
+        there is none, and mounts must be staged."""
+        del container
+        return None
+
+    def protect(self, container: str, blob: str, *, legal_hold: bool) -> None:
+        """Optional: set or clear a legal hold."""
+        del container, blob, legal_hold
+        raise UnsupportedError(f"The {self.name} storage keeps no legal holds.")
+
+    def close(self) -> None:  # noqa: B027  most providers hold nothing
+        """Release connections. May be called twice."""

@@ -1,0 +1,274 @@
+"""The interface of an executor: a plugin that opens nodes.
+
+A *node* is a place with a POSIX shell: a container, a sandbox, a process, an allocation. The service
+opens it once, talks to the launcher running in it over its standard input and output, and runs many
+tasks in it. An executor never sees a task. What it must do well is start, connect, list and remove.
+
+To write one: derive from `Executor` and `Node`, register the class in the entry-point group
+`cfa.cloudops.executors`, and inherit `cfa.cloudops.testing.executor.ExecutorContract` in a test.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+from attrs import Factory, frozen
+
+from cfa.cloudops.errors import UnsupportedError
+from cfa.cloudops.model.values import Resources
+
+#: Version of the interfaces in this package. A plugin states the number it was written for; another
+#: number is refused by the registry. New abilities come as capabilities, never as new abstract
+#: methods within one number.
+PROVIDER_API = 1
+
+
+@frozen(kw_only=True)
+class Capabilities:
+    """What an executor can do on this host, verified by asking the engine, never assumed.
+
+    Attributes:
+        version: the engine's own version text.
+        endpoint: how the engine was reached (a socket, a program), for people to read.
+        rootless: the engine runs as an ordinary user.
+        images: nodes are made from OCI images; `ensure_image` means something.
+        private_paths: paths inside a node can differ from the host's (mounts appear at `/<target>`).
+            Without it the service maps paths in commands to the host's.
+        enforces_cpus, enforces_memory: a limit in `Resources` really holds.
+        notes: limits and oddities found, one sentence each, for `cloudops doctor`.
+    """
+
+    version: str
+    endpoint: str
+    rootless: bool = False
+    images: bool = True
+    private_paths: bool = True
+    enforces_cpus: bool = False
+    enforces_memory: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class ImageProgress:
+    """One step of a pull. `done` and `total` are bytes over all layers known so far, 0 if unknown."""
+
+    image: str
+    status: str
+    done: int = 0
+    total: int = 0
+
+
+@frozen(kw_only=True)
+class ImageInfo:
+    """An image that is present. `id` is the engine's; `user` is the image's own USER, '' for root."""
+
+    name: str
+    id: str
+    user: str = ""
+
+
+@frozen(kw_only=True)
+class Bind:
+    """A host path made visible in a node. `source` is absolute and exists; `target` is absolute."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@frozen(kw_only=True)
+class NodeSpec:
+    """What to open.
+
+    Attributes:
+        workspace: id of the workspace that owns the node; recorded so that `list_nodes` finds it.
+        node_id: our id, unique within the workspace, `[a-z0-9-]`; recorded likewise.
+        name: preferred name in the engine; taken by another, the executor appends `-<node_id>`.
+        image: OCI image, or None where the executor has none.
+        argv: the program to run; its standard input and output are the node's streams. It must be
+            started as it is: an image's ENTRYPOINT is replaced, its CMD ignored.
+        environment: variables added to the image's or the host's.
+        binds: host paths to show. A bind may lie below another.
+        working_directory: where argv starts.
+        resources: limits, applied as far as `Capabilities` says they hold.
+        caller_uid, caller_gid: who must own, on the host, every file that the node writes into a bind.
+    """
+
+    workspace: str
+    node_id: str
+    name: str
+    image: str | None
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = Factory(dict)
+    binds: tuple[Bind, ...] = ()
+    working_directory: str = "/"
+    resources: Resources = Resources()
+    caller_uid: int = 0
+    caller_gid: int = 0
+
+
+@frozen(kw_only=True)
+class NodeStatus:
+    """A node that exists in the engine, running or not.
+
+    `engine_id` is the engine's own handle (a container id, a process id).
+    """
+
+    node_id: str
+    engine_id: str
+    running: bool
+
+
+@frozen(kw_only=True)
+class NodeEnd:
+    """Why a node ended. `exit_code` None: unknown. `reason`: one sentence for people, or ''."""
+
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    reason: str = ""
+
+
+class Node(abc.ABC):
+    """An open node: two streams and an end. One thread uses it, except `close`.
+
+    `engine_id` is the engine's own handle, unique on this host.
+    """
+
+    engine_id: str
+
+    @abc.abstractmethod
+    def fileno(self) -> int:
+        """A descriptor that polls readable when `read` has something to give. Constant until
+        `close`."""
+
+    @abc.abstractmethod
+    def read(self) -> bytes | None:
+        """Bytes of the node's standard output that are there, without waiting.
+
+        Returns `None` when nothing is there yet and `b''` at the end of the stream (the node exited,
+        was removed, or the connection to it broke). May return several lines or a part of one.
+        Standard error is not part of it; it goes to the engine's log. Never raises: a broken
+        connection is an end of stream, explained by `ended`.
+        """
+
+    @abc.abstractmethod
+    def write(self, data: bytes) -> None:
+        """Hand `data` to the node's standard input, whole.
+
+        The service keeps what is under way below 4 KiB, so waiting for buffer space is allowed.
+
+        Raises:
+            NodeError: the node or the connection is gone. Nothing more can be written.
+        """
+
+    @abc.abstractmethod
+    def drain(self) -> None:
+        """Close the node's standard input. The launcher finishes what runs and exits by itself.
+
+        The same must happen, without any call, when this process dies: it is what keeps a killed
+        agent from losing or leaking anything. May be called twice.
+        """
+
+    @abc.abstractmethod
+    def close(self, grace_s: float) -> NodeEnd:
+        """End the node and remove every trace of it: TERM, at most `grace_s` seconds, KILL, remove.
+
+        Returns when it is gone. A node that ended by itself is only removed. May be called twice and
+        from another thread. With `grace_s` 0 there is no TERM.
+
+        Raises:
+            BackendUnavailableError: the engine does not answer; the node may still be there.
+        """
+
+
+class Executor(abc.ABC):
+    """Opens nodes. One object serves one process; calls may come from several threads at once.
+
+    Args:
+        options: settings of this executor, all text; unknown keys are ignored. Environment variables
+            that the engine's own tools honour are honoured as well.
+    """
+
+    #: The name under which the executor is registered.
+    name: ClassVar[str]
+    #: The version of this interface that the executor was written for.
+    api: ClassVar[int] = PROVIDER_API
+
+    def __init__(self, options: Mapping[str, str] | None = None) -> None:
+        self.options = dict(options or {})
+
+    @abc.abstractmethod
+    def probe(self) -> Capabilities:
+        """Reach the engine and say what holds on this host.
+
+        May block up to five seconds. Starts nothing that outlives the process, but may start an
+        engine's per-user service on demand. May be called often; the answer may be remembered.
+
+        Raises:
+            BackendNotInstalledError: a program or library that is needed is missing.
+            BackendUnavailableError: the engine does not answer; the message holds its own words and
+                the hint says what to start. Trying again can help.
+        """
+
+    def ensure_image(
+        self, image: str, progress: Callable[[ImageProgress], None] | None = None
+    ) -> ImageInfo:
+        """Make `image` present, pulling it when it is not, and check that it has `/bin/sh`.
+
+        A successful return guarantees that `open_node` with this image does not pull. Blocks for as
+        long as a pull takes. The name is resolved by the engine. An executor without images returns
+        at once with the name unchanged.
+
+        Raises:
+            ImageError: no such image, not allowed, or no shell in it; the engine's own words.
+            BackendUnavailableError: as in `probe`.
+        """
+        del progress
+        return ImageInfo(name=image, id=image)
+
+    @abc.abstractmethod
+    def open_node(self, spec: NodeSpec) -> Node:
+        """Start a node and connect to its streams. All of its output is seen, none is lost.
+
+        Blocks until the program is started (not until it printed). On any failure, also Ctrl-C,
+        nothing half-made is left. A stale node of the same workspace and name that is not running is
+        replaced.
+
+        Raises:
+            NodeError: it could not be started; the engine's own words. Whose fault: the spec's.
+            ImageError: the image is not there any more.
+            BackendUnavailableError: the engine does not answer; trying again can help.
+        """
+
+    @abc.abstractmethod
+    def list_nodes(self, workspace: str) -> Sequence[NodeStatus]:
+        """Every node of `workspace` that exists in the engine, whoever opened it, running or not.
+
+        This is how the next agent finds what a killed one left.
+
+        Raises:
+            BackendUnavailableError: the engine does not answer.
+        """
+
+    @abc.abstractmethod
+    def remove_node(self, workspace: str, node_id: str) -> None:
+        """Kill and remove a node found by `list_nodes`. A node that is gone already is no error.
+
+        Returns when nothing of it runs any more.
+
+        Raises:
+            BackendUnavailableError: the engine does not answer.
+        """
+
+    def build_image(self, dockerfile: str, context: str, tag: str) -> ImageInfo:
+        """Optional: build an image. The default says that there is nothing to build."""
+        del dockerfile, context, tag
+        raise UnsupportedError(
+            f"The {self.name} backend has no images to build.",
+            "Set CLOUDOPS_BACKEND=docker or podman.",
+        )
+
+    def close(self) -> None:  # noqa: B027  most executors hold nothing
+        """Release connections, and stop what the executor itself started. May be called twice."""

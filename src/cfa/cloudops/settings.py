@@ -1,0 +1,156 @@
+"""Settings: constructor arguments, then the environment, then `.env`, then defaults.
+
+Each value knows where it came from, so that `cloudops doctor` and error messages can say it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import frozen
+
+from cfa.cloudops.errors import SettingError
+from cfa.cloudops.model.values import Isolation
+
+#: Every variable of ours, with what it means.
+VARIABLES = {
+    "CLOUDOPS_BACKEND": "where tasks run: docker, podman, subprocess, a plugin's name, or auto",
+    "CLOUDOPS_STORAGE": "root of the blob containers, an fsspec URL; default: this directory",
+    "CLOUDOPS_HOME": "workspace directory; default: ./.cloudops",
+    "CLOUDOPS_ISOLATION": "job (tasks share their job's container) or task (a fresh one each)",
+    "CLOUDOPS_MAX_PARALLEL": "tasks at once on this machine; default: number of cores",
+    "CLOUDOPS_AT_EXIT": "wait (show unfinished tasks when a script ends) or detach",
+}
+
+
+@frozen(kw_only=True)
+class Setting:
+    """A value and its origin: `argument`, `environment`, a file's path, or `default`."""
+
+    value: str
+    origin: str
+
+
+@frozen(kw_only=True)
+class Settings:
+    """All settings, checked. `backend` may still be `auto`."""
+
+    backend: str
+    storage: str
+    home: Path
+    isolation: Isolation
+    max_parallel: int
+    at_exit: str
+    origins: Mapping[str, str]
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load(
+    *,
+    default_backend: str,
+    dotenv_path: str | Path | None = None,
+    arguments: Mapping[str, str | None] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Resolve all settings.
+
+    Args:
+        default_backend: `azure` for the cloud package, `auto` for `local`.
+        dotenv_path: a file of `NAME=value` lines; `.env` in the current directory when None and
+            present. Its `CLOUDOPS_*` entries are read here; nothing is put into the environment.
+        arguments: values given in code, by variable name; None means not given.
+        environment: stands for `os.environ`.
+
+    Raises:
+        SettingError: a value cannot be used; the message says where it came from.
+    """
+    env = os.environ if environment is None else environment
+    dotenv = read_dotenv(dotenv_path)
+    dotenv_origin = str(dotenv_path or ".env")
+
+    def get(name: str, default: str) -> Setting:
+        given = (arguments or {}).get(name)
+        if given is not None:
+            return Setting(value=given, origin="argument")
+        if env.get(name):
+            return Setting(value=env[name], origin="environment")
+        if dotenv.get(name):
+            return Setting(value=dotenv[name], origin=dotenv_origin)
+        return Setting(value=default, origin="default")
+
+    found = {
+        "CLOUDOPS_BACKEND": get("CLOUDOPS_BACKEND", default_backend),
+        "CLOUDOPS_STORAGE": get("CLOUDOPS_STORAGE", "file:"),
+        "CLOUDOPS_HOME": get("CLOUDOPS_HOME", ".cloudops"),
+        "CLOUDOPS_ISOLATION": get("CLOUDOPS_ISOLATION", Isolation.JOB),
+        "CLOUDOPS_MAX_PARALLEL": get("CLOUDOPS_MAX_PARALLEL", str(cores())),
+        "CLOUDOPS_AT_EXIT": get("CLOUDOPS_AT_EXIT", "wait"),
+    }
+    return Settings(
+        backend=_choice(found, "CLOUDOPS_BACKEND", None),
+        storage=_storage_root(found["CLOUDOPS_STORAGE"].value),
+        home=Path(found["CLOUDOPS_HOME"].value).expanduser().absolute(),
+        isolation=Isolation(_choice(found, "CLOUDOPS_ISOLATION", tuple(Isolation))),
+        max_parallel=_positive(found, "CLOUDOPS_MAX_PARALLEL"),
+        at_exit=_choice(found, "CLOUDOPS_AT_EXIT", ("wait", "detach")),
+        origins={name: setting.origin for name, setting in found.items()},
+    )
+
+
+def read_dotenv(path: str | Path | None) -> dict[str, str]:
+    """Entries of a dotenv file; `{}` when `path` is None and there is no `.env` here.
+
+    Raises:
+        SettingError: a file that was named does not exist or cannot be read.
+    """
+    file = Path(path) if path is not None else Path(".env")
+    if not file.is_file():
+        if path is not None:
+            raise SettingError(
+                f"The dotenv file {str(path)!r} does not exist.", "Check dotenv_path."
+            )
+        return {}
+    from dotenv import dotenv_values  # a file that is absent costs no import
+
+    try:
+        return {name: value for name, value in dotenv_values(file).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"The dotenv file {str(file)!r} cannot be read: {error}.") from error
+
+
+def _choice(found: Mapping[str, Setting], name: str, choices: tuple[str, ...] | None) -> str:
+    setting = found[name]
+    value = setting.value.strip().lower()
+    if choices is not None and value not in choices:
+        raise SettingError(
+            f"{name}={setting.value!r} (from {setting.origin}) is not one of {', '.join(choices)}.",
+            f"Set {name} to one of them, or leave it out.",
+        )
+    return value
+
+
+def _positive(found: Mapping[str, Setting], name: str) -> int:
+    setting = found[name]
+    if not setting.value.strip().isdecimal() or int(setting.value) < 1:
+        raise SettingError(
+            f"{name}={setting.value!r} (from {setting.origin}) is not a whole number above 0.",
+            f"Set {name} to the number of tasks to run at once.",
+        )
+    return int(setting.value)
+
+
+def _storage_root(url: str) -> str:
+    """An absolute URL, so that a later change of directory does not move the storage."""
+    scheme, colon, rest = url.partition(":")
+    if not colon or "/" in scheme:  # a plain path
+        return "file://" + str(Path(url).expanduser().absolute())
+    if scheme != "file":
+        return url
+    path = rest.removeprefix("//") or "."
+    return "file://" + str(Path(path).expanduser().absolute())
