@@ -91,7 +91,7 @@ class NodeSpec:
             started as it is: an image's ENTRYPOINT is replaced, its CMD ignored.
         environment: variables added to the image's or the host's.
         binds: host paths to show. A bind may lie below another.
-        working_directory: where argv starts.
+        working_directory: where argv starts; None: the image's own WORKDIR, `/` without an image.
         resources: limits, applied as far as `Capabilities` says they hold.
         caller_uid, caller_gid: who must own, on the host, every file that the node writes into a bind.
     """
@@ -103,7 +103,7 @@ class NodeSpec:
     argv: tuple[str, ...]
     environment: Mapping[str, str] = Factory(dict)
     binds: tuple[Bind, ...] = ()
-    working_directory: str = "/"
+    working_directory: str | None = None
     resources: Resources = Resources()
     caller_uid: int = 0
     caller_gid: int = 0
