@@ -1,0 +1,1 @@
+"""Conformance kits and offline images, for our own backends and a stranger's."""
