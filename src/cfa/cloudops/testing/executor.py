@@ -1,14 +1,16 @@
 """The conformance kit for executors: inherit `ExecutorContract`, give two fixtures, run pytest.
 
     class TestMine(ExecutorContract):
-        @pytest.fixture(scope="class")
-        def executor(self):
+        @pytest.fixture
+        @classmethod
+        def executor(cls):
             executor = MyExecutor()
             yield executor
             executor.close()
 
-        @pytest.fixture(scope="class")
-        def image(self):
+        @pytest.fixture
+        @classmethod
+        def image(cls):
             return "busybox"  # anything with /bin/sh, cat, head, wc, tail; None without images
 
 Optional fixtures, each `None` (its items are skipped) unless given: `entrypoint_image`, an image
@@ -112,28 +114,33 @@ class ExecutorContract:
 
     # --- given by the implementer
 
-    @pytest.fixture(scope="class")
-    def executor(self) -> Iterator[Executor]:
+    @pytest.fixture
+    @classmethod
+    def executor(cls) -> Iterator[Executor]:
         """The executor under test; closed by the implementer afterwards."""
         raise NotImplementedError
 
-    @pytest.fixture(scope="class")
-    def image(self) -> str | None:
+    @pytest.fixture
+    @classmethod
+    def image(cls) -> str | None:
         """An image that is present and has `/bin/sh` and simple tools; None without images."""
         raise NotImplementedError
 
-    @pytest.fixture(scope="class")
-    def entrypoint_image(self) -> str | None:
+    @pytest.fixture
+    @classmethod
+    def entrypoint_image(cls) -> str | None:
         """An image with an ENTRYPOINT and a CMD; None skips its items."""
         return None
 
-    @pytest.fixture(scope="class")
-    def shellless_image(self) -> str | None:
+    @pytest.fixture
+    @classmethod
+    def shellless_image(cls) -> str | None:
         """An image without `/bin/sh`; None skips its items."""
         return None
 
-    @pytest.fixture(scope="class")
-    def missing_image(self) -> str | None:
+    @pytest.fixture
+    @classmethod
+    def missing_image(cls) -> str | None:
         """A name that cannot be pulled."""
         return "localhost/cloudops-kit/no-such-image:none"
 
@@ -503,7 +510,9 @@ class ExecutorContract:
     def test_found_by_another(
         self, spec: Make, opened: Open, other: Executor, workspace: str
     ) -> None:
-        """E26: another executor lists nodes with id, handle and state; those of a workspace only."""
+        """E26: another executor lists nodes with id, handle and state; those of a workspace only.
+
+        A node that ended need not be listed where nothing of it exists any more (a process)."""
         running = opened(spec(ECHO, "n1"))
         assert read_line(running) == b"ready\n"
         ended = opened(spec("exit 0", "n2"))
@@ -512,11 +521,10 @@ class ExecutorContract:
         def found() -> list[NodeStatus]:
             return sorted(other.list_nodes(workspace), key=lambda status: status.node_id)
 
-        wait_until(lambda: [s.running for s in found()] == [True, False], "one runs, one ended")
-        assert [(s.node_id, s.engine_id) for s in found()] == [
-            ("n1", running.engine_id),
-            ("n2", ended.engine_id),
-        ]
+        wait_until(lambda: [s.node_id for s in found() if s.running] == ["n1"], "one runs")
+        listed = [(s.node_id, s.engine_id) for s in found()]
+        assert listed[0] == ("n1", running.engine_id)
+        assert listed[1:] in ([], [("n2", ended.engine_id)])
         assert not other.list_nodes(workspace + "0")
         assert not other.list_nodes(workspace[:-1])
 
@@ -560,7 +568,9 @@ class ExecutorContract:
         """E30: an ended node of the same workspace and name is replaced."""
         stale = spec("exit 0", "n1", name=f"{workspace}.shared")
         read_all(opened(stale))
-        wait_until(lambda: not executor.list_nodes(workspace)[0].running, "the first ended")
+        wait_until(
+            lambda: not any(s.running for s in executor.list_nodes(workspace)), "the first ended"
+        )
         node = opened(evolve(stale, node_id="n2", argv=("/bin/sh", "-c", ECHO)))
         assert read_line(node) == b"ready\n"
         running = [s.node_id for s in executor.list_nodes(workspace) if s.running]
@@ -586,6 +596,7 @@ class ExecutorContract:
             assert len(executor.list_nodes(workspace)) == 4
             for node in nodes:
                 node.drain()
+                assert read_all(node) == b"drained\n"
             assert [end.exit_code for end in threads.map(lambda n: n.close(30), nodes)] == [0] * 4
         assert not executor.list_nodes(workspace)
 
