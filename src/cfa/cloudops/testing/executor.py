@@ -1,14 +1,14 @@
 """The conformance kit for executors: inherit `ExecutorContract`, give two fixtures, run pytest.
 
     class TestMine(ExecutorContract):
-        @pytest.fixture
+        @pytest.fixture(scope="class")
         @classmethod
         def executor(cls):
             executor = MyExecutor()
             yield executor
             executor.close()
 
-        @pytest.fixture
+        @pytest.fixture(scope="class")
         @classmethod
         def image(cls):
             return "busybox"  # anything with /bin/sh, cat, head, wc, tail; None without images
@@ -114,31 +114,31 @@ class ExecutorContract:
 
     # --- given by the implementer
 
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     @classmethod
     def executor(cls) -> Iterator[Executor]:
         """The executor under test; closed by the implementer afterwards."""
         raise NotImplementedError
 
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     @classmethod
     def image(cls) -> str | None:
         """An image that is present and has `/bin/sh` and simple tools; None without images."""
         raise NotImplementedError
 
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     @classmethod
     def entrypoint_image(cls) -> str | None:
         """An image with an ENTRYPOINT and a CMD; None skips its items."""
         return None
 
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     @classmethod
     def shellless_image(cls) -> str | None:
         """An image without `/bin/sh`; None skips its items."""
         return None
 
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     @classmethod
     def missing_image(cls) -> str | None:
         """A name that cannot be pulled."""
