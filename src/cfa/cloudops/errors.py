@@ -98,6 +98,12 @@ class LocalFileNotFoundError(NotFoundError, FileNotFoundError):
     """A file or folder of the caller, to be uploaded, does not exist."""
 
 
+class FileAccessError(CloudOpsError, PermissionError):
+    """A file or folder may not be read or written by the caller."""
+
+    exit_status = 2
+
+
 class ConflictError(CloudOpsError, RuntimeError):
     """The call does not fit the state of its object."""
 

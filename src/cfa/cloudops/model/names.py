@@ -6,6 +6,7 @@ compared without case) and Azure Storage naming rules (blob: 1-1024 characters, 
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 
@@ -94,7 +95,8 @@ def blob_container(text: str) -> str:
 def blob(text: str) -> str:
     """The name of a blob: relative, normalised, inside its container.
 
-    `./a//b` becomes `a/b`. An absolute name, `..`, a NUL or a back slash raise `UnsafePathError`.
+    `./a//b` becomes `a/b`. An absolute name, `..` (between back slashes as well) or a NUL raise
+    `UnsafePathError`.
     """
     path = folder(text)
     if not path:
@@ -115,9 +117,16 @@ def folder(text: str) -> str:
             "Name blobs relative to their container, like a/b.csv.",
         )
     parts = [part for part in text.split("/") if part not in ("", ".")]
-    if ".." in parts:
+    if ".." in text and ".." in re.split(r"[/\\]", text):
         raise UnsafePathError(f"{text!r} leads out of the container.", "Remove '..' from the name.")
-    if any(len(part.encode()) > 255 for part in parts):
+    try:
+        # As the file system sees it: undecodable bytes in a file's name are valid here.
+        longest = max((len(os.fsencode(part)) for part in parts), default=0)
+    except UnicodeEncodeError as error:
+        raise InvalidNameError(
+            f"{text!r} has characters that no file name can have.", "Remove them."
+        ) from error
+    if longest > 255:
         raise InvalidNameError(
             f"A part of {text[:40]!r}... is over 255 bytes.", "Shorten the names between slashes."
         )
@@ -153,14 +162,19 @@ _SYSTEM_DIRECTORIES = frozenset({"bin", "dev", "etc", "lib", "lib64", "proc", "s
 
 
 def inside(root: Path, relative: str) -> Path:
-    """`root/relative` after `blob` or `folder` has accepted `relative`, with links resolved.
+    """`root/relative` after `blob` or `folder` has accepted `relative`, with links checked.
 
     Raises:
-        UnsafePathError: a symbolic link on the way leads out of `root`.
+        UnsafePathError: a symbolic link on the way leads out of `root`, or in a circle.
     """
     base = root.resolve()
     path = base.joinpath(*PurePosixPath(relative).parts)
-    resolved = path.resolve()
+    try:
+        resolved = path.resolve()
+    except (OSError, RuntimeError) as error:  # a circle of links, before and since Python 3.13
+        raise UnsafePathError(
+            f"{relative!r} cannot be followed in {root.name!r}: {error}.", "Remove the link."
+        ) from error
     if resolved != base and base not in resolved.parents:
         raise UnsafePathError(
             f"{relative!r} leads out of {root.name!r} through a symbolic link.",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -10,8 +12,12 @@ from typing import ClassVar
 
 from attrs import frozen
 
-from cfa.cloudops.errors import UnsupportedError
+from cfa.cloudops.errors import BlobNotFoundError, UnsupportedError
 from cfa.cloudops.provider.executor import PROVIDER_API
+
+#: A local file as callers give it. Text is taken in bulk calls, where building `Path`s would cost
+#: more than copying a small file.
+LocalFile = str | os.PathLike[str]
 
 
 @frozen(kw_only=True)
@@ -72,22 +78,25 @@ class BlobProvider(abc.ABC):
         """
 
     @abc.abstractmethod
-    def upload(self, source: Path, container: str, blob: str) -> None:
+    def upload(self, source: LocalFile, container: str, blob: str) -> None:
         """Store a local file. Readers see the old blob or the whole new one, never a part; a killed
         upload leaves the old one.
 
         Raises:
             BlobContainerNotFoundError: there is no such container.
             LocalFileNotFoundError: there is no such file.
+            InvalidInputError: the source is no ordinary file. FileAccessError: it may not be read.
+            ConflictError: a folder has this name, or a blob has the name of a folder on the way.
             DiskFullError: no space; the old blob is as it was.
         """
 
     @abc.abstractmethod
-    def download(self, container: str, blob: str, target: Path) -> None:
+    def download(self, container: str, blob: str, target: LocalFile) -> None:
         """Fetch a blob into a local file, making parent directories; atomic as `upload`.
 
         Raises:
             BlobContainerNotFoundError, BlobNotFoundError: there is none.
+            ConflictError: the target is a folder. FileAccessError: it may not be written.
             DiskFullError: no space; the old file is as it was.
         """
 
@@ -106,6 +115,35 @@ class BlobProvider(abc.ABC):
         Raises:
             BlobContainerNotFoundError, BlobNotFoundError: there is none.
         """
+
+    def upload_many(self, container: str, sources: Mapping[str, LocalFile]) -> None:
+        """Store many local files, blob name -> file. Each blob is atomic as in `upload`; when this
+        raises, some of them may be stored. A provider overrides it when it can do better than one
+        after the other.
+
+        Raises as `upload`.
+        """
+        for blob, source in sources.items():
+            self.upload(source, container, blob)
+
+    def download_many(self, container: str, targets: Mapping[str, LocalFile]) -> None:
+        """Fetch many blobs, blob name -> local file; the counterpart of `upload_many`.
+
+        Raises as `download`.
+        """
+        for blob, target in targets.items():
+            self.download(container, blob, target)
+
+    def delete_folder(self, container: str, folder: str) -> None:
+        """Delete every blob below `folder`; one that has none is no error. `''` is refused by the
+        callers of this: to empty a container, delete it.
+
+        Raises:
+            BlobContainerNotFoundError: there is no such container.
+        """
+        for blob in list(self.list_blobs(container, folder)):
+            with contextlib.suppress(BlobNotFoundError):  # deleted by another in the meantime
+                self.delete(container, blob.name)
 
     def local_path(self, container: str) -> Path | None:
         """The directory of this host that *is* the container, to be bound into nodes; None when

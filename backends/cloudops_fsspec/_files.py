@@ -1,0 +1,274 @@
+"""Copying one file into a directory: whole or not at all, and nothing left behind.
+
+A file is written under a temporary name beside its final one and renamed. While it is written its
+writer holds a lock on it; whoever meets a temporary without a lock knows that the writer is dead
+and removes it. Locks, unlike process numbers in a name, are right across containers and wrapped
+numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import os
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+
+from cfa.cloudops.errors import (
+    BackendError,
+    CloudOpsError,
+    ConflictError,
+    DiskFullError,
+    FileAccessError,
+    InvalidInputError,
+    InvalidNameError,
+    LocalFileNotFoundError,
+)
+
+#: How often a file is copied anew because its directory or temporary was removed meanwhile.
+ATTEMPTS = 8
+#: Bytes asked of the kernel at once: large, but short enough for Ctrl-C to be heard in between.
+_CHUNK = 1 << 28
+_READ = os.O_RDONLY | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_PREFIX, _SUFFIX = ".cloudops-", ".part"
+_numbers = itertools.count()
+_token = os.urandom(5).hex()
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_CONFLICT = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY}
+# What the kernel says where it cannot copy: old ones, two file systems, odd ones, sandboxes.
+_NO_OFFLOAD = {
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+    errno.EBADF,
+    errno.ETXTBSY,
+}
+
+
+class StoppedError(Exception):
+    """Another worker failed, or the user pressed Ctrl-C; what is half done is removed."""
+
+
+class VanishedError(Exception):
+    """The directory or the temporary was removed while a file was written; copy it again."""
+
+
+def temporary() -> str:
+    """A new name that no blob can have."""
+    return f"{_PREFIX}{os.getpid()}-{_token}-{next(_numbers)}{_SUFFIX}"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's or folder's own name is one of `temporary`'s."""
+    return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+
+
+def explain(error: OSError, tried: str) -> CloudOpsError:
+    """The typed error for what the operating system said. `tried` starts the message."""
+    said = f"{tried}: {error.strerror or error}."
+    if error.errno in _FULL:
+        return DiskFullError(said, "Free some space, or raise the limit, and try again.")
+    if error.errno in _DENIED:
+        return FileAccessError(said, "Check who owns it and its permissions.")
+    if error.errno in _CONFLICT:
+        return ConflictError(said, "A file and a folder cannot have the same name; rename one.")
+    if error.errno == errno.ENAMETOOLONG:
+        return InvalidNameError(said, "Use shorter names.")
+    return BackendError(said, "See whether the disk is in order.")
+
+
+@contextlib.contextmanager
+def explained(tried: str) -> Iterator[None]:
+    """Turn what the operating system says into a typed error."""
+    try:
+        yield
+    except CloudOpsError:
+        raise  # some of ours are OSErrors as well
+    except OSError as error:
+        raise explain(error, tried) from error
+
+
+def open_source(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
+    """An open file of the caller, who may have linked it from anywhere.
+
+    Raises:
+        LocalFileNotFoundError, InvalidInputError, FileAccessError.
+    """
+    try:
+        fd = os.open(path, _READ | os.O_NONBLOCK)  # a pipe must not block us
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise LocalFileNotFoundError(
+            f"The file {os.fspath(path)!r} does not exist.", "Check the path and local_root_dir."
+        ) from error
+    except ValueError as error:  # NUL in the path, or text that no file name can be
+        raise InvalidInputError(f"{os.fspath(path)!r} cannot be a path: {error}.") from error
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise _not_a_file(path) from error
+        raise explain(error, f"Could not read {os.fspath(path)!r}") from error
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        raise _not_a_file(path)
+    return fd, status
+
+
+def _not_a_file(path: str | os.PathLike[str]) -> InvalidInputError:
+    return InvalidInputError(
+        f"{os.fspath(path)!r} is not an ordinary file.", "For a folder call upload_folders."
+    )
+
+
+def copy(source: int, target: int, size: int, stop: threading.Event | None = None) -> None:
+    """Copy all of an open file, of which `size` bytes are expected, in the kernel where that works.
+
+    The fast ways may do nothing (`/proc` answers 0 bytes) or refuse half-way; the next one goes on
+    where they stopped.
+    """
+    copied = 0
+    for way in (_copy_file_range, _sendfile):
+        try:
+            while step := way(target, source):
+                copied += step
+                if copied == size:
+                    return
+                if stop and stop.is_set():
+                    raise StoppedError
+        except OSError as error:
+            if error.errno not in _NO_OFFLOAD:
+                raise
+        if copied:
+            break
+    while data := os.read(source, 1 << 16 if size < 1 << 20 else 1 << 20):
+        if stop and stop.is_set():
+            raise StoppedError
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(target, rest) :]
+
+
+def _copy_file_range(target: int, source: int) -> int:
+    return os.copy_file_range(source, target, _CHUNK) if hasattr(os, "copy_file_range") else 0
+
+
+def _sendfile(target: int, source: int) -> int:
+    return os.sendfile(target, source, None, _CHUNK) if sys.platform == "linux" else 0
+
+
+def place(
+    source: int,
+    status: os.stat_result,
+    directory: int,
+    name: str,
+    stop: threading.Event | None = None,
+) -> None:
+    """Copy an open file to `name` in an open directory, replacing what is there, at once.
+
+    Raises:
+        VanishedError: the directory was removed; open it again and repeat.
+        OSError: nothing changed, nothing is left.
+    """
+    for _ in range(ATTEMPTS):
+        temp = temporary()
+        try:
+            target = os.open(temp, _NEW, _permissions(status), dir_fd=directory)
+        except FileNotFoundError as error:
+            raise VanishedError from error
+        try:
+            try:
+                if not lock(target):
+                    continue  # a cleaner was between our two steps; it removes the file
+                copy(source, target, status.st_size, stop)
+            finally:
+                os.close(target)
+            os.rename(temp, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except FileNotFoundError:
+            os.lseek(source, 0, os.SEEK_SET)
+            continue  # a cleaner took the temporary for a dead one: only between close and rename
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temp, dir_fd=directory)
+            raise
+        return
+    raise VanishedError
+
+
+def create(
+    source: int,
+    status: os.stat_result,
+    directory: int,
+    name: str,
+    stop: threading.Event | None = None,
+) -> None:
+    """Copy an open file to a new name in a directory that nobody else sees yet."""
+    target = os.open(name, _NEW, _permissions(status), dir_fd=directory)
+    try:
+        copy(source, target, status.st_size, stop)
+    finally:
+        os.close(target)
+
+
+def _permissions(status: os.stat_result) -> int:
+    # As `cp`: what is private stays private, a program stays one; the owner can always replace it.
+    return status.st_mode & 0o777 | 0o600
+
+
+def lock(fd: int) -> bool:
+    """Mark an open temporary as being written. False: a cleaner is about to remove it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # no locks on this file system: then cleaners cannot lock either, and keep off
+    return True
+
+
+def reap(directory: int | str, name: str) -> bool:
+    """Remove a temporary, file or folder, if its writer is dead. True when this removed it."""
+    if not isinstance(directory, int):
+        with contextlib.suppress(OSError):
+            fd = os.open(directory, _READ | os.O_DIRECTORY)
+            try:
+                return reap(fd, name)
+            finally:
+                os.close(fd)
+        return False
+    try:
+        fd = os.open(name, _READ | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            remove_tree(name, directory)
+        else:
+            os.unlink(name, dir_fd=directory)
+    except OSError:
+        return False  # its writer lives, or it is not ours to remove
+    finally:
+        os.close(fd)
+    return True
+
+
+def remove_tree(name: str, directory: int | None = None) -> None:
+    """Remove a folder and all in it; links in it are removed, not followed."""
+    import shutil  # slow to import for what is rarely done
+
+    shutil.rmtree(name, dir_fd=directory)
+
+
+def sweep(directory: int) -> None:
+    """Remove what dead writers left in an open directory."""
+    with os.scandir(directory) as entries:
+        found = [entry.name for entry in entries if is_temporary(entry.name)]
+    for name in found:
+        reap(directory, name)
