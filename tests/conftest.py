@@ -1,0 +1,304 @@
+"""Backends, images and clean surroundings for the tests, and a gate that nothing is left behind.
+
+`backend` runs a test on every backend. One that this machine lacks is skipped with its reason, or
+fails when `CLOUDOPS_TEST_REQUIRE` names it: `docker`, `podman`, `podman-rootless`, `subprocess`,
+`sandbox` (`subprocess` with bubblewrap), comma-separated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+from cfa.cloudops.backends import load_executor
+from cfa.cloudops.errors import (
+    BackendError,
+    BackendNotInstalledError,
+    BackendUnavailableError,
+    UnsupportedError,
+)
+from cfa.cloudops.provider.executor import Capabilities
+from cfa.cloudops.testing import images
+
+ROOTLESS = os.getuid() != 0
+PODMAN = "podman-rootless" if ROOTLESS else "podman"
+BACKENDS = ("docker", PODMAN, "subprocess", "subprocess-nosandbox")
+REQUIRED = frozenset(filter(None, os.environ.get("CLOUDOPS_TEST_REQUIRE", "").split(",")))
+#: Inherited by every process that a test starts, and so by what it must not leave behind.
+MARK = "CFA_TEST_SESSION"
+#: Seconds in which agents and nodes must have left after the last test of a module.
+LEAVING_S = 15.0
+#: How long an agent without work stays, for tests: short, because the gate waits for it.
+IDLE_S = "2"
+
+
+@frozen(kw_only=True)
+class Backend:
+    """A backend that answers.
+
+    Attributes:
+        name: the test's id, one of `BACKENDS`.
+        executor: the name that `load_executor` and `CLOUDOPS_BACKEND` take.
+        environment: what to set so that a process uses exactly this backend.
+        capabilities: what the executor's `probe` said.
+        engine: the engine's command line, None without one.
+    """
+
+    name: str
+    executor: str
+    environment: Mapping[str, str]
+    capabilities: Capabilities
+    engine: images.Engine | None
+
+
+# --- surroundings ---------------------------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this session a temporary directory of its own, and keep the engines where they are.
+
+    A test's HOME is its own; an engine's store and settings must not move with it.
+    """
+    home = Path.home()
+    os.environ.setdefault("DOCKER_CONFIG", str(home / ".docker"))
+    os.environ.setdefault("XDG_CONFIG_HOME", str(home / ".config"))
+    os.environ.setdefault("XDG_DATA_HOME", str(home / ".local" / "share"))
+    if os.environ.get("PYTHONPATH"):
+        paths = os.environ["PYTHONPATH"].split(os.pathsep)
+        os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in paths)
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    os.environ[MARK] = uuid.uuid4().hex
+    tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="cloudops-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the session's temporary directory."""
+    directory, tempfile.tempdir = os.environ.pop("TMPDIR", None), None
+    if directory and os.environ.pop(MARK, None):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def workdir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Path:
+    """An empty current directory, HOME and cache of the test's own, no settings but the backend's.
+
+    With `backend` among the test's fixtures, `CLOUDOPS_BACKEND` names it.
+    """
+    for name in list(os.environ):
+        if name.startswith("CLOUDOPS_") and not name.startswith("CLOUDOPS_TEST_"):
+            monkeypatch.delenv(name)
+    for name, place in (("HOME", "home"), ("XDG_CACHE_HOME", "cache")):
+        (tmp_path / place).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / place))
+    monkeypatch.setenv("CLOUDOPS_AGENT_IDLE_S", IDLE_S)
+    if "backend" in request.fixturenames:
+        found: Backend = request.getfixturevalue("backend")
+        for name, value in found.environment.items():
+            monkeypatch.setenv(name, value)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return work
+
+
+# --- backends and images --------------------------------------------------------------------------
+
+_answers: dict[str, Backend | str] = {}
+_loaded: set[tuple[str, str]] = set()
+
+
+def probe(name: str) -> Backend | str:
+    """The backend, or why it cannot be used; asked once a session."""
+    if name not in _answers:
+        _answers[name] = _probe(name)
+    return _answers[name]
+
+
+def _probe(name: str) -> Backend | str:
+    executor_name = name.partition("-")[0]
+    environment = {"CLOUDOPS_BACKEND": executor_name}
+    options = {}
+    if executor_name == "subprocess":
+        wanted = "off" if name == "subprocess-nosandbox" else "auto"
+        environment["CLOUDOPS_SUBPROCESS_SANDBOX"] = options["sandbox"] = wanted
+    try:
+        executor = load_executor(executor_name, options)
+        try:
+            found = executor.probe()
+        finally:
+            executor.close()
+    except (BackendNotInstalledError, BackendUnavailableError) as error:
+        return str(error)  # any other error is a fault of ours, never a reason to skip
+    if name == "subprocess" and not found.private_paths:
+        return "No sandbox here: " + (" ".join(found.notes) or "bubblewrap does not work.")
+    engine = images.engine(executor_name) if found.images else None
+    return Backend(
+        name=name,
+        executor=executor_name,
+        environment=environment,
+        capabilities=found,
+        engine=engine,
+    )
+
+
+def lacking(name: str, reason: str) -> None:
+    """Skip for lack of a backend, or fail when the run requires it."""
+    needed = {name, "sandbox"} if name == "subprocess" else {name.removesuffix("-nosandbox")}
+    if needed & REQUIRED:
+        pytest.fail(f"{name} is required here. {reason}", pytrace=False)
+    pytest.skip(f"{name}: {reason}")
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each backend in turn."""
+    found = probe(request.param)
+    if isinstance(found, str):
+        lacking(request.param, found)
+    assert isinstance(found, Backend)
+    return found
+
+
+def loaded(backend: Backend, name: str) -> str:
+    """Make a test image usable on a backend; any name will do for one without images."""
+    if backend.engine is not None and (backend.name, name) not in _loaded:
+        try:
+            images.load(backend.engine, name)
+        except UnsupportedError as error:
+            lacking(backend.name, str(error))
+        _loaded.add((backend.name, name))
+    return name
+
+
+@pytest.fixture(scope="module")
+def image(backend: Backend) -> str:
+    """A small image with a shell that is present in the backend's engine."""
+    return loaded(backend, images.BUSYBOX)
+
+
+@pytest.fixture(scope="module")
+def python_image(backend: Backend) -> str:
+    """`python:3.10-slim`, as users' scripts name it; has `python3` in it."""
+    return loaded(backend, images.PYTHON_SLIM)
+
+
+# --- the gate -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leak_gate(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """No container, process, thread, mount or temporary file stays after a module's tests."""
+    traces = _Traces(
+        base=tmp_path_factory.getbasetemp(), engines="unit" not in request.path.parts[-2:-1]
+    )
+    before = traces.find()
+    yield
+    end = time.monotonic() + LEAVING_S
+    pause_s = 0.01
+    while left := traces.find() - before:
+        if time.monotonic() > end:
+            traces.sweep(left)
+            pytest.fail(f"left behind: {'; '.join(sorted(map(' '.join, left)))}", pytrace=False)
+        time.sleep(pause_s)  # a bounded poll: from often to five times a second
+        pause_s = min(pause_s * 2, 0.2)
+
+
+@frozen(kw_only=True)
+class _Traces:
+    """What this session has left on the machine, as pairs of a kind and a description."""
+
+    base: Path
+    engines: bool
+
+    def find(self) -> set[tuple[str, str]]:
+        found = {("thread", thread.name) for thread in threading.enumerate()}
+        found |= {("process", text) for text in self._processes().values()}
+        found |= {("file", str(path)) for path in self._files()}
+        found |= {("mount", point) for point in self._mounts()}
+        if self.engines:
+            found |= {(name, container) for name in _reachable() for container in _containers(name)}
+        return found
+
+    def sweep(self, left: set[tuple[str, str]]) -> None:
+        """End what was left, so that the next module is judged by its own."""
+        for pid, text in self._processes().items():
+            if ("process", text) in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        for kind, what in left:
+            if kind in ("docker", "podman"):
+                _engine(kind).run("rm", "--force", what.partition(" ")[0], timeout_s=60)
+
+    def _processes(self) -> dict[int, str]:
+        """Processes with our mark in their environment or our directory in their arguments."""
+        mark = f"{MARK}={os.environ[MARK]}".encode()
+        place = f"{self.base}/".encode()
+        found = {}
+        for entry in os.scandir("/proc"):
+            if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+                continue
+            with contextlib.suppress(OSError):
+                command = Path(entry.path, "cmdline").read_bytes()
+                # The holder of a rootless Podman's namespaces stays by design, one for each user.
+                if not command or command.rstrip(b"\0") in (b"podman", b"catatonit\0-P"):
+                    continue
+                if place in command or mark in Path(entry.path, "environ").read_bytes():
+                    text = command.replace(b"\0", b" ").decode(errors="replace").strip()
+                    found[int(entry.name)] = f"{entry.name} ({text[:200]})"
+        return found
+
+    def _files(self) -> Iterator[Path]:
+        yield from Path(tempfile.gettempdir()).iterdir()
+        runtime = os.environ.get("XDG_RUNTIME_DIR")
+        if runtime:
+            yield from Path(runtime).glob("*cloudops*")
+
+    def _mounts(self) -> Iterator[str]:
+        with open("/proc/self/mountinfo") as file:
+            for line in file:
+                point = line.split()[4]
+                if point.startswith((f"{self.base}/", tempfile.gettempdir())):
+                    yield point
+
+
+_engines_here: dict[str, bool] = {}
+
+
+def _engine(name: str) -> images.Engine:
+    """An engine's command line, in the surroundings of the session, not of a test."""
+    return images.engine(name)
+
+
+def _reachable() -> list[str]:
+    """Engines whose command line answers; asked once a session."""
+    for name in {"docker", "podman"} - set(_engines_here):
+        _engines_here[name] = False
+        if shutil.which(name):
+            with contextlib.suppress(BackendError):
+                asked = _engine(name).run("ps", "--quiet", timeout_s=20)
+                _engines_here[name] = asked.returncode == 0
+    return [name for name, answers in _engines_here.items() if answers]
+
+
+def _containers(name: str) -> list[str]:
+    """Containers that carry our executors' label, each as `<id> <what it is>`."""
+    label = "label=cfa.cloudops.workspace"
+    listed = _engine(name).run(
+        "ps", "--all", "--no-trunc", "--quiet", "--filter", label, timeout_s=60
+    )
+    return [f"{found} (container)" for found in listed.stdout.split()]
