@@ -27,14 +27,14 @@ from cfa.cloudops.provider.executor import (
     NodeSpec,
     NodeStatus,
 )
-
 from cloudops_subprocess import processes, sandbox
 from cloudops_subprocess.node import ProcessNode
 
 #: Where the sandbox is chosen when the options do not say: `off`, `auto` or `required`.
 SANDBOX_VARIABLE = "CLOUDOPS_SUBPROCESS_SANDBOX"
 
-_PROBE_LIMIT_S = 4.0
+#: For each of at most three programs; the probe has five seconds.
+_PROBE_LIMIT_S = 1.5
 _OPEN_LIMIT_S = 30.0
 _NO_LIMITS = "Limits on processors and memory are not enforced."
 _INSTALL = "Install bubblewrap (Debian and Ubuntu: apt-get install bubblewrap)."
@@ -54,19 +54,24 @@ class _Sandbox:
 class SubprocessExecutor(Executor):
     """Opens nodes as processes of this host.
 
-    With bubblewrap, where it works, a node sees its binds at their targets; its processes form a pid
-    namespace and end with its first process. Without it a node is a process in its own session,
+    With bubblewrap, where it works, a node sees its binds at their targets; its processes form a
+    pid namespace and end with its first process. Without it a node is a process in its own session,
     binds are ignored and paths are the host's. Network, users and the rest of the file system are
     the host's in both cases. Files belong to the user who runs this; root can run nodes as the
     caller named in the spec.
+
+    As in a container, the first process in a sandbox gets only the signals it has handlers for, but
+    KILL. Without a sandbox a process that wiped its environment, left its session and lost its
+    parent is the only thing that `close` cannot find.
 
     Options:
         sandbox: `auto` (the default), `off`, or `required`, which makes `probe` fail where there is
             none. Also by the environment variable `CLOUDOPS_SUBPROCESS_SANDBOX`.
         stderr: a file that takes the standard error of nodes (appended). Default: nowhere.
 
-    Nodes of other processes are found through `/proc`, so `list_nodes` and `remove_node` see them on
-    Linux only; elsewhere they find nothing.
+    Nodes of other processes are found through `/proc`, so `list_nodes` and `remove_node` see them
+    on Linux only; elsewhere they find nothing. A node that ended is not listed: nothing of it is
+    left.
     """
 
     name: ClassVar[str] = "subprocess"
@@ -126,11 +131,15 @@ class SubprocessExecutor(Executor):
         value = processes.mark(spec.workspace, spec.node_id)
         environment = {**os.environ, **spec.environment, processes.MARK: value}
         stderr = self.options.get("stderr") or os.devnull
-        if found.program is None:
-            return _open_plain(spec, value, environment, stderr)
-        argv = [found.program, *found.options]
-        argv += sandbox.arguments(spec.binds, spec.working_directory or "/")
-        return _open_sandboxed(spec, value, environment, argv, stderr)
+        try:
+            if found.program is None:
+                return _open_plain(spec, value, environment, stderr)
+            argv = [found.program, *found.options]
+            argv += sandbox.arguments(spec.binds, spec.working_directory or "/")
+            return _open_sandboxed(spec, value, environment, argv, stderr)
+        except BaseException:
+            processes.kill_all(value)  # Ctrl-C may come before anybody holds the process
+            raise
 
     def list_nodes(self, workspace: str) -> Sequence[NodeStatus]:
         return [
@@ -163,7 +172,8 @@ def _try_sandbox() -> _Sandbox:
     return _Sandbox(
         program=None,
         why=f"bubblewrap does not work here ({why}).",
-        hint="Allow user namespaces to this user or, in a container, run it with the right to mount.",
+        hint="Allow user namespaces to this user or, in a container, run it with the right to "
+        "mount.",
     )
 
 
@@ -177,7 +187,7 @@ def _sandbox_fails(program: str, options: tuple[str, ...]) -> str:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            timeout=_PROBE_LIMIT_S / 2,
+            timeout=_PROBE_LIMIT_S,
             check=False,
         )
     except (OSError, NodeError, subprocess.TimeoutExpired) as error:
@@ -193,7 +203,7 @@ def _version(program: str) -> str:
             [program, "--version"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=_PROBE_LIMIT_S / 2,
+            timeout=_PROBE_LIMIT_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):

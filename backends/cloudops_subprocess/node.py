@@ -12,7 +12,6 @@ import time
 
 from cfa.cloudops.errors import BackendUnavailableError, NodeError
 from cfa.cloudops.provider.executor import Node, NodeEnd
-
 from cloudops_subprocess import processes
 
 _CHUNK = 1 << 16
@@ -137,10 +136,14 @@ class ProcessNode(Node):
 
     def _stop(self, grace_s: float) -> NodeEnd:
         asked = not self._wait(_EXIT_S if self._silent else 0)
+        known: list[processes.Process] = []
         if asked and grace_s > 0:
+            if not self._sandboxed:
+                # A child that wiped its environment is lost once TERM has taken its parent.
+                known = processes.members(self._mark, self._process.pid)
             self._terminate()
             self._wait(grace_s)
-        if not self._kill():
+        if not self._kill(known):
             raise BackendUnavailableError(
                 f"Node {self._mark} was killed, but processes of it did not end within "
                 f"{_KILL_LIMIT_S:.0f} s; they wait for the system (a file server, a disk).",
@@ -169,7 +172,7 @@ class ProcessNode(Node):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
-    def _kill(self) -> bool:
+    def _kill(self, known: list[processes.Process]) -> bool:
         """Kill what is left. True when nothing is."""
         if self._pidfd is None:
             self._signal_group(signal.SIGKILL)
@@ -179,7 +182,7 @@ class ProcessNode(Node):
             # only after all others; bubblewrap, outside, follows.
             processes.send(self._inner, signal.SIGKILL)
             return self._wait(_KILL_LIMIT_S)
-        return processes.kill_all(self._mark, self._process.pid, timeout_s=_KILL_LIMIT_S)
+        return processes.kill_all(self._mark, self._process.pid, known, timeout_s=_KILL_LIMIT_S)
 
     def _release(self) -> None:
         with self._reading, self._writing:

@@ -4,8 +4,9 @@ Every process of a node carries the variable `CLOUDOPS_NODE=<workspace>.<node_id
 environment, which the kernel shows in `/proc/<pid>/environ` to the same user. Processes that wiped
 their environment are found as members of a marked process's session or as its descendants.
 
-A pid alone never identifies a process (they wrap within seconds on a busy machine): here it goes with
-the start time, and signals go through a pidfd that was opened before the start time was compared.
+A pid alone never identifies a process (they wrap within seconds on a busy machine): here it goes
+with the start time, and signals go through a pidfd that was opened before the start time was
+compared.
 """
 
 from __future__ import annotations
@@ -98,16 +99,22 @@ def marked(workspace: str) -> dict[str, list[Process]]:
     }
 
 
-def members(value: str, leader: int | None = None) -> list[Process]:
+def members(value: str, leader: int | None = None, known: Iterable[Process] = ()) -> list[Process]:
     """Every process of the node with this mark.
 
     Args:
         value: the mark.
         leader: pid of the node's first process, if the caller is its parent and has not waited for
             it, so that the number still means that process and its session.
+        known: processes that were found to belong to the node earlier.
     """
     running = table()
     inside = {pid for pid in running if _mark_of(pid) == value}
+    inside |= {
+        process.pid
+        for process in known
+        if process.pid in running and running[process.pid].start == process.start
+    }
     # A node starts in a session of its own: whatever shares a session with one of its processes is
     # its own as well.
     sessions = {running[pid].session for pid in inside}
@@ -168,14 +175,21 @@ def wait_for(pidfds: Iterable[int], timeout_s: float) -> bool:
     return True
 
 
-def kill_all(value: str, leader: int | None = None, *, timeout_s: float = 10.0) -> bool:
+def kill_all(
+    value: str,
+    leader: int | None = None,
+    known: Iterable[Process] = (),
+    *,
+    timeout_s: float = 10.0,
+) -> bool:
     """Kill every process of a node, also those that are being started meanwhile.
 
     Returns True when none is left, False when some were still there after `timeout_s` (a process in
     an uninterruptible wait cannot be killed).
     """
     deadline = time.monotonic() + timeout_s
-    while found := members(value, leader):
+    known = list(known)
+    while found := members(value, leader, known):
         pidfds = [pidfd for process in found if (pidfd := _kill(process)) is not None]
         try:
             done = wait_for(pidfds, deadline - time.monotonic())

@@ -1,9 +1,9 @@
 """Turns the binds of a node into arguments of bubblewrap.
 
-The sandbox has a new root directory. Every entry of the host's root appears in it, then the binds. A
-bind whose mount point is missing on the host must not create it there: at the top level the new root
-takes it; deeper, the closest directory that exists is replaced by an empty one that shows the same
-entries (an *overlay* below) and takes the mount point. What a task creates directly in such a
+The sandbox has a new root directory. Every entry of the host's root appears in it, then the binds.
+A bind whose mount point is missing on the host must not create it there: at the top level the new
+root takes it; deeper, the closest directory that exists is replaced by an empty one that shows the
+same entries (an *overlay* below) and takes the mount point. What a task creates directly in such a
 directory stays in the sandbox and ends with it; what it creates in its entries does not.
 
 A mount point that is missing in a writable bind is created there, as container engines do.
@@ -25,8 +25,8 @@ from cfa.cloudops.provider.executor import Bind
 STARTED = b"cloudops: started\n"
 
 #: The first program in the sandbox: says through standard error that all is set up, turns standard
-#: error to the file `$0`, and becomes the node's program. Bubblewrap itself cannot tell a start from
-#: a failure to start.
+#: error to the file `$0`, and becomes the node's program. Bubblewrap itself cannot tell a start
+#: from a failure to start.
 START = """\
 case $1 in
 */*) found=$1 ;;
@@ -169,8 +169,8 @@ def _show(directory: Path, target: PurePosixPath, without: set[str]) -> list[str
         ) from error
     if len(entries) > _MAX_ENTRIES:
         raise NodeError(
-            f"A mount point below {target} cannot be made: it has {len(entries)} entries, more than "
-            f"{_MAX_ENTRIES}.",
+            f"A mount point below {target} cannot be made: it has {len(entries)} entries, more "
+            f"than {_MAX_ENTRIES}.",
             "Mount at the top level (/<name>) or at a directory that exists.",
         )
     for entry in entries:

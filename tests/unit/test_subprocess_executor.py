@@ -1,0 +1,440 @@
+"""What the subprocess executor promises beyond the contract: leaks, crashes, sandboxes, settings."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cfa.cloudops.errors import (
+    BackendNotInstalledError,
+    BackendUnavailableError,
+    NodeError,
+    SettingError,
+)
+from cfa.cloudops.provider.executor import Bind, Node, NodeSpec
+from cloudops_subprocess import SubprocessExecutor, processes, sandbox
+
+BWRAP = shutil.which("bwrap")
+needs_bwrap = pytest.mark.skipif(BWRAP is None, reason="bubblewrap is not installed")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+BOTH = pytest.mark.parametrize("mode", ["off", pytest.param("required", marks=needs_bwrap)])
+
+Open = Callable[..., Node]
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Poll until `condition` holds."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def read_to(node: Node, stop: bytes | None) -> bytes:
+    """Output until `stop` was seen (`None`: until the end)."""
+    found = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(node.fileno(), selectors.EVENT_READ)
+        while stop is None or stop not in found:
+            assert selector.select(20), f"nothing more after {found!r}"
+            data = node.read()
+            if data == b"":
+                assert stop is None, f"ended after {found!r}"
+                break
+            found += data or b""
+    return found
+
+
+@pytest.fixture
+def workspace() -> Iterator[str]:
+    """A workspace of which no process is left afterwards."""
+    workspace = f"unit.{uuid.uuid4().hex[:12]}"
+    yield workspace
+    left = processes.marked(workspace)
+    for node_id in left:
+        processes.kill_all(processes.mark(workspace, node_id))
+    assert not left
+
+
+@pytest.fixture
+def opened(workspace: str, mode: str) -> Iterator[Open]:
+    """Open nodes that run a shell script; closed afterwards."""
+    executor = SubprocessExecutor({"sandbox": mode})
+    nodes: list[Node] = []
+
+    def open_it(script: str, *binds: Bind, node_id: str = "n1", **fields: object) -> Node:
+        values: dict[str, object] = {
+            "workspace": workspace,
+            "node_id": node_id,
+            "name": node_id,
+            "image": None,
+            "argv": ("/bin/sh", "-c", script),
+            "binds": binds,
+            **fields,
+        }
+        nodes.append(executor.open_node(NodeSpec(**values)))  # type: ignore[arg-type]
+        return nodes[-1]
+
+    yield open_it
+    for node in nodes:
+        node.close(0)
+
+
+# --- streams and crashes
+
+
+@BOTH
+def test_streams_do_not_leak_into_the_next_node(opened: Open) -> None:
+    """A node sees the end of its input though nodes opened later still run."""
+    first = opened("cat; echo end", node_id="n1")
+    second = opened("echo ready; cat", node_id="n2")
+    read_to(second, b"ready\n")
+    first.drain()
+    assert read_to(first, None) == b"end\n"
+    assert first.close(5).exit_code == 0
+
+
+@BOTH
+def test_background_process_does_not_hold_the_stream(opened: Open) -> None:
+    """The stream ends with the node's program, though a process it left holds the pipe open."""
+    node = opened("sleep 300 & echo x; exit 4")
+    assert read_to(node, None) == b"x\n"
+    assert node.close(5).exit_code == 4
+
+
+@BOTH
+def test_daemons_end_with_the_node(opened: Open, workspace: str) -> None:
+    """Grandchildren in sessions of their own die with `close`, also those without the mark."""
+    node = opened(
+        "(setsid sleep 301 &) ; (setsid sh -c 'trap \"\" TERM; sleep 302; sleep 302' &); "
+        "env -i PATH=$PATH setsid sh -c 'sleep 303; :' & echo ready; wait"
+    )
+    read_to(node, b"ready\n")
+    value = processes.mark(workspace, "n1")
+    until(lambda: len(processes.members(value)) >= 6, "all processes are seen")
+    found = processes.members(value)
+    node.close(0.2)
+    assert not [process for process in found if processes.find(process.pid) == process]
+
+
+@needs_bwrap
+@pytest.mark.parametrize("mode", ["required"])
+def test_everything_ends_with_the_first_process(opened: Open, workspace: str) -> None:
+    """In a sandbox nothing outlives the first process, with no help from anybody."""
+    opened("(setsid sleep 304 &); exit 0")
+    until(lambda: not processes.marked(workspace), "the sandbox is empty")
+
+
+@needs_bwrap
+@pytest.mark.parametrize("mode", ["required"])
+def test_bubblewrap_killed(opened: Open, workspace: str) -> None:
+    """When bubblewrap's own process is killed, the node counts as ended and `close` ends it."""
+    node = opened("echo ready; cat")
+    read_to(node, b"ready\n")
+    os.kill(int(node.engine_id.partition(":")[0]), signal.SIGKILL)
+    assert read_to(node, None) == b""
+    with pytest.raises(NodeError, match="ended"):
+        node.write(b"x")
+    assert processes.marked(workspace)
+    node.close(0)
+    assert not processes.marked(workspace)
+
+
+@BOTH
+def test_killed_opener(workspace: str, mode: str, tmp_path: Path) -> None:
+    """A node outlives its killed opener, is found, finishes its work and goes."""
+    program = """
+import sys, time
+from cfa.cloudops.provider.executor import NodeSpec
+from cloudops_subprocess import SubprocessExecutor
+node = SubprocessExecutor({"sandbox": sys.argv[1]}).open_node(NodeSpec(
+    workspace=sys.argv[2], node_id="n1", name="n1", image=None, argv=("sh", "-c", sys.argv[3])))
+print(node.engine_id, flush=True)
+time.sleep(60)
+"""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    script = f"cat; echo drained >{tmp_path}/log; cat {fifo} >>{tmp_path}/log"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, mode, workspace, script],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    ) as opener:
+        assert opener.stdout is not None
+        engine_id = opener.stdout.readline().decode().strip()
+        opener.kill()
+    until(lambda: (tmp_path / "log").exists(), "the node saw the end of its input")
+    found = SubprocessExecutor().list_nodes(workspace)
+    assert [(s.node_id, s.engine_id, s.running) for s in found] == [("n1", engine_id, True)]
+    fifo.write_text("finished\n")
+    until(lambda: not processes.marked(workspace), "the node went by itself")
+    assert (tmp_path / "log").read_text() == "drained\nfinished\n"
+
+
+@BOTH
+def test_signals_from_the_terminal_stay_out(opened: Open) -> None:
+    """A node is in another session and process group than its opener."""
+    node = opened("cut -d' ' -f5,6 /proc/$$/stat; cat")
+    read_to(node, b"\n")
+    pid = int(node.engine_id.partition(":")[0])
+    assert os.getsid(pid) == os.getpgid(pid) == pid
+
+
+@pytest.mark.parametrize("mode", ["off"])
+def test_end_explained(opened: Open) -> None:
+    """A node that was killed says by which signal, with the exit code of a shell."""
+    node = opened("kill -9 $$")
+    assert read_to(node, None) == b""
+    end = node.close(5)
+    assert end.exit_code == 137
+    assert "SIGKILL" in end.reason
+
+
+@BOTH
+def test_opening_is_cheap(opened: Open) -> None:
+    """Opening a node takes milliseconds (generous here: the machine is shared)."""
+    opened("exit 0", node_id="warm")
+    best = 9.9
+    for number in range(5):
+        started = time.perf_counter()
+        opened("exit 0", node_id=f"n{number}")
+        best = min(best, time.perf_counter() - started)
+    assert best < 0.05
+
+
+@BOTH
+def test_standard_error_to_a_file(workspace: str, mode: str, tmp_path: Path) -> None:
+    """The option `stderr` names a file to which standard error is appended."""
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    executor = SubprocessExecutor({"sandbox": mode, "stderr": str(log)})
+    node = executor.open_node(
+        NodeSpec(workspace=workspace, node_id="n", name="n", image=None,
+                 argv=("sh", "-c", "echo out; echo err >&2"))
+    )  # fmt: skip
+    assert read_to(node, None) == b"out\n"
+    node.close(0)
+    assert log.read_text() == "before\nerr\n"
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ((), "no program"),
+        (("no-such-program-anywhere",), "(?i)no such file"),
+        (("/etc",), "(?i)permission denied|cannot be executed"),
+        (("/etc/passwd",), "(?i)permission denied|cannot be executed"),
+        (("a\0b",), "null byte"),
+    ],
+)
+def test_cannot_start(opened: Open, argv: tuple[str, ...], words: str) -> None:
+    """What cannot be started is a NodeError that says why."""
+    with pytest.raises(NodeError, match=words):
+        opened("", argv=argv)
+
+
+@BOTH
+def test_no_such_directory(opened: Open) -> None:
+    """A working directory that does not exist is a NodeError."""
+    with pytest.raises(NodeError, match=r"(?i)no such file"):
+        opened("pwd", working_directory="/no/such/directory")
+
+
+# --- sandbox
+
+only_sandbox = pytest.mark.parametrize("mode", [pytest.param("required", marks=needs_bwrap)])
+
+
+@only_sandbox
+def test_mount_points_are_not_made_on_the_host(opened: Open, tmp_path: Path) -> None:
+    """Targets that the host does not have appear in the sandbox only, beside what is there."""
+    (tmp_path / "in").write_text("text")
+    host = tmp_path / "host"
+    (host / "kept").mkdir(parents=True)
+    (host / "file").write_text("kept")
+    (host / "link").symlink_to("file")
+    host.chmod(0o1777)
+    target = f"{host}/a/b"
+    read_only = Bind(source=str(tmp_path), target="/mnt/cloudops-unit/tasks", read_only=True)
+    node = opened(
+        f"cat {target}/in /cloudops-unit/in /mnt/cloudops-unit/tasks/in; cat {host}/link; "
+        f"echo new >{host}/kept/new; stat -c %a {host}; touch /mnt/cloudops-unit/tasks/x || echo no",
+        Bind(source=str(tmp_path), target=target),
+        Bind(source=str(tmp_path), target="/cloudops-unit"),
+        read_only,
+    )
+    assert read_to(node, None) == b"texttexttextkept1777\nno\n"
+    node.close(0)
+    assert sorted(path.name for path in host.iterdir()) == ["file", "kept", "link"]
+    assert (host / "kept" / "new").read_text() == "new\n"
+    assert not Path("/mnt/cloudops-unit").exists()
+    assert not Path("/cloudops-unit").exists()
+
+
+@only_sandbox
+def test_mount_point_in_a_read_only_bind(opened: Open, tmp_path: Path) -> None:
+    """A bind may lie in a read-only one that lacks the directory, which is not made there."""
+    outer, inner = tmp_path / "outer", tmp_path / "inner"
+    outer.mkdir()
+    inner.mkdir()
+    (outer / "o").write_text("outer ")
+    (inner / "i").write_text("inner")
+    node = opened(
+        "cat /data/o /data/sub/i; echo x >/data/sub/new",
+        Bind(source=str(inner), target="/data/sub"),
+        Bind(source=str(outer), target="/data", read_only=True),
+    )
+    assert read_to(node, None) == b"outer inner"
+    node.close(0)
+    assert [path.name for path in outer.iterdir()] == ["o"]
+    assert (inner / "new").exists()
+
+
+@only_sandbox
+def test_target_behind_a_link(opened: Open, tmp_path: Path) -> None:
+    """A target whose parent is a symbolic link of the host is found through it."""
+    real = tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    (tmp_path / "in").write_text("text")
+    node = opened(
+        f"cat {tmp_path}/link/x/in {real}/x/in",
+        Bind(source=str(tmp_path), target=f"{tmp_path}/link/x"),
+    )
+    assert read_to(node, None) == b"texttext"
+
+
+@only_sandbox
+def test_host_is_as_it_is(opened: Open) -> None:
+    """User, network, devices and symbolic links at the top are the host's; processes are not."""
+    node = opened(
+        "id -u; test -c /dev/null && readlink /proc/self/ns/net; echo $$; ls -d /proc/[0-9]* | wc -l"
+    )
+    lines = read_to(node, None).decode().split()
+    assert lines[:3] == [str(os.geteuid()), os.readlink("/proc/self/ns/net"), "1"]
+    assert int(lines[3]) < 6
+    node = opened("cd /; for e in *; do [ -L $e ] && echo $e; done; true", node_id="n2")
+    links = {entry.name for entry in os.scandir("/") if entry.is_symlink()}
+    assert set(read_to(node, None).decode().split()) == links
+
+
+@only_sandbox
+@pytest.mark.parametrize("target", ["/", "data", "/a/../b", ""])
+def test_bad_target(opened: Open, tmp_path: Path, target: str) -> None:
+    """A target that is not a path below the root is refused."""
+    with pytest.raises(NodeError, match="cannot be shown"):
+        opened("true", Bind(source=str(tmp_path), target=target))
+
+
+@only_sandbox
+def test_missing_source(opened: Open) -> None:
+    """A source that does not exist is a NodeError with bubblewrap's words."""
+    with pytest.raises(NodeError, match="/no/such/source"):
+        opened("true", Bind(source="/no/such/source", target="/data"))
+
+
+def test_too_many_entries(tmp_path: Path) -> None:
+    """A directory with very many entries is not shown entry by entry; the hint says what to do."""
+    root = tmp_path / "root"
+    (root / "full").mkdir(parents=True)
+    for number in range(501):
+        (root / "full" / str(number)).touch()
+    with pytest.raises(NodeError, match=r"501 entries.*Mount at the top level"):
+        sandbox.arguments([Bind(source="/", target="/full/new")], "/", root)
+
+
+def test_plan(tmp_path: Path) -> None:
+    """The root's entries come first, then binds and overlays, parents before children."""
+    for name in ("usr", "mnt/disk", "data"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "bin").symlink_to("usr/bin")
+    binds = [
+        Bind(source="/s3", target="/mnt/batch/tasks/x"),
+        Bind(source="/s2", target="/mnt/batch/tasks", read_only=True),
+        Bind(source="/s1", target="/data"),
+    ]
+    found = sandbox.arguments(binds, "/wd", tmp_path)
+    assert found[found.index("--symlink") :] == [
+        *("--symlink", "usr/bin", "/bin"),
+        *("--dev-bind", f"{tmp_path}/usr", "/usr"),
+        *("--proc", "/proc", "--dev-bind", "/dev", "/dev"),
+        *("--bind", "/s1", "/data"),
+        *("--tmpfs", "/mnt", "--dev-bind", f"{tmp_path}/mnt/disk", "/mnt/disk"),
+        *("--ro-bind", "/s2", "/mnt/batch/tasks"),
+        *("--bind", "/s3", "/mnt/batch/tasks/x"),
+        *("--chdir", "/wd"),
+    ]
+
+
+@needs_root
+@BOTH
+def test_root_runs_a_node_as_the_caller(opened: Open, tmp_path: Path) -> None:
+    """What a node of root's executor writes belongs to the caller in the spec."""
+    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        directory.chmod(0o755)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    os.chown(shared, 1234, 1235)
+    node = opened(f"id -u; id -g; id -G; echo x >{shared}/file", caller_uid=1234, caller_gid=1235)
+    assert read_to(node, None).split() == [b"1234", b"1235", b"1235"]
+    status = (shared / "file").stat()
+    assert (status.st_uid, status.st_gid) == (1234, 1235)
+
+
+# --- settings
+
+
+def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment variable and the option choose; the option wins."""
+    monkeypatch.setenv("CLOUDOPS_SUBPROCESS_SANDBOX", "off")
+    found = SubprocessExecutor().probe()
+    assert (found.private_paths, found.images, found.enforces_memory) == (False, False, False)
+    assert found.version == "plain processes"
+    assert "switched off" in found.notes[0]
+    with pytest.raises(SettingError, match=r"'on'.*auto, off or required"):
+        SubprocessExecutor({"sandbox": "on"}).probe()
+
+
+def test_without_bubblewrap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without bubblewrap there are no private paths and a note says how to get them."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = SubprocessExecutor({"sandbox": "auto"}).probe()
+    assert not found.private_paths
+    assert "Install bubblewrap" in found.notes[0]
+    with pytest.raises(BackendNotInstalledError, match="Install bubblewrap"):
+        SubprocessExecutor({"sandbox": "required"}).probe()
+
+
+def test_bubblewrap_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Bubblewrap that does not work here is as good as none; its own words are passed on."""
+    fake = tmp_path / "bwrap"
+    fake.write_text("#!/bin/sh\necho 'bwrap: No permissions to do it.' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = SubprocessExecutor({"sandbox": "auto"}).probe()
+    assert not found.private_paths
+    assert "(No permissions to do it)" in found.notes[0]
+    with pytest.raises(BackendUnavailableError, match="No permissions"):
+        SubprocessExecutor({"sandbox": "required"}).probe()
+
+
+def test_reused_pid_is_spared() -> None:
+    """A process that took over a pid is not killed for the one that had it."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        found = processes.find(process.pid)
+        assert found is not None
+        earlier = processes.Process(pid=found.pid, start=found.start - 1, parent=0, session=0)
+        assert processes._kill(earlier) is None
+        assert process.poll() is None
+        process.kill()
