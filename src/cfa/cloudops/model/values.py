@@ -66,12 +66,14 @@ class PoolSpec:
     """Definition of a pool.
 
     `backend` is the name of the executor that opens its nodes. `nodes` x `slots_per_node` tasks may
-    run at once, never more than the machine's own cap.
+    run at once, never more than the machine's own cap. `needs_image` is set by the service: whether
+    the backend runs images at all.
     """
 
     id: str
     backend: str
     image: str | None = None
+    needs_image: bool = True
     mounts: tuple[Mount, ...] = ()
     vm_size: str = ""
     nodes: int = 1

@@ -1,0 +1,290 @@
+"""The agent: the one process that runs a workspace's tasks.
+
+One thread and one selector: node streams, clients, finished work of the worker threads, deadlines.
+Each turn of the loop takes all that has come in, writes it into the store in one transaction together
+with the tasks that start next, and only then acts. Whatever is killed whenever: the store and the
+`exit` files say the rest (see `recovery`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import heapq
+import logging
+import os
+import selectors
+import socket
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from attrs import define, field
+
+from cfa.cloudops.errors import CloudOpsError, StoreError
+from cfa.cloudops.service import link
+from cfa.cloudops.service.scheduler import Scheduler
+from cfa.cloudops.service.store import Store
+from cfa.cloudops.service.workspace import Workspace
+
+_log = logging.getLogger(__name__)
+
+#: Seconds without work after which the agent leaves.
+IDLE_S = 60.0
+#: Seconds between two notifications of one client, so that a monitor does not slow the work down.
+_NOTIFY_S = 0.02
+_WORKERS = 8
+
+
+@define(eq=False)
+class _Client:
+    line: socket.socket
+    armed: bool = False
+    told: float = 0.0
+
+
+@define(order=True)
+class _Timer:
+    at: float
+    order: int
+    action: Callable[[], None] = field(order=False)
+
+
+class Agent:
+    """The loop. What is to be done with tasks is the `Scheduler`'s."""
+
+    def __init__(self, workspace: Workspace, idle_s: float = IDLE_S) -> None:
+        self.workspace = workspace
+        self._idle_s = idle_s
+        self._selector = selectors.DefaultSelector()
+        self._clients: dict[int, _Client] = {}
+        self._timers: list[_Timer] = []
+        self._timer_count = 0
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._bell, self._rope = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="worker")
+        self._leaving = False
+        self._listener: socket.socket | None = None
+        self._selector.register(self._bell, selectors.EVENT_READ, self._hear)
+        self.store = Store(workspace.store)
+        self.scheduler = Scheduler(self)
+
+    # --- services for the scheduler
+
+    @property
+    def clients(self) -> int:
+        """How many clients are there."""
+        return len(self._clients)
+
+    def watch(self, descriptor: int, action: Callable[[], None]) -> None:
+        """Call `action` when a descriptor is readable."""
+        self._selector.register(descriptor, selectors.EVENT_READ, action)
+
+    def unwatch(self, descriptor: int) -> None:
+        self._selector.unregister(descriptor)
+
+    def at(self, monotonic: float, action: Callable[[], None]) -> None:
+        """Call `action` in the loop at a time. An action that came too late must find that out."""
+        self._timer_count += 1
+        heapq.heappush(self._timers, _Timer(monotonic, self._timer_count, action))
+
+    def work(
+        self,
+        task: Callable[[], Any],
+        done: Callable[[Any, BaseException | None], None],
+    ) -> None:
+        """Run slow `task` in a worker thread, then `done(result, error)` in the loop."""
+
+        def run() -> None:
+            result: Any = None
+            error: BaseException | None = None
+            try:
+                result = task()
+            except BaseException as caught:  # noqa: BLE001  handed to the loop, which looks at it
+                error = caught
+            self._inbox.put(lambda: done(result, error))
+            self._ring()
+
+        self._workers.submit(run)
+
+    def changed(self) -> None:
+        """Tell the clients that wait for it that the store changed."""
+        now = time.monotonic()
+        for client in list(self._clients.values()):
+            if not client.armed:
+                continue
+            client.armed = False
+            if now - client.told >= _NOTIFY_S:
+                self._tell(client)
+            else:
+                self.at(client.told + _NOTIFY_S, lambda client=client: self._tell(client))  # type: ignore[misc]
+
+    # --- the loop
+
+    def run(self) -> None:
+        """Serve until there was nothing to do for a while, or a client of another version came."""
+        self._listen()
+        self.scheduler.recover()
+        idle_since = time.monotonic()
+        while True:
+            busy = self.scheduler.turn()
+            now = time.monotonic()
+            if busy:
+                idle_since = now
+            if self._leaving or (not busy and now - idle_since >= self._idle_s):
+                self._stop_listening()
+                if self._leaving or not self.scheduler.turn(look=True):
+                    break
+                self._listen()  # somebody was faster than we were
+                continue
+            self._once(None if busy else idle_since + self._idle_s)
+        self.scheduler.leave()
+        self._workers.shutdown(wait=True, cancel_futures=True)
+        self.store.close()
+
+    def _once(self, until: float | None) -> None:
+        """Wait for the next thing to happen, and take all that has."""
+        due = [timer.at for timer in self._timers[:1]]
+        if until is not None:
+            due.append(until)
+        timeout = max(0.0, min(due) - time.monotonic()) if due else None
+        for key, _ in self._selector.select(timeout):
+            key.data()
+        now = time.monotonic()
+        while self._timers and self._timers[0].at <= now:
+            heapq.heappop(self._timers).action()
+
+    def _ring(self) -> None:
+        try:
+            os.write(self._rope, b"!")
+        except BlockingIOError:
+            pass  # it is ringing already
+
+    def _hear(self) -> None:
+        os.read(self._bell, 4096)
+        while True:
+            try:
+                self._inbox.get_nowait()()
+            except Empty:
+                return
+
+    # --- clients
+
+    def _listen(self) -> None:
+        self.workspace.socket.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.setblocking(False)
+        with link.short_path(self.workspace.socket) as path:
+            listener.bind(path)
+        listener.listen(64)
+        self._listener = listener
+        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self.workspace.socket.unlink(missing_ok=True)
+            self._selector.unregister(self._listener)
+            self._listener.close()
+            self._listener = None
+        for client in list(self._clients.values()):
+            self._drop(client)
+
+    def _accept(self) -> None:
+        assert self._listener is not None  # noqa: S101  it is what woke us
+        try:
+            line, _ = self._listener.accept()
+        except OSError:
+            return  # gone again
+        line.setblocking(False)
+        client = _Client(line)
+        self._clients[line.fileno()] = client
+        self._selector.register(line, selectors.EVENT_READ, lambda: self._hear_client(client))
+        line.send(f"cloudops {link.version()} {os.getpid()}\n".encode())
+        self.scheduler.look()
+
+    def _hear_client(self, client: _Client) -> None:
+        try:
+            data = client.line.recv(4096)
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(client)
+            return
+        if link.WAKE in data:
+            self.scheduler.look()
+        if link.NOTIFY in data:
+            client.armed = True
+        if link.LEAVE in data:
+            self._leaving = True
+
+    def _tell(self, client: _Client) -> None:
+        client.told = time.monotonic()
+        try:
+            client.line.send(b"!")
+        except BlockingIOError:
+            pass  # it has not read the last one yet
+        except OSError:
+            self._drop(client)
+
+    def _drop(self, client: _Client) -> None:
+        if client.line.fileno() < 0:
+            return
+        del self._clients[client.line.fileno()]
+        self._selector.unregister(client.line)
+        client.line.close()
+        self.scheduler.client_left()
+
+
+def _lock(workspace: Workspace) -> int | None:
+    """The workspace's agent lock, or None when a living agent has it."""
+    descriptor = os.open(workspace.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if _answers(workspace) or time.monotonic() > deadline:
+                os.close(descriptor)
+                return None
+            time.sleep(0.02)  # the one before is leaving
+            continue
+        return descriptor
+
+
+def _answers(workspace: Workspace) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        try:
+            with link.short_path(workspace.socket) as path:
+                line.connect(path)
+        except OSError:
+            return False
+        return True
+
+
+def main(home: str) -> int:
+    """Run the agent of a workspace until it leaves. 0 also when another one serves already."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    workspace = Workspace(Path(home))
+    try:
+        workspace.create()
+        lock = _lock(workspace)
+        if lock is None:
+            return 0
+        os.chdir(workspace.home)
+        Agent(workspace, float(os.environ.get("CLOUDOPS_AGENT_IDLE_S", IDLE_S))).run()
+    except StoreError as error:
+        _log.error("%s", error)
+        return error.exit_status
+    except CloudOpsError as error:
+        _log.exception("%s", error)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

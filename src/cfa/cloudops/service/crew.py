@@ -1,0 +1,204 @@
+"""The crew: every living node of an agent, from opening to removal, and how attempts on it are ended.
+
+It reports to the scheduler by three calls: `exited`, `lost` and `opening_failed`.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from cfa.cloudops.errors import CloudOpsError
+from cfa.cloudops.provider.executor import NodeEnd
+from cfa.cloudops.service.ledger import Attempt, Outcome
+from cfa.cloudops.service.nodes import (
+    PROTOCOL,
+    Executors,
+    Group,
+    LiveNode,
+    Opened,
+    Opening,
+    open_node,
+    send,
+)
+from cfa.cloudops.service.workspace import read_exit
+
+if TYPE_CHECKING:
+    from cfa.cloudops.service.scheduler import Scheduler
+
+_log = logging.getLogger(__name__)
+
+#: Seconds from TERM to KILL, and from KILL to the end of the whole node.
+GRACE_S = 5.0
+_RETRY_S = (0.2, 10.0)  # first and longest wait for an engine that does not answer
+
+
+class Crew:
+    """Opens, reads and closes nodes for the scheduler."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._agent = scheduler.agent
+        self.executors = Executors()
+        self.nodes: dict[str, LiveNode] = {}
+
+    # --- opening
+
+    def enlist(self, group: Group, backend: str, single_use: bool) -> LiveNode:
+        """A node that is going to be opened; its id can be written into the store first."""
+        node = LiveNode(secrets.token_hex(4), group.key, backend, single_use=single_use)
+        self.nodes[node.id] = node
+        group.nodes.append(node)
+        return node
+
+    def open(self, node: LiveNode, what: Opening) -> None:
+        """Open an enlisted node in a worker thread."""
+        self._agent.work(
+            lambda: open_node(self.executors, what),
+            lambda opened, error: self._opened(node, opened, error),
+        )
+
+    def _opened(self, node: LiveNode, opened: Opened | None, error: BaseException | None) -> None:
+        if opened is None:
+            error = error or RuntimeError("no node")
+            if not isinstance(error, CloudOpsError):
+                _log.error("opening node %s", node.id, exc_info=error)
+            self._gone(node, str(error))
+            self._scheduler.opening_failed(node, error)
+            return
+        node.node, node.root, node.mapping = opened.node, opened.root, opened.mapping
+        node.idle_since = time.monotonic()
+        _log.info("node %s open: %s %s", node.id, node.backend, opened.node.engine_id)
+        if node.closing:
+            self._close(node, 0)
+            return
+        self._agent.watch(opened.node.fileno(), lambda: self._read(node))
+
+    # --- listening
+
+    def _read(self, node: LiveNode) -> None:
+        if node.node is None or node.closing:
+            return
+        data = node.node.read()
+        if data is None:
+            return
+        if not data:
+            self._agent.unwatch(node.node.fileno())
+            node.closing = True
+            _log.warning("node %s ended by itself", node.id)
+            self._close(node, 0)
+            return
+        for line in node.lines(data):
+            self._hear(node, line)
+
+    def _hear(self, node: LiveNode, line: bytes) -> None:
+        words = line.split()
+        match words:
+            case [b"exited", token, code]:
+                self._ended(node, token.decode(), code.decode())
+            case [b"lost", slot]:
+                attempt = node.running.get(int(slot))
+                if attempt is not None:  # a task killed its own process group, and its shell
+                    self._ended(node, attempt.token, "137")
+            case [b"ready", _] if line == PROTOCOL:
+                node.ready = True
+                self._scheduler.node_ready(node)
+            case _:
+                _log.warning("node %s says: %r", node.id, line[:200])
+
+    def _ended(self, node: LiveNode, token: str, code: str) -> None:
+        attempt = next((one for one in node.running.values() if one.token == token), None)
+        if attempt is None:
+            return
+        del node.running[attempt.slot]
+        node.give_back(attempt.slot)
+        node.idle_since = time.monotonic()
+        self._scheduler.exited(attempt, code)
+        if node.single_use:
+            self.dismiss(node, GRACE_S)
+
+    # --- ending attempts
+
+    def kill(self, attempt: Attempt, *, hard: bool = False) -> None:
+        """End an attempt: TERM, after the grace KILL, and if that does not help, its node."""
+        node = self.nodes.get(attempt.node)
+        if node is None or node.running.get(attempt.slot) is not attempt:
+            return
+        signal = "KILL" if hard else "TERM"
+        send(node, f"kill {attempt.slot} {attempt.token} {signal}\n")
+        then = (lambda: self._despair(attempt)) if hard else (lambda: self.kill(attempt, hard=True))
+        self._agent.at(time.monotonic() + GRACE_S, then)
+
+    def _despair(self, attempt: Attempt) -> None:
+        node = self.nodes.get(attempt.node)
+        if node is not None and node.running.get(attempt.slot) is attempt:
+            _log.warning("attempt %s survives KILL: closing its node", attempt.token)
+            self.dismiss(node, 0)
+
+    # --- closing
+
+    def dismiss(self, node: LiveNode, grace_s: float) -> None:
+        """Close a node. What still runs on it when it is gone is lost and goes to the queue."""
+        if node.closing:
+            return
+        node.closing = True
+        if node.node is None:
+            return  # it is being opened; `_opened` closes it
+        self._agent.unwatch(node.node.fileno())
+        self._close(node, grace_s)
+
+    def _close(self, node: LiveNode, grace_s: float, wait_s: float = 0.0) -> None:
+        engine = node.node
+        if engine is None:
+            return
+
+        def close() -> NodeEnd:
+            if wait_s:
+                time.sleep(wait_s)  # a worker thread; the engine does not answer
+            if grace_s:
+                engine.drain()
+            return engine.close(grace_s)
+
+        def done(end: Any, error: BaseException | None) -> None:
+            if error is not None:
+                transient = isinstance(error, CloudOpsError) and error.transient
+                _log.warning("closing node %s: %s", node.id, error, exc_info=not transient)
+                if transient:
+                    self._close(node, 0, min(_RETRY_S[1], wait_s * 2 or _RETRY_S[0]))
+                    return
+            self._gone(node, end.reason if isinstance(end, NodeEnd) else str(error))
+
+        self._agent.work(close, done)
+
+    def _gone(self, node: LiveNode, reason: str) -> None:
+        """Nothing of the node runs any more: collect what it left."""
+        del self.nodes[node.id]
+        group = self._scheduler.group(node.group)
+        if group is not None and node in group.nodes:
+            group.nodes.remove(node)
+        self._scheduler.node_ended(node.id, reason)
+        self.collect(node.running.values(), reason or f"the node {node.id} went away")
+
+    def collect(self, attempts: Iterable[Attempt], reason: str) -> None:
+        """Sort attempts of a node that is gone into exited and lost."""
+        for attempt in list(attempts):
+            code = read_exit(self._scheduler.directory(attempt), attempt.token)
+            if code is not None:
+                self._scheduler.exited(attempt, code)
+            else:
+                self._scheduler.lost(attempt, reason)
+
+    def leave(self) -> None:
+        """Let go of every node: each finishes what runs and ends by itself."""
+        for node in self.nodes.values():
+            if node.node is not None:
+                node.node.drain()
+        self.executors.close()
+
+
+def verdict(failure: str, message: str) -> Outcome:
+    """An outcome that we impose."""
+    return Outcome(None, failure, message)

@@ -1,0 +1,152 @@
+"""Definitions of pools and jobs as readable text, and rows of the store as values."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from datetime import UTC, datetime
+from typing import Any
+
+from attrs import asdict
+
+from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.model.values import (
+    Failure,
+    Isolation,
+    Job,
+    JobSpec,
+    JobState,
+    Mount,
+    Pool,
+    PoolSpec,
+    Resources,
+    Task,
+    TaskCounts,
+    TaskResult,
+    TaskState,
+)
+from cfa.cloudops.service import store
+
+POOL_COLUMNS = "definition, state, created"
+JOB_COLUMNS = (
+    "definition, state, created, ended, terminate_reason, last_task_number, active, running, "
+    "succeeded, failed, problem"
+)
+TASK_COLUMNS = (
+    "task.id, command, task.state, exit_code, failure, message, image, task.created, started, "
+    "task.ended, node, retried, requeued, unmet"
+)
+
+_STATES = (TaskState.ACTIVE, TaskState.PREPARING, TaskState.RUNNING, TaskState.COMPLETED)
+
+
+def split_command(text: str) -> list[str]:
+    """Words of a command line by POSIX rules; no shell will see it.
+
+    Raises:
+        InvalidInputError: it is empty, a quote is left open, or it has a NUL.
+    """
+    if "\0" in text:
+        raise InvalidInputError(f"The command {text!r} has a NUL character.", "Remove it.")
+    try:
+        # shlex is slow; most commands have nothing for it to do.
+        words = shlex.split(text) if any(sign in text for sign in "'\"\\") else text.split()
+    except ValueError as error:
+        raise InvalidInputError(
+            f"The command {text!r} cannot be split into words: {error}.",
+            "Close every quote; commands are not run by a shell, write sh -c '...' for one.",
+        ) from error
+    if not words:
+        raise InvalidInputError("A task needs a command, this one is empty.", "Pass command_line.")
+    return words
+
+
+def mounts_text(mounts: tuple[Mount, ...] | None) -> str | None:
+    """Mounts as JSON, or None for None."""
+    return None if mounts is None else json.dumps([[m.source, m.target] for m in mounts])
+
+
+def mounts_from(text: str | None) -> tuple[Mount, ...] | None:
+    return None if text is None else tuple(Mount(*pair) for pair in json.loads(text))
+
+
+def definition(spec: PoolSpec | JobSpec) -> str:
+    """A pool or job definition as indented JSON, for the store and for people."""
+    return json.dumps(asdict(spec), indent=2)
+
+
+def _pairs(items: list[list[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in items)
+
+
+def pool_spec(text: str) -> PoolSpec:
+    data: dict[str, Any] = json.loads(text)
+    data["mounts"] = tuple(Mount(**mount) for mount in data["mounts"])
+    data["isolation"] = Isolation(data["isolation"])
+    data["resources"] = Resources(**data["resources"])
+    data["metadata"] = _pairs(data["metadata"])
+    return PoolSpec(**data)
+
+
+def job_spec(text: str) -> JobSpec:
+    data: dict[str, Any] = json.loads(text)
+    data["metadata"] = _pairs(data["metadata"])
+    return JobSpec(**data)
+
+
+def when(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def pool_value(row: store.Row) -> Pool:
+    """A row of `POOL_COLUMNS`."""
+    text, state, created = row
+    return Pool(spec=pool_spec(text), state=state, created=_time(created))
+
+
+def job_value(row: store.Row) -> Job:
+    """A row of `JOB_COLUMNS`."""
+    text, state, created, ended, reason, last, active, running, succeeded, failed, problem = row
+    return Job(
+        spec=job_spec(text),
+        state=JobState(state),
+        created=_time(created),
+        ended=when(ended),
+        terminate_reason=reason,
+        last_task_number=last,
+        counts=TaskCounts(active=active, running=running, succeeded=succeeded, failed=failed),
+        problem=problem,
+    )
+
+
+def task_value(row: store.Row, job_id: str, directory: str) -> Task:
+    """A row of `TASK_COLUMNS`; `directory` is the job's."""
+    (
+        identifier, command, state, exit_code, failure, message, image, created, started, ended,
+        node, retried, requeued, unmet,
+    ) = row  # fmt: skip
+    result = None
+    if state == store.COMPLETED:
+        result = TaskResult.SUCCESS if failure is None else TaskResult.FAILURE
+    return Task(
+        id=identifier,
+        job_id=job_id,
+        command_line=command,
+        state=_STATES[state],
+        result=result,
+        exit_code=exit_code,
+        failure=None if failure is None else Failure(code=failure, message=message or ""),
+        image=image,
+        created=_time(created),
+        started=when(started),
+        ended=when(ended),
+        node_id=node,
+        retry_count=retried,
+        requeue_count=requeued,
+        waits_for=unmet,
+        directory=f"{directory}/{identifier}",
+    )

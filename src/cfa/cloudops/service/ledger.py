@@ -1,0 +1,241 @@
+"""What happens to tasks, written into the store: the one place where states change.
+
+Every function runs inside a transaction of the caller, who commits many changes at once. The counters
+of a job and `unmet` of a task are kept in step here, so that nobody ever counts rows on a hot path.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from attrs import define, field, frozen
+
+from cfa.cloudops.service.store import ACTIVE, COMPLETED, RUNNING, Store
+
+#: Failure codes of the service that we use, and one of ours.
+EXIT_CODE = "FailureExitCode"
+NO_PROGRAM = "CommandProgramNotFound"
+NOT_LAUNCHED = "CommandLaunchFailed"
+ENDED = "TaskEnded"
+BAD_IMAGE = "ContainerInvalidImage"
+BAD_SETTINGS = "ContainerInvalidSettings"
+TOO_MANY_LOSSES = "MaxInternalRetryCountReached"
+PARENT_FAILED = "DependencyFailed"
+
+
+@frozen
+class Outcome:
+    """How a task ended for good. `failure` None is success."""
+
+    exit_code: int | None = None
+    failure: str | None = None
+    message: str | None = None
+
+
+@define
+class Attempt:
+    """One try of a task, while the agent deals with it."""
+
+    number: int
+    job: int
+    task_id: str
+    command: str
+    image: str | None
+    mounts: str | None
+    timeout: float | None
+    retries: int
+    retried: int
+    release: bool
+    attempt: int
+    token: str = field(init=False)
+    #: Where it runs.
+    node: str = ""
+    slot: int = 0
+    #: Why we are ending it, when we are.
+    verdict: Outcome | None = None
+    #: It goes back to the queue when it ends.
+    requeue: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.token = f"{self.number}.{self.attempt}"
+
+
+_ATTEMPT_COLUMNS = (
+    "number, job, id, command, image, mounts, timeout, retries, retried, release, attempt"
+)
+
+
+class Ledger:
+    """Transitions over one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._deltas: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+
+    # --- reading
+
+    def ready(self, job: int, limit: int) -> list[Attempt]:
+        """Tasks that can run now, oldest first, as attempts that are not started yet."""
+        found = self._store.rows(
+            f"SELECT {_ATTEMPT_COLUMNS} FROM task "  # noqa: S608  a constant
+            "WHERE job = ? AND state = 0 AND unmet = 0 AND request = 0 ORDER BY number LIMIT ?",
+            (job, limit),
+        )
+        return [Attempt(*row[:-1], row[-1] + 1) for row in found]
+
+    def running(self) -> list[tuple[Attempt, float]]:
+        """Attempts that the store holds as running, with their start (seconds since the epoch)."""
+        found = self._store.rows(
+            f"SELECT {_ATTEMPT_COLUMNS}, node, started FROM task WHERE state = 2"  # noqa: S608
+        )
+        attempts = []
+        for *row, node, started in found:
+            attempt = Attempt(*row)
+            attempt.node = node
+            attempts.append((attempt, started))
+        return attempts
+
+    # --- transitions; call `flush` before the commit
+
+    def start(self, attempt: Attempt) -> bool:
+        """active -> running. False: a client asked for something else in between."""
+        now = time.time()
+        changed = self._store.execute(
+            "UPDATE task SET state = 2, attempt = ?, node = ?, started = ? "
+            "WHERE number = ? AND state = 0 AND request = 0",
+            (attempt.attempt, attempt.node, now, attempt.number),
+        )
+        if changed:
+            self._count(attempt.job, active=-1, running=1)
+            self.event("running", attempt.job, attempt.number, attempt.node, now)
+        return bool(changed)
+
+    def finish(self, attempt: Attempt, outcome: Outcome) -> bool:
+        """running -> completed. True: tasks that depended on it may run now."""
+        self._complete(attempt.job, attempt.number, outcome, was_running=True)
+        return self._settle(
+            attempt.job, attempt.number, attempt.task_id, outcome.failure is None or attempt.release
+        )
+
+    def fail_waiting(self, job: int, number: int, task_id: str, outcome: Outcome) -> None:
+        """active -> completed as a failure, without having run; what depends on it is blocked."""
+        self._complete(job, number, outcome, was_running=False)
+        self._settle(job, number, task_id, released=False)
+
+    def retry(self, attempt: Attempt, exit_code: int) -> None:
+        """running -> active after a non-zero exit with retries left."""
+        now = time.time()
+        self._store.execute(
+            "UPDATE task SET state = 0, retried = retried + 1 WHERE number = ?", (attempt.number,)
+        )
+        self._count(attempt.job, active=1, running=-1)
+        self.event("retry", attempt.job, attempt.number, f"exit code {exit_code}", now)
+
+    def requeue(self, attempt: Attempt, reason: str) -> None:
+        """running -> active because the node went away, as after a preemption."""
+        self._store.execute(
+            "UPDATE task SET state = 0, requeued = requeued + 1, node = NULL, started = NULL "
+            "WHERE number = ?",
+            (attempt.number,),
+        )
+        self._count(attempt.job, active=1, running=-1)
+        self.event("requeue", attempt.job, attempt.number, reason)
+
+    def block(self, job: int, children: Iterable[int], parent_id: str) -> None:
+        """Complete tasks whose parent failed, and those behind them: the monitors of a job end."""
+        queue = [(child, parent_id) for child in children]
+        while queue:
+            number, parent = queue.pop()
+            row = self._store.row("SELECT id, state FROM task WHERE number = ?", (number,))
+            if row is None or row[1] != ACTIVE:
+                continue
+            message = f"Not run: the task {parent!r}, which it depends on, failed."
+            self._complete(job, number, Outcome(None, PARENT_FAILED, message), was_running=False)
+            queue += [(child, row[0]) for child in self._take_edges(number)]
+
+    def delete(self, job: int, number: int) -> None:
+        """Forget a task that is not running. What waited for it is blocked."""
+        row = self._store.row("SELECT id, state, failure FROM task WHERE number = ?", (number,))
+        if row is None:
+            return
+        task_id, state, failure = row
+        children = self._take_edges(number)
+        self._store.execute("DELETE FROM task WHERE number = ?", (number,))
+        if state == COMPLETED:
+            self._count(job, succeeded=-(failure is None), failed=-(failure is not None))
+        else:
+            self._count(job, active=-(state == ACTIVE), running=-(state == RUNNING))
+        self.block(job, children, task_id)
+
+    def event(
+        self, what: str, job: int | None, task: int | None, detail: str, at: float | None = None
+    ) -> None:
+        self._store.execute(
+            "INSERT INTO event (time, job, task, what, detail) VALUES (?, ?, ?, ?, ?)",
+            (time.time() if at is None else at, job, task, what, detail),
+        )
+
+    def flush(self) -> None:
+        """Write the counters that the transitions since the last call changed."""
+        for job, deltas in self._deltas.items():
+            self._store.execute(
+                "UPDATE job SET active = active + ?, running = running + ?, "
+                "succeeded = succeeded + ?, failed = failed + ? WHERE number = ?",
+                (*deltas, job),
+            )
+        self._deltas.clear()
+
+    def forget(self) -> None:
+        """Drop the counters of a transaction that was rolled back."""
+        self._deltas.clear()
+
+    # --- parts
+
+    def _complete(self, job: int, number: int, outcome: Outcome, *, was_running: bool) -> None:
+        now = time.time()
+        self._store.execute(
+            "UPDATE task SET state = 3, ended = ?, exit_code = ?, failure = ?, message = ?, "
+            "request = 0 WHERE number = ?",
+            (now, outcome.exit_code, outcome.failure, outcome.message, number),
+        )
+        failed = outcome.failure is not None
+        self._count(
+            job,
+            active=-(not was_running),
+            running=-was_running,
+            succeeded=not failed,
+            failed=failed,
+        )
+        self.event("completed", job, number, outcome.failure or "success", now)
+
+    def _settle(self, job: int, number: int, task_id: str, released: bool) -> bool:
+        """Release or block what depends on a completed task."""
+        children = self._take_edges(number)
+        if not children:
+            return False
+        if not released:
+            self.block(job, children, task_id)
+            return False
+        self._store.execute_many(
+            "UPDATE task SET unmet = unmet - 1 WHERE number = ?", ((child,) for child in children)
+        )
+        return True
+
+    def _take_edges(self, parent: int) -> Sequence[int]:
+        children = [
+            row[0] for row in self._store.rows("SELECT child FROM edge WHERE parent = ?", (parent,))
+        ]
+        if children:
+            self._store.execute("DELETE FROM edge WHERE parent = ?", (parent,))
+        return children
+
+    def _count(
+        self, job: int, active: int = 0, running: int = 0, succeeded: int = 0, failed: int = 0
+    ) -> None:
+        deltas = self._deltas[job]
+        deltas[0] += active
+        deltas[1] += running
+        deltas[2] += succeeded
+        deltas[3] += failed

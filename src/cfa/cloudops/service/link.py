@@ -1,0 +1,232 @@
+"""The line between clients and the agent: a wake-up, nothing more. All facts are in the store.
+
+A Unix socket in the workspace. The agent greets with `cloudops <version> <pid>\\n`. A client then
+sends single bytes: `w` wake up, there is something new in the store; `n` tell me once when something
+changed; `q` leave, I am of another version. The agent answers `n` with one byte. The connection
+itself tells both sides that the other one lives.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cfa.cloudops.errors import AgentError
+from cfa.cloudops.service.workspace import Workspace
+
+WAKE, NOTIFY, LEAVE = b"w", b"n", b"q"
+
+_START_S = 15.0
+_RESTARTS = 5  # of our own agents within _RESTARTS_S, before we say that something is wrong
+_RESTARTS_S = 10.0
+
+
+def version() -> str:
+    """The version that an agent and its clients must share."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("cfa-cloudops")
+    except PackageNotFoundError:
+        return "source"
+
+
+@contextmanager
+def short_path(path: Path) -> Iterator[str]:
+    """A name for a socket's path that fits into 107 bytes, however deep the workspace lies."""
+    if len(os.fsencode(path)) < 100 or not os.path.isdir("/proc/self/fd"):
+        yield str(path)
+        return
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
+
+
+class Link:
+    """A client's end. Starts an agent when there is none. One thread uses it."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._socket: socket.socket | None = None
+        self._child: int | None = None
+        self._starts: deque[float] = deque()
+        self._greeted = False
+
+    def wake(self) -> None:
+        """Tell the agent to look at the store; start one when there is none. Does not wait."""
+        if self._socket is None and not self._connect():
+            self._start()  # a new agent looks at the store by itself
+            return
+        self._send(WAKE)
+        if self._socket is None:
+            self._start()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until something may have changed since the last call, at most `timeout_s`.
+
+        Raises:
+            AgentError: no agent can be kept running.
+        """
+        deadline = time.monotonic() + timeout_s
+        if self._socket is None:
+            if not self._connect():
+                self._start()
+                self._await_agent(min(_START_S, max(timeout_s, 1.0)))
+            self._send(NOTIFY)
+            return True
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            if not select.select([self._socket], [], [], left)[0]:
+                return False
+            if self._receive():
+                self._send(NOTIFY)
+                return True
+            if self._socket is None:  # the agent left or died: have another one
+                return True
+
+    def close(self) -> None:
+        """Hang up. The agent goes on as long as there is work."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self._reap()
+
+    # --- parts
+
+    def _connect(self) -> bool:
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with short_path(self._workspace.socket) as path:
+                line.connect(path)
+        except OSError as error:
+            line.close()
+            if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN, errno.ENOTDIR):
+                return False
+            raise AgentError(
+                f"Cannot reach the agent at {self._workspace.socket}: {error.strerror}.",
+                "Check the owner and permissions of the workspace.",
+            ) from error
+        line.setblocking(False)
+        self._socket = line
+        self._greeted = False
+        return True
+
+    def _send(self, message: bytes) -> None:
+        if self._socket is None:
+            return
+        try:
+            self._socket.send(message)
+        except BlockingIOError:
+            pass  # a wake-up is waiting there already
+        except OSError:
+            self._hang_up()
+
+    def _receive(self) -> bool:
+        """Read what is there. True: a notification was among it."""
+        assert self._socket is not None  # noqa: S101  the caller's loop checks it
+        try:
+            data = self._socket.recv(4096)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._hang_up()
+            return False
+        if not self._greeted:
+            greeting, newline, data = data.partition(b"\n")
+            self._greeted = bool(newline)
+            words = greeting.decode(errors="replace").split()
+            if len(words) < 2 or words[1] != version():
+                self._send(LEAVE)
+                self._hang_up()
+                return False
+        return bool(data)
+
+    def _hang_up(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _start(self) -> None:
+        """Start an agent, unless the one we started is still coming up."""
+        self._reap()
+        if self._child is not None:
+            return
+        now = time.monotonic()
+        while self._starts and now - self._starts[0] > _RESTARTS_S:
+            self._starts.popleft()
+        if len(self._starts) >= _RESTARTS:
+            raise AgentError(
+                f"The agent of {self._workspace.home} ended {_RESTARTS} times within "
+                f"{_RESTARTS_S:.0f} seconds. Its last words: {self._last_words()}",
+                f"Read {self._workspace.log}; nothing that was added is lost.",
+            )
+        self._starts.append(now)
+        self._child = spawn(self._workspace)
+
+    def _await_agent(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not self._connect():
+            self._start()
+            if time.monotonic() > deadline:
+                raise AgentError(
+                    f"No agent answered within {timeout_s:.0f} seconds in {self._workspace.home}. "
+                    f"Its last words: {self._last_words()}",
+                    f"Read {self._workspace.log}; nothing that was added is lost.",
+                )
+            select.select([], [], [], 0.01)  # only while one starts: it cannot tell us earlier
+
+    def _reap(self) -> None:
+        if self._child is None:
+            return
+        try:
+            ended, _ = os.waitpid(self._child, os.WNOHANG)
+        except ChildProcessError:
+            ended = self._child
+        if ended:
+            self._child = None
+
+    def _last_words(self) -> str:
+        try:
+            text = self._workspace.log.read_text(errors="replace").strip()
+        except OSError:
+            return "none."
+        return text.splitlines()[-1] if text else "none."
+
+
+def spawn(workspace: Workspace) -> int:
+    """Start an agent of this workspace in a session of its own; its process id."""
+    if not sys.executable:
+        raise AgentError(
+            "Cannot start an agent: this Python does not know its own program.",
+            "Run the script with python3, or start one with: cloudops agent.",
+        )
+    log = os.open(workspace.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-P", "-m", "cfa.cloudops.service.agent", str(workspace.home)],
+            dict(os.environ),
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, null, 0),
+                (os.POSIX_SPAWN_DUP2, null, 1),
+                (os.POSIX_SPAWN_DUP2, log, 2),
+            ],
+            setsid=True,
+        )
+    finally:
+        os.close(log)
+        os.close(null)

@@ -1,0 +1,288 @@
+"""Nodes as the agent sees them: opening, slots, closing.
+
+A *group* is the set of nodes that can run the same tasks: one job, one image, one set of mounts. With
+isolation `job` it has one node on which the tasks run side by side; with isolation `task` every task
+gets a node of its own, and nodes are opened ahead while earlier tasks run.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import shutil
+import threading
+from pathlib import Path
+
+from attrs import define, field, frozen
+
+from cfa.cloudops import backends
+from cfa.cloudops.errors import NodeError, UnsupportedError
+from cfa.cloudops.model import names
+from cfa.cloudops.model.values import Isolation, Mount, PoolSpec
+from cfa.cloudops.provider.executor import Bind, Capabilities, Executor, Node, NodeSpec
+from cfa.cloudops.service.definitions import mounts_from
+from cfa.cloudops.service.ledger import Attempt
+from cfa.cloudops.service.local import caller_ids
+from cfa.cloudops.service.workspace import NODE_ROOT, Workspace
+
+_log = logging.getLogger(__name__)
+
+PROTOCOL = b"ready 1"
+
+
+@frozen
+class GroupKey:
+    """What nodes of one group have in common."""
+
+    job: int
+    image: str | None
+    mounts: str | None
+
+
+@define(eq=False)
+class LiveNode:
+    """One node from the decision to open it until it is gone."""
+
+    id: str
+    group: GroupKey
+    backend: str
+    node: Node | None = None
+    ready: bool = False
+    closing: bool = False
+    single_use: bool = False
+    used: bool = False
+    #: Host and node side of `root`; the same where paths cannot differ.
+    root: str = NODE_ROOT
+    mapping: tuple[tuple[str, str], ...] = ()
+    buffer: bytes = b""
+    running: dict[int, Attempt] = field(factory=dict)  # by slot
+    idle_since: float = 0.0
+    #: The loop wakes up when it has been idle for long enough.
+    alarmed: bool = False
+    _free: list[int] = field(factory=list)
+    _slots: int = 0
+
+    def take_slot(self) -> int:
+        """The lowest slot that is free: few warm shells do most of the work."""
+        if self._free:
+            return heapq.heappop(self._free)
+        self._slots += 1
+        return self._slots
+
+    def give_back(self, slot: int) -> None:
+        heapq.heappush(self._free, slot)
+
+    def lines(self, data: bytes) -> list[bytes]:
+        """Complete lines of the launcher."""
+        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        return lines
+
+
+@define(eq=False)
+class Group:
+    """Nodes that can run the same tasks."""
+
+    key: GroupKey
+    isolation: Isolation
+    nodes: list[LiveNode] = field(factory=list)
+    #: Do not open again before this monotonic time, after the engine did not answer.
+    not_before: float = 0.0
+    failures: int = 0
+
+    def take(self) -> tuple[LiveNode, int] | None:
+        """A node with room for one more task, and its slot."""
+        for node in self.nodes:
+            if node.ready and not node.closing and not (node.single_use and node.used):
+                node.used = True
+                return node, node.take_slot()
+        return None
+
+    def shortage(self, waiting: int, capacity: int) -> int:
+        """How many nodes to open now, for `waiting` ready tasks."""
+        alive = [node for node in self.nodes if not node.closing]
+        if self.isolation is Isolation.JOB:
+            return 0 if alive or not waiting else 1
+        unused = sum(not node.used for node in alive)
+        # As many again as run: the next tasks find their nodes open.
+        return max(0, min(waiting - unused, 2 * capacity - len(alive)))
+
+
+class Executors:
+    """Executors and storage of an agent, loaded when first used. Safe from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loaded: dict[str, Executor] = {}
+        self._capabilities: dict[str, Capabilities] = {}
+
+    def get(self, name: str) -> Executor:
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = backends.load_executor(name)
+            return self._loaded[name]
+
+    def capabilities(self, name: str) -> Capabilities:
+        """What an executor can do, asked until it answered once."""
+        executor = self.get(name)
+        with self._lock:
+            found = self._capabilities.get(name)
+        if found is None:
+            found = executor.probe()
+            with self._lock:
+                self._capabilities[name] = found
+        return found
+
+    def close(self) -> None:
+        with self._lock:
+            for executor in self._loaded.values():
+                executor.close()
+            self._loaded.clear()
+
+
+@frozen(kw_only=True)
+class Opening:
+    """Everything that a worker thread needs to open a node."""
+
+    node_id: str
+    workspace_id: str
+    workspace: Workspace
+    storage_url: str
+    job_id: str
+    pool: PoolSpec
+    image: str | None
+    mounts: str | None
+
+
+@frozen
+class Opened:
+    """An open node and how paths map in it."""
+
+    node: Node
+    root: str
+    mapping: tuple[tuple[str, str], ...]
+
+
+def open_node(executors: Executors, what: Opening) -> Opened:
+    """Open a node and wait for nothing. Runs in a worker thread; blocks for a pull.
+
+    Raises:
+        BackendError: see `Executor.open_node`. BlobContainerNotFoundError: a mount's source is gone.
+    """
+    executor = executors.get(what.pool.backend)
+    capabilities = executors.capabilities(what.pool.backend)
+    if capabilities.images and what.image is not None:
+        executor.ensure_image(what.image)
+    mounts = mounts_from(what.mounts)
+    sources = mount_sources(what.storage_url, what.pool.mounts if mounts is None else mounts)
+    host_root = str(what.workspace.root)
+    root = NODE_ROOT if capabilities.private_paths else host_root
+    _prepare(what.workspace, what.node_id, sources, linked=not capabilities.private_paths)
+    control = f"{root}/volatile/{what.node_id}"
+    uid, gid = caller_ids()
+    binds = [Bind(source=host_root, target=NODE_ROOT)]
+    for target, source in sources.items():
+        binds.append(Bind(source=source, target=f"{NODE_ROOT}/fsmounts/{target}"))
+        binds.append(Bind(source=source, target=f"/{target}"))
+    node = executor.open_node(
+        NodeSpec(
+            workspace=what.workspace_id,
+            node_id=what.node_id,
+            name=_node_name(what),
+            image=what.image,
+            argv=("/bin/sh", f"{control}/launcher.sh", "serve", control),
+            environment=_environment(what, root),
+            binds=tuple(binds),
+            resources=what.pool.resources,
+            caller_uid=uid,
+            caller_gid=gid,
+        )
+    )
+    mapping: tuple[tuple[str, str], ...] = ()
+    if not capabilities.private_paths:
+        mapping = tuple((f"/{target}", source) for target, source in sources.items())
+        mapping += ((NODE_ROOT, host_root),)
+    return Opened(node, root, mapping)
+
+
+def mount_sources(storage_url: str, mounts: tuple[Mount, ...]) -> dict[str, str]:
+    """Host directories of mounts, by target.
+
+    Raises:
+        BlobContainerNotFoundError: a container does not exist.
+        UnsupportedError: the storage has no directories here.
+    """
+    if not mounts:
+        return {}
+    storage = backends.load_storage(storage_url)
+    try:
+        found = {}
+        for mount in mounts:
+            path = storage.local_path(mount.source)
+            if path is None:
+                raise UnsupportedError(
+                    f"The blob container {mount.source!r} lies in {storage_url} and cannot be "
+                    "mounted yet.",
+                    "Use a storage root on this machine: CLOUDOPS_STORAGE=file:<directory>.",
+                )
+            found[mount.target] = str(path)
+        return found
+    finally:
+        storage.close()
+
+
+def _prepare(workspace: Workspace, node_id: str, sources: dict[str, str], *, linked: bool) -> None:
+    """Make the node's directory with the launcher, and the places of its mounts."""
+    workspace.create()
+    directory = workspace.node_directory(node_id)
+    directory.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(Path(__file__).with_name("launcher.sh"), directory / "launcher.sh")
+    for target, source in sources.items():
+        place = workspace.fsmounts / target
+        if linked:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.is_symlink() or not place.exists():
+                place.unlink(missing_ok=True)
+                place.symlink_to(source)
+        else:
+            # An engine would make the mount point itself, as root.
+            if place.is_symlink():
+                place.unlink()
+            place.mkdir(parents=True, exist_ok=True)
+
+
+def _node_name(what: Opening) -> str:
+    job = what.job_id.replace(":", ".")
+    name = names.oci_container(what.image, job) if what.image else job
+    if what.pool.isolation is Isolation.TASK or what.mounts is not None:
+        name += f".{what.node_id}"
+    return name
+
+
+def _environment(what: Opening, root: str) -> dict[str, str]:
+    """Service variables that are the same for all tasks of a node (`azure-batch` names)."""
+    return {
+        "AZ_BATCH_ACCOUNT_NAME": "local",
+        "AZ_BATCH_ACCOUNT_URL": "https://local.invalid",
+        "AZ_BATCH_POOL_ID": what.pool.id,
+        "AZ_BATCH_NODE_ID": what.node_id,
+        "AZ_BATCH_NODE_IS_DEDICATED": "true",
+        "AZ_BATCH_JOB_ID": what.job_id,
+        "AZ_BATCH_NODE_ROOT_DIR": root,
+        "AZ_BATCH_NODE_SHARED_DIR": f"{root}/shared",
+        "AZ_BATCH_NODE_STARTUP_DIR": f"{root}/startup",
+        "AZ_BATCH_NODE_STARTUP_WORKING_DIR": f"{root}/startup/wd",
+        "AZ_BATCH_NODE_MOUNTS_DIR": f"{root}/fsmounts",
+        "AZ_BATCH_TASK_RESERVED_EPHEMERAL_DISK_SPACE_BYTES": "1000000",
+    }
+
+
+def send(node: LiveNode, line: str) -> bool:
+    """A line to the launcher. False: the node is gone, which its stream will say as well."""
+    if node.node is None:
+        return False
+    try:
+        node.node.write(line.encode(errors="surrogateescape"))
+    except NodeError as error:
+        _log.warning("node %s: %s", node.id, error)
+        return False
+    return True

@@ -1,0 +1,137 @@
+"""Recovery: what a new agent does with the nodes of one that died.
+
+Their launchers saw the end of their standard input and are draining: they finish what runs and exit.
+Their results are in `exit` files. So: collect what is there, wait for nodes that still run, and give
+back to the queue what neither exited nor can exit any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from cfa.cloudops.errors import CloudOpsError
+from cfa.cloudops.provider.executor import NodeStatus
+from cfa.cloudops.service.ledger import Attempt
+from cfa.cloudops.service.workspace import read_exit
+
+if TYPE_CHECKING:
+    from cfa.cloudops.service.scheduler import Scheduler
+
+_log = logging.getLogger(__name__)
+
+_FIRST_S, _LONGEST_S = 0.05, 1.0
+#: An engine may still be working on what a killed agent asked for: look again for so long.
+_AFTERMATH_S = 2.0
+
+
+@define(eq=False)
+class _Orphan:
+    node_id: str
+    backend: str
+    attempts: dict[str, Attempt] = field(factory=dict)  # by token
+    doomed: bool = False
+
+
+class Recovery:
+    """Adopts the nodes that the store holds as open when an agent starts."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._agent = scheduler.agent
+        self._orphans: dict[str, _Orphan] = {}
+        self._searching: set[str] = set()
+        self._until = 0.0
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._orphans or self._searching)
+
+    def begin(self) -> None:
+        """Read the store. Nothing else of the agent runs yet."""
+        store = self._scheduler.store
+        for node_id, backend in store.rows("SELECT id, backend FROM node WHERE ended IS NULL"):
+            self._orphans[node_id] = _Orphan(node_id, backend)
+        for attempt, started in self._scheduler.ledger.running():
+            self._scheduler.adopt(attempt, started)
+            orphan = self._orphans.get(attempt.node)
+            if orphan is None:
+                self._scheduler.crew.collect([attempt], "its node is gone")
+            else:
+                orphan.attempts[attempt.token] = attempt
+        self._until = time.monotonic() + _AFTERMATH_S
+        for backend in {orphan.backend for orphan in self._orphans.values()}:
+            self._search(backend, _FIRST_S)
+
+    def has(self, node_id: str) -> bool:
+        return node_id in self._orphans
+
+    def kill(self, node_id: str) -> None:
+        """End a draining node: the only way to end an attempt on it."""
+        self._orphans[node_id].doomed = True
+
+    # --- parts
+
+    def _search(self, backend: str, wait_s: float) -> None:
+        """Ask the engine for nodes of ours, in a worker thread, and again until none is left."""
+        self._searching.add(backend)
+        doomed = [
+            orphan.node_id
+            for orphan in self._orphans.values()
+            if orphan.backend == backend and (orphan.doomed or not orphan.attempts)
+        ]
+        orphans = set(self._orphans)
+        workspace = self._scheduler.workspace_id
+        executors = self._scheduler.crew.executors
+
+        def search() -> list[str]:
+            executor = executors.get(backend)
+            executors.capabilities(backend)  # starts an engine's service where one is needed
+            for node_id in doomed:
+                executor.remove_node(workspace, node_id)
+            alive = []
+            found: Sequence[NodeStatus] = executor.list_nodes(workspace)
+            known = orphans | set(self._scheduler.crew.nodes)  # asked after, or new ones would go
+            for status in found:
+                if status.node_id in orphans and status.running:
+                    alive.append(status.node_id)
+                elif status.node_id not in known or status.node_id in orphans:
+                    executor.remove_node(workspace, status.node_id)
+            return alive
+
+        def done(alive: list[str] | None, error: BaseException | None) -> None:
+            if alive is None:
+                transient = isinstance(error, CloudOpsError)
+                _log.warning("looking for nodes on %s: %s", backend, error, exc_info=not transient)
+            else:
+                self._sort(backend, set(alive))
+            now = time.monotonic()
+            left = any(orphan.backend == backend for orphan in self._orphans.values())
+            if left or now < self._until:
+                again = min(_LONGEST_S, wait_s * 1.5)
+                self._agent.at(now + wait_s, lambda: self._search(backend, again))
+            else:
+                self._searching.discard(backend)
+
+        self._agent.work(search, done)
+
+    def _sort(self, backend: str, alive: set[str]) -> None:
+        for orphan in list(self._orphans.values()):
+            if orphan.backend != backend:
+                continue
+            for token, attempt in list(orphan.attempts.items()):
+                code = read_exit(self._scheduler.directory(attempt), token)
+                if code is not None:
+                    del orphan.attempts[token]
+                    self._scheduler.exited(attempt, code)
+            if orphan.node_id in alive:
+                continue
+            del self._orphans[orphan.node_id]
+            self._scheduler.node_ended(orphan.node_id, "its agent died")
+            self._scheduler.crew.collect(
+                orphan.attempts.values(), "the agent and then the node ended"
+            )

@@ -1,0 +1,628 @@
+"""The scheduler: which task runs where and when, and what becomes of it.
+
+Everything happens in `turn`: take what came in, write it in one transaction with what starts next,
+commit, then act. An exception in between leaves the store as it was and ends the agent; the next one
+begins from the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from cfa.cloudops.errors import BlobContainerNotFoundError, CloudOpsError, ImageError
+from cfa.cloudops.model.values import Isolation, PoolSpec
+from cfa.cloudops.service import ledger as rules
+from cfa.cloudops.service.crew import GRACE_S, Crew, verdict
+from cfa.cloudops.service.definitions import pool_spec, split_command
+from cfa.cloudops.service.ledger import Attempt, Ledger, Outcome
+from cfa.cloudops.service.local import BY_ITSELF
+from cfa.cloudops.service.nodes import Group, GroupKey, LiveNode, Opening, send
+from cfa.cloudops.service.paths import map_command
+from cfa.cloudops.service.recovery import Recovery
+from cfa.cloudops.service.store import ACTIVE, DELETE, RUNNING
+from cfa.cloudops.service.workspace import write_task
+
+if TYPE_CHECKING:
+    from cfa.cloudops.service.agent import Agent
+
+_log = logging.getLogger(__name__)
+
+#: Seconds that an idle node of a job without work stays while a client may still add some.
+LINGER_S = 5.0
+#: How often a task may lose its node to something else than a dying agent.
+_MAX_LOSSES = 10
+#: Ready tasks read ahead from the store.
+_READ_AHEAD = 64
+_BACKOFF_S = (0.5, 10.0)
+
+
+@define(eq=False)
+class Job:
+    """A job that is not completed, or whose nodes are not closed yet."""
+
+    number: int
+    id: str
+    pool_id: str
+    state: str = "active"
+    auto_complete: bool = True
+    deadline: float | None = None
+    pool: PoolSpec | None = None
+    pool_deleting: bool = False
+    groups: dict[GroupKey, Group] = field(factory=dict)
+    running: dict[str, Attempt] = field(factory=dict)  # by token
+    buffer: deque[Attempt] = field(factory=deque)
+    #: There may be ready tasks in the store.
+    hungry: bool = True
+    #: No task is active or running.
+    out_of_work: bool = False
+    removing: bool = False
+    #: Nobody will add tasks: its nodes need not wait for more.
+    ended_by_user: bool = False
+
+    @property
+    def nodes(self) -> list[LiveNode]:
+        return [node for group in self.groups.values() for node in group.nodes]
+
+
+class Scheduler:
+    """Decides; `Crew` does."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.store = agent.store
+        self.workspace = agent.workspace
+        self.workspace_id = self.store.meta("workspace") or ""
+        self.ledger = Ledger(self.store)
+        self.crew = Crew(self)
+        self.recovery = Recovery(self)
+        self._jobs: dict[int, Job] = {}
+        self._attempts: dict[str, Attempt] = {}
+        self._losses: dict[int, int] = {}
+        self._max_parallel = 1
+        self._look = True
+        self._first = 0
+        # What came in since the last turn.
+        self._exits: list[tuple[Attempt, str]] = []
+        self._lost: list[tuple[Attempt, str]] = []
+        self._ended_nodes: list[tuple[str, str]] = []
+        self._failed_groups: list[tuple[GroupKey, Outcome]] = []
+        self._problems: dict[int, str | None] = {}
+        self._removed: list[int] = []
+        self._deletes: set[int] = set()
+        # What is to be done after the commit.
+        self._after: list[Callable[[], None]] = []
+
+    # --- told by the agent, the crew and the recovery
+
+    def look(self) -> None:
+        """A client wrote into the store."""
+        self._look = True
+
+    def client_left(self) -> None:
+        """Nodes may be kept for nobody now: let the next turn see to it."""
+
+    def recover(self) -> None:
+        self._read_jobs()
+        self.recovery.begin()
+
+    def adopt(self, attempt: Attempt, started: float) -> None:
+        """An attempt that runs on a node of a dead agent."""
+        self._attempts[attempt.token] = attempt
+        job = self._jobs.get(attempt.job)
+        if job is not None:
+            job.running[attempt.token] = attempt
+        if attempt.timeout is not None:
+            left = started + attempt.timeout - time.time()
+            self.agent.at(time.monotonic() + left, partial(self._expire, attempt))
+
+    def node_ready(self, node: LiveNode) -> None:
+        group = self.group(node.group)
+        if group is not None and group.failures:
+            group.failures = 0
+            self._problems[node.group.job] = None
+        self._wanted(node.group.job)
+
+    def _wanted(self, job: int) -> None:
+        if job in self._jobs:
+            self._jobs[job].hungry = True
+
+    def exited(self, attempt: Attempt, code: str) -> None:
+        self._exits.append((attempt, code))
+
+    def lost(self, attempt: Attempt, reason: str) -> None:
+        self._lost.append((attempt, reason))
+
+    def node_ended(self, node_id: str, reason: str) -> None:
+        self._ended_nodes.append((node_id, reason))
+
+    def opening_failed(self, node: LiveNode, error: BaseException) -> None:
+        """A node could not be opened: try later, or fail the tasks that need it."""
+        group = self.group(node.group)
+        if group is None:
+            return
+        if isinstance(error, CloudOpsError) and error.transient:
+            group.failures += 1
+            wait = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2 ** (group.failures - 1))
+            group.not_before = time.monotonic() + wait
+            self._problems[node.group.job] = str(error)
+            self.agent.at(group.not_before, partial(self._wanted, node.group.job))
+            return
+        if isinstance(error, ImageError):
+            code = rules.BAD_IMAGE
+        elif isinstance(error, BlobContainerNotFoundError):
+            code = "MountConfigurationError"
+        else:
+            code = rules.BAD_SETTINGS
+        self._failed_groups.append((node.group, Outcome(None, code, str(error))))
+
+    def group(self, key: GroupKey) -> Group | None:
+        job = self._jobs.get(key.job)
+        return None if job is None else job.groups.get(key)
+
+    def directory(self, attempt: Attempt) -> Path:
+        job = self._jobs.get(attempt.job)
+        return self.workspace.task_directory(job.id if job else "gone", attempt.task_id)
+
+    # --- the turn
+
+    def turn(self, *, look: bool = False) -> bool:
+        """Deal with everything that came in. True while there is something to stay for."""
+        self._look |= look
+        if self._has_news():
+            if self._look:
+                self._look = False
+                self._read_settings()
+                self._read_jobs()
+                requests = True
+            else:
+                requests = False
+            with self.store.transaction():
+                if requests:
+                    self._take_requests()
+                self._take_exits()
+                starts = self._claim()
+                self._complete_jobs()
+                self.ledger.flush()
+            for attempt in starts:
+                self._dispatch(attempt)
+            after, self._after = self._after, []
+            for action in after:
+                action()
+            self.agent.changed()
+        self._close_idle()
+        return bool(
+            self.crew.nodes
+            or self._attempts
+            or self.recovery.busy
+            or self._has_news()
+            or any(job.state in ("terminating", "deleting") for job in self._jobs.values())
+            or any(group.failures for job in self._jobs.values() for group in job.groups.values())
+        )
+
+    def _has_news(self) -> bool:
+        return bool(
+            self._look
+            or self._exits
+            or self._lost
+            or self._ended_nodes
+            or self._failed_groups
+            or self._problems
+            or self._removed
+            or any(job.hungry for job in self._jobs.values())
+        )
+
+    def leave(self) -> None:
+        """The agent ends in good order: nodes drain, the next agent collects."""
+        self.crew.leave()
+
+    # --- reading the store
+
+    def _read_settings(self) -> None:
+        self._max_parallel = int(self.store.meta("max_parallel") or 1)
+
+    def _read_jobs(self) -> None:
+        """Take over new and changed jobs and pools; few rows."""
+        pools = {
+            row[0].lower(): (row[1], row[2])
+            for row in self.store.rows("SELECT id, state, definition FROM pool")
+        }
+        seen = set()
+        rows = self.store.rows(
+            "SELECT number, id, pool, state, auto_complete, deadline, active + running = 0 "
+            "FROM job WHERE state <> 'completed'"
+        )
+        for number, identifier, pool_id, state, auto_complete, deadline, out_of_work in rows:
+            seen.add(number)
+            job = self._jobs.get(number)
+            if job is None:
+                job = self._jobs[number] = Job(number, identifier, pool_id)
+                if deadline is not None:
+                    left = deadline - time.time()
+                    self.agent.at(time.monotonic() + left, self.look)
+            job.state, job.auto_complete, job.deadline = state, bool(auto_complete), deadline
+            job.out_of_work = bool(out_of_work)
+            pool_state, definition = pools.get(pool_id.lower(), ("", None))
+            job.pool = None if definition is None else pool_spec(definition)
+            job.pool_deleting = pool_state == "deleting"
+            job.hungry = state == "active" and not out_of_work
+        for number, job in list(self._jobs.items()):
+            if number not in seen:
+                job.state, job.out_of_work, job.hungry = "completed", True, False
+                if not job.nodes and not job.running:
+                    del self._jobs[number]
+
+    # --- what clients ask for
+
+    def _take_requests(self) -> None:
+        for number, job_number, request, state, task_id in self.store.rows(
+            "SELECT number, job, request, state, id FROM task WHERE request > 0"
+        ):
+            self._take_task_request(number, job_number, request, state, task_id)
+        now = time.time()
+        for job in self._jobs.values():
+            if job.state == "active" and job.deadline is not None and job.deadline <= now:
+                job.state = "terminating"
+                self.store.execute(
+                    "UPDATE job SET state = 'terminating', "
+                    "terminate_reason = 'MaxWallClockTimeExpiry' WHERE number = ?",
+                    (job.number,),
+                )
+            if job.state in ("terminating", "deleting"):
+                job.hungry, job.ended_by_user = False, True
+                job.buffer.clear()
+                for attempt in job.running.values():
+                    self._end(attempt, f"The job is {job.state}.", hard=job.state == "deleting")
+            elif job.pool_deleting:
+                for attempt in job.running.values():
+                    attempt.requeue = True
+                    self._end(attempt, "The pool is being deleted.", hard=False)
+                self._after.extend(partial(self.crew.dismiss, node, GRACE_S) for node in job.nodes)
+        self._delete_pools()
+
+    def _take_task_request(
+        self, number: int, job: int, request: int, state: int, task_id: str
+    ) -> None:
+        if state == RUNNING:
+            if request == DELETE:
+                self._deletes.add(number)
+            for attempt in self._attempts.values():
+                if attempt.number == number:
+                    self._end(attempt, "Ended by the user.", hard=request == DELETE)
+        elif request == DELETE:
+            self._delete_task(job, number, task_id)
+        elif state == ACTIVE:
+            ended = Outcome(None, rules.ENDED, "Ended by the user before it ran.")
+            self.ledger.fail_waiting(job, number, task_id, ended)
+        if job in self._jobs:
+            self._jobs[job].hungry = True
+
+    def _delete_task(self, job_number: int, number: int, task_id: str) -> None:
+        self.ledger.delete(job_number, number)
+        job = self._jobs.get(job_number)
+        row = self.store.row("SELECT id FROM job WHERE number = ?", (job_number,))
+        job_id = job.id if job else str(row[0]) if row else ""
+        self._after.append(partial(self.workspace.remove_task, job_id, task_id))
+
+    def _delete_pools(self) -> None:
+        """Pools go when no node of theirs is left."""
+        for (pool_id,) in self.store.rows("SELECT id FROM pool WHERE state = 'deleting'"):
+            jobs = [job for job in self._jobs.values() if job.pool_id.lower() == pool_id.lower()]
+            if not any(job.nodes or job.running for job in jobs):
+                self.store.execute("DELETE FROM pool WHERE id = ?", (pool_id,))
+                for job in jobs:
+                    job.pool, job.hungry = None, False
+
+    # --- what happened
+
+    def _take_exits(self) -> None:
+        exits, self._exits = self._exits, []
+        for attempt, code in exits:
+            self._take_exit(attempt, code)
+        lost, self._lost = self._lost, []
+        for attempt, reason in lost:
+            self._take_loss(attempt, reason)
+        ended, self._ended_nodes = self._ended_nodes, []
+        for node_id, reason in ended:
+            self.store.execute(
+                "UPDATE node SET ended = ?, reason = ? WHERE id = ?", (time.time(), reason, node_id)
+            )
+            self._after.append(partial(self.workspace.remove_node, node_id))
+        if ended:
+            self._delete_pools()
+        failed, self._failed_groups = self._failed_groups, []
+        for key, outcome in failed:
+            self._fail_group(key, outcome)
+        problems, self._problems = self._problems, {}
+        for number, problem in problems.items():
+            self.store.execute("UPDATE job SET problem = ? WHERE number = ?", (problem, number))
+        removed, self._removed = self._removed, []
+        for number in removed:
+            self._remove_rows(number)
+
+    def _take_exit(self, attempt: Attempt, code: str) -> None:
+        job = self._forget(attempt)
+        number = int(code) if code.lstrip("-").isdecimal() else None
+        if attempt.requeue:
+            self.ledger.requeue(attempt, "the pool was deleted")
+            self._feed(job)
+            return
+        if attempt.verdict is not None:
+            given = attempt.verdict
+            self._finish(job, attempt, Outcome(number, given.failure, given.message))
+        elif number == 0:
+            self._finish(job, attempt, Outcome(0))
+        elif code == "missing":
+            words = attempt.command.split()
+            message = f"The program {words[0]!r} was not found; see stderr.txt."
+            self._finish(job, attempt, Outcome(None, rules.NO_PROGRAM, message))
+        elif number is None:
+            message = "The program could not be launched; see stderr.txt."
+            self._finish(job, attempt, Outcome(None, rules.NOT_LAUNCHED, message))
+        elif attempt.retries < 0 or attempt.retried < attempt.retries:
+            self.ledger.retry(attempt, number)
+            self._feed(job)
+        else:
+            message = f"The program ended with exit code {number}."
+            self._finish(job, attempt, Outcome(number, rules.EXIT_CODE, message))
+
+    def _take_loss(self, attempt: Attempt, reason: str) -> None:
+        job = self._forget(attempt)
+        losses = self._losses[attempt.number] = self._losses.get(attempt.number, 0) + 1
+        if attempt.verdict is not None and not attempt.requeue:
+            self._finish(job, attempt, attempt.verdict)
+        elif losses > _MAX_LOSSES:
+            message = f"Its node was lost {losses} times, last because {reason}."
+            self._finish(job, attempt, verdict(rules.TOO_MANY_LOSSES, message))
+        else:
+            self.ledger.requeue(attempt, reason)
+            self._feed(job)
+
+    def _forget(self, attempt: Attempt) -> Job | None:
+        self._attempts.pop(attempt.token, None)
+        job = self._jobs.get(attempt.job)
+        if job is not None:
+            job.running.pop(attempt.token, None)
+        return job
+
+    def _feed(self, job: Job | None) -> None:
+        if job is not None and job.state == "active":
+            job.hungry = True
+
+    def _finish(self, job: Job | None, attempt: Attempt, outcome: Outcome) -> None:
+        self.ledger.finish(attempt, outcome)
+        self._losses.pop(attempt.number, None)
+        if attempt.number in self._deletes:
+            self._deletes.discard(attempt.number)
+            self._delete_task(attempt.job, attempt.number, attempt.task_id)
+        # Any task may run in the slot that became free, also one that was released now.
+        self._feed(job)
+
+    def _fail_group(self, key: GroupKey, outcome: Outcome) -> None:
+        """No node can be opened for these tasks: fail those that are ready."""
+        job = self._jobs.get(key.job)
+        if job is None:
+            return
+        job.buffer.clear()
+        for number, task_id in self.store.rows(
+            "SELECT number, id FROM task WHERE job = ? AND state = 0 AND unmet = 0 "
+            "AND image IS ? AND mounts IS ?",
+            (key.job, key.image, key.mounts),
+        ):
+            self.ledger.fail_waiting(key.job, number, task_id, outcome)
+        job.hungry = True
+
+    # --- what starts next
+
+    def _claim(self) -> list[Attempt]:
+        """Mark tasks as running for every free slot; open nodes where they are short."""
+        starts: list[Attempt] = []
+        # A node that is coming up will take a slot at least: do not open one for every job.
+        coming = sum(
+            not node.ready and not node.closing and not node.single_use
+            for node in self.crew.nodes.values()
+        )
+        free = self._max_parallel - len(self._attempts) - coming
+        hungry = [job for job in self._jobs.values() if job.hungry or job.buffer]
+        if not hungry:
+            return starts
+        self._first += 1  # take turns: the free slots of one turn may not reach every job
+        turns = self._first % len(hungry)
+        for job in hungry[turns:] + hungry[:turns]:
+            if job.pool is None or job.pool_deleting or job.state != "active":
+                job.hungry = False
+                job.buffer.clear()
+                continue
+            nodes = len(self.crew.nodes)
+            room = min(free, self._room(job.pool))
+            taken = self._claim_from(job, job.pool, room)
+            free -= len(taken)
+            if job.pool.isolation is Isolation.JOB:
+                free -= len(self.crew.nodes) - nodes
+            starts += taken
+        return starts
+
+    def _room(self, pool: PoolSpec) -> int:
+        """Free slots of a pool, over all of its jobs."""
+        busy = sum(
+            len(job.running)
+            for job in self._jobs.values()
+            if job.pool is not None and job.pool.id == pool.id
+        )
+        return pool.nodes * pool.slots_per_node - busy
+
+    def _claim_from(self, job: Job, pool: PoolSpec, room: int) -> list[Attempt]:
+        starts: list[Attempt] = []
+        while True:
+            if not job.buffer:
+                job.buffer.extend(self.ledger.ready(job.number, _READ_AHEAD))
+                if not job.buffer:
+                    break
+            group = self._group_of(job, pool, job.buffer[0])
+            if pool.isolation is Isolation.TASK:  # ahead, while all slots are taken
+                self._open_nodes(job, pool, group)
+            if len(starts) >= room:
+                break
+            if not group.nodes:
+                self._open_nodes(job, pool, group)
+            place = group.take()
+            if place is None:
+                break
+            attempt = job.buffer.popleft()
+            node, attempt.slot = place
+            attempt.node = node.id
+            if not self.ledger.start(attempt):  # a client was faster
+                node.give_back(attempt.slot)
+                node.used = False
+                continue
+            node.running[attempt.slot] = attempt
+            job.running[attempt.token] = attempt
+            self._attempts[attempt.token] = attempt
+            starts.append(attempt)
+        job.hungry = False
+        return starts
+
+    def _group_of(self, job: Job, pool: PoolSpec, attempt: Attempt) -> Group:
+        key = GroupKey(job.number, attempt.image, attempt.mounts)
+        group = job.groups.get(key)
+        if group is None:
+            group = job.groups[key] = Group(key, pool.isolation)
+        return group
+
+    def _open_nodes(self, job: Job, pool: PoolSpec, group: Group) -> None:
+        if time.monotonic() < group.not_before:
+            return
+        capacity = min(self._max_parallel, pool.nodes * pool.slots_per_node)
+        for _ in range(group.shortage(len(job.buffer), capacity)):
+            node = self.crew.enlist(group, pool.backend, pool.isolation is Isolation.TASK)
+            what = Opening(
+                node_id=node.id,
+                workspace_id=self.workspace_id,
+                workspace=self.workspace,
+                storage_url=self.store.meta("storage") or "",
+                job_id=job.id,
+                pool=pool,
+                image=group.key.image or pool.image,
+                mounts=group.key.mounts,
+            )
+            self.store.execute(
+                "INSERT INTO node (id, job, backend, name, opened) VALUES (?, ?, ?, ?, ?)",
+                (node.id, job.number, pool.backend, job.id, time.time()),
+            )
+            self._after.append(partial(self.crew.open, node, what))
+
+    def _dispatch(self, attempt: Attempt) -> None:
+        """Hand a committed attempt to its node."""
+        node = self.crew.nodes[attempt.node]
+        job = self._jobs[attempt.job]
+        relative = f"workitems/{job.id.replace(':', '/')}" + ("" if ":" in job.id else "/job-1")
+        words = split_command(attempt.command)
+        if node.mapping:
+            words = map_command(words, node.mapping)
+        write_task(f"{self.workspace.root}/{relative}/{attempt.task_id}", words)
+        send(
+            node,
+            f"run {attempt.slot} {attempt.token} {node.root}/{relative}/{attempt.task_id}\n",
+        )
+        if attempt.timeout is not None:
+            self.agent.at(time.monotonic() + attempt.timeout, partial(self._expire, attempt))
+
+    def _expire(self, attempt: Attempt) -> None:
+        """The wall clock of an attempt ran out."""
+        if self._attempts.get(attempt.token) is attempt:
+            self._end(attempt, f"Its time limit of {attempt.timeout:g} seconds passed.", hard=False)
+
+    def _end(self, attempt: Attempt, why: str, *, hard: bool) -> None:
+        """End an attempt; it completes as a failure when it is gone."""
+        if attempt.verdict is not None and not hard:
+            return
+        attempt.verdict = verdict(rules.ENDED, why)
+        if self.recovery.has(attempt.node):
+            self.recovery.kill(attempt.node)
+        else:
+            self.crew.kill(attempt, hard=hard)
+
+    # --- the end of jobs and nodes
+
+    def _complete_jobs(self) -> None:
+        self.ledger.flush()  # the counters below must be of now
+        for job in list(self._jobs.values()):
+            if job.running or (job.state == "active" and (job.hungry or job.buffer)):
+                continue
+            if job.state == "active":
+                self._complete_by_itself(job)
+            elif job.state == "terminating":
+                self._set_completed(job)
+            elif job.state == "deleting" and not job.removing:
+                self._after.append(partial(self._remove, job))
+
+    def _complete_by_itself(self, job: Job) -> None:
+        row = self.store.row(
+            "SELECT active + running, succeeded + failed FROM job WHERE number = ?", (job.number,)
+        )
+        if row is None:
+            return
+        job.out_of_work = row[0] == 0
+        if job.out_of_work and row[1] and job.auto_complete:
+            self._set_completed(job, BY_ITSELF)
+
+    def _set_completed(self, job: Job, reason: str | None = None) -> None:
+        now = time.time()
+        job.state, job.out_of_work = "completed", True
+        self.store.execute(
+            "UPDATE job SET state = 'completed', ended = ?, problem = NULL, "
+            "terminate_reason = COALESCE(?, terminate_reason) WHERE number = ?",
+            (now, reason, job.number),
+        )
+        self.ledger.event("completed", job.number, None, reason or "terminated", now)
+
+    def _remove(self, job: Job) -> None:
+        """Delete a job when its nodes are gone: first its files, then its rows."""
+        for node in job.nodes:
+            self.crew.dismiss(node, 0)
+        if job.nodes or job.running or job.removing:
+            return  # `node_ended` brings us back here
+        job.removing = True
+
+        def removed(_: object, error: BaseException | None) -> None:
+            if error is not None:
+                _log.error("removing files of job %s", job.id, exc_info=error)
+            self._removed.append(job.number)
+
+        self.agent.work(partial(self.workspace.remove_job, job.id), removed)
+
+    def _remove_rows(self, number: int) -> None:
+        self.store.execute(
+            "DELETE FROM edge WHERE parent IN (SELECT number FROM task WHERE job = ?)", (number,)
+        )
+        self.store.execute("DELETE FROM event WHERE job = ?", (number,))
+        self.store.execute("DELETE FROM node WHERE job = ?", (number,))
+        self.store.execute("DELETE FROM job WHERE number = ?", (number,))
+        self.store.execute("DELETE FROM meta WHERE name = ?", (f"given-ids-{number}",))
+        self._jobs.pop(number, None)
+
+    def _close_idle(self) -> None:
+        """Close nodes of jobs without work, at once when no client is there that may add some."""
+        now = time.monotonic()
+        for job in list(self._jobs.values()):
+            if not job.out_of_work or job.running:
+                continue
+            for node in job.nodes:
+                if node.closing or node.node is None or node.running:
+                    continue
+                left = node.idle_since + LINGER_S - now
+                if self.agent.clients and not job.ended_by_user and left > 0:
+                    if not node.alarmed:
+                        node.alarmed = True
+                        self.agent.at(now + left, partial(setattr, node, "alarmed", False))
+                else:
+                    self.crew.dismiss(node, GRACE_S)
+            if job.state == "completed" and not job.nodes:
+                del self._jobs[job.number]

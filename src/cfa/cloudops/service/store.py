@@ -1,0 +1,309 @@
+"""The store: one SQLite database a workspace, shared by clients and the agent.
+
+Write-ahead log, foreign keys, one `user_version` a migration. A commit survives the death of any
+process (not the loss of power within the last moments: NORMAL, because a laptop disk takes 5 ms a
+sync). Every SQLite error leaves here as one of ours.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from cfa.cloudops.errors import (
+    DiskFullError,
+    StoreError,
+    StoreUnreadableError,
+    StoreVersionError,
+)
+
+#: Codes of `task.state`: small integers keep the index of ready tasks small.
+ACTIVE, PREPARING, RUNNING, COMPLETED = range(4)
+#: Codes of `task.request`: what a client asks the agent to do with a task.
+NOTHING, TERMINATE, DELETE = range(3)
+
+_BUSY_S = 30.0
+
+_FIRST = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE pool (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL COLLATE NOCASE UNIQUE,
+    state TEXT NOT NULL,
+    definition TEXT NOT NULL,       -- JSON of PoolSpec
+    created REAL NOT NULL           -- seconds since the epoch, here and below
+);
+
+CREATE TABLE job (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL COLLATE NOCASE UNIQUE,
+    pool TEXT NOT NULL COLLATE NOCASE,  -- no reference: the pool may come later or go earlier
+    state TEXT NOT NULL,
+    definition TEXT NOT NULL,       -- JSON of JobSpec
+    auto_complete INTEGER NOT NULL,
+    deadline REAL,
+    created REAL NOT NULL,
+    ended REAL,
+    terminate_reason TEXT,
+    problem TEXT,                   -- why nothing runs, for people
+    last_task_number INTEGER NOT NULL DEFAULT 0,
+    active INTEGER NOT NULL DEFAULT 0,
+    running INTEGER NOT NULL DEFAULT 0,
+    succeeded INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE TABLE task (
+    number INTEGER PRIMARY KEY,
+    job INTEGER NOT NULL REFERENCES job (number) ON DELETE CASCADE,
+    id TEXT NOT NULL COLLATE NOCASE,
+    state INTEGER NOT NULL DEFAULT 0,
+    request INTEGER NOT NULL DEFAULT 0,
+    unmet INTEGER NOT NULL DEFAULT 0,   -- dependencies that are not satisfied yet
+    command TEXT NOT NULL,
+    image TEXT,                     -- NULL: the pool's
+    mounts TEXT,                    -- JSON; NULL: the pool's
+    timeout REAL,                   -- seconds of one attempt
+    retries INTEGER NOT NULL,       -- allowed; -1: without limit
+    release INTEGER NOT NULL,       -- 1: a failure does not block the tasks that depend on this one
+    attempt INTEGER NOT NULL DEFAULT 0,
+    retried INTEGER NOT NULL DEFAULT 0,
+    requeued INTEGER NOT NULL DEFAULT 0,
+    node TEXT,
+    created REAL NOT NULL,
+    started REAL,
+    ended REAL,
+    exit_code INTEGER,
+    failure TEXT,                   -- code, NULL after success
+    message TEXT
+);
+CREATE UNIQUE INDEX task_id ON task (job, id);
+CREATE INDEX task_ready ON task (job, number) WHERE state = 0 AND unmet = 0 AND request = 0;
+CREATE INDEX task_running ON task (job) WHERE state = 2;
+CREATE INDEX task_request ON task (job) WHERE request > 0;
+
+CREATE TABLE edge (
+    parent INTEGER NOT NULL,
+    child INTEGER NOT NULL REFERENCES task (number) ON DELETE CASCADE,
+    PRIMARY KEY (parent, child)
+) WITHOUT ROWID;
+CREATE INDEX edge_child ON edge (child);
+
+CREATE TABLE node (
+    id TEXT PRIMARY KEY,
+    job INTEGER NOT NULL,
+    backend TEXT NOT NULL,
+    name TEXT NOT NULL,
+    opened REAL NOT NULL,
+    ended REAL,
+    reason TEXT
+) WITHOUT ROWID;
+CREATE INDEX node_open ON node (backend) WHERE ended IS NULL;
+
+CREATE TABLE event (
+    number INTEGER PRIMARY KEY,
+    time REAL NOT NULL,
+    job INTEGER,
+    task INTEGER,
+    what TEXT NOT NULL,
+    detail TEXT
+);
+CREATE INDEX event_job ON event (job);
+"""
+
+#: Scripts that lead from version n to n + 1.
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+
+
+class Store:
+    """One connection to a workspace's store. Not for use from two threads at once.
+
+    Args:
+        path: the database file; its directory exists. Made when absent.
+
+    Raises:
+        StoreUnreadableError: damaged, or not ours to read or write.
+        StoreVersionError: written by a newer version.
+        DiskFullError: no space to make it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._translated("open"):
+            self._db = sqlite3.connect(
+                path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+            )
+        try:
+            with self._translated("open"):
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = NORMAL")
+                self._db.execute("PRAGMA foreign_keys = ON")
+                self._db.execute("PRAGMA cache_size = -8192")
+            self._migrate()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        self._db.close()
+
+    # --- versions
+
+    def _version(self) -> int:
+        with self._translated("read the version of"):
+            return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _migrate(self) -> None:
+        newest = len(MIGRATIONS)
+        if self._version() == newest:
+            return
+        with self.transaction():
+            found = self._version()  # another process may have been faster
+            if found > newest:
+                raise StoreVersionError(
+                    f"The store {self.path} was written by a newer version of cfa-cloudops "
+                    f"(store version {found}, this one knows {newest}).",
+                    "Upgrade cfa-cloudops, or set CLOUDOPS_HOME to another directory.",
+                )
+            for script in MIGRATIONS[found:]:
+                for statement in script.split(";\n"):
+                    if statement.strip():
+                        self._db.execute(statement)
+            if found == 0:
+                self._db.execute("INSERT INTO meta VALUES ('workspace', ?)", (uuid4().hex[:12],))
+            self._db.execute(f"PRAGMA user_version = {newest}")
+
+    # --- statements
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A write transaction: all of it is committed, or, on any exception, nothing."""
+        with self._translated("write to"):
+            self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            # After some errors (a full disk) SQLite has rolled back by itself.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        try:
+            with self._translated("write to"):
+                self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def execute(self, sql: str, values: Iterable[Any] = ()) -> int:
+        """Run a statement; the number of rows it changed."""
+        with self._translated("write to"):
+            return self._db.execute(sql, tuple(values)).rowcount
+
+    def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        with self._translated("write to"):
+            self._db.executemany(sql, rows)
+
+    def insert(self, sql: str, values: Iterable[Any] = ()) -> int:
+        """Run an INSERT; the number of the new row."""
+        with self._translated("write to"):
+            return int(self._db.execute(sql, tuple(values)).lastrowid or 0)
+
+    def row(self, sql: str, values: Iterable[Any] = ()) -> tuple[Any, ...] | None:
+        with self._translated("read"):
+            found: tuple[Any, ...] | None = self._db.execute(sql, tuple(values)).fetchone()
+            return found
+
+    def rows(self, sql: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._translated("read"):
+            return self._db.execute(sql, tuple(values)).fetchall()
+
+    def stream(self, sql: str, values: Iterable[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Rows one by one, for results too large for a list. Writes go on beside it."""
+        with self._translated("read"):
+            cursor = self._db.execute(sql, tuple(values))
+        while True:
+            with self._translated("read"):
+                batch = cursor.fetchmany(1000)
+            if not batch:
+                return
+            yield from batch
+
+    # --- meta
+
+    def meta(self, name: str) -> str | None:
+        found = self.row("SELECT value FROM meta WHERE name = ?", (name,))
+        return None if found is None else str(found[0])
+
+    def set_meta(self, name: str, value: str) -> None:
+        """Outside or inside a transaction; writes only what changed."""
+        if self.meta(name) != value:
+            self.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    # --- errors
+
+    @contextmanager
+    def _translated(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _translate(error, self.path, verb) from error
+
+
+def _translate(error: sqlite3.Error, path: Path, verb: str) -> StoreError:
+    text = str(error)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    tried = f"Could not {verb} the store {path}: {text}."
+    match code:
+        case sqlite3.SQLITE_FULL:
+            return DiskFullError(tried, "Free some space; what was committed is safe.")
+        case sqlite3.SQLITE_IOERR if _no_space(path):
+            return DiskFullError(tried, "Free some space; what was committed is safe.")
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreError(
+                f"{tried} Another process held it for over {_BUSY_S:.0f} seconds.",
+                "Try again; if it stays so, look for a stopped process with the file open.",
+            )
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return StoreUnreadableError(
+                tried,
+                f"The file is damaged. Task output is still in {path.parent}/root/workitems. Move "
+                f"{path.name}* away, or set CLOUDOPS_HOME to another directory, to begin anew.",
+            )
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            return StoreUnreadableError(
+                tried, f"Check the owner and the permissions of {path.parent} and of the file."
+            )
+        case _:
+            return StoreError(tried, "If it happens again, please report it with this message.")
+
+
+def _no_space(path: Path) -> bool:
+    try:
+        return os.statvfs(path.parent).f_bavail == 0
+    except OSError:
+        return False
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn a full disk met while writing files of ours into `DiskFullError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"No space left while {what}: {error}.", "Free some space and try again."
+            ) from error
+        raise
+
+
+Row = tuple[Any, ...]
+Reader = Callable[[Row], Any]
