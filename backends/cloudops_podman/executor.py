@@ -1,0 +1,431 @@
+"""The executor on Podman: the verbs of `ContainerExecutor`, in calls of Podman's API by its SDK."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote
+
+from attrs import frozen
+
+from cfa.cloudops.errors import BackendNotInstalledError, BackendUnavailableError
+from cfa.cloudops.provider.attach import AttachStream, EngineError, hijack
+from cfa.cloudops.provider.executor import Capabilities, ImageInfo
+from cfa.cloudops.provider.oci import (
+    CPU_PERIOD_US,
+    Container,
+    ContainerExecutor,
+    Engine,
+    Plan,
+    PullProgress,
+)
+from cloudops_podman import service
+from cloudops_podman.service import Endpoint, OwnService, candidates
+
+if TYPE_CHECKING:
+    from podman.api.client import APIClient
+
+#: Seconds that a call may take; Podman holds a lock per container and can be slow under load.
+CALL_S = 60.0
+#: Seconds that a pull may be silent.
+_PULL_STALL_S = 600.0
+#: How often a state that cannot be read is asked for again: rootless Podman answers 500 at the
+#: moment in which a container exits.
+_INSPECT_TRIES = 5
+_ENDED = frozenset({"created", "configured", "initialized", "exited", "stopped", "dead", ""})
+
+
+@frozen(kw_only=True)
+class _Link:
+    """A service that answered."""
+
+    endpoint: Endpoint
+    client: APIClient
+    engine: Engine
+
+
+class PodmanExecutor(ContainerExecutor):
+    """Nodes are containers of Podman. Where no service answers, one is started while it is needed.
+
+    Options:
+        host: address of the service, as in `CONTAINER_HOST`, which is honoured otherwise, as is
+            `CLOUDOPS_PODMAN_SOCKET`; then the usual sockets of root or of this user.
+    """
+
+    name: ClassVar[str] = "podman"
+
+    def __init__(self, options: Mapping[str, str] | None = None) -> None:
+        super().__init__(options)
+        self._linking = threading.Lock()
+        self._known: _Link | None = None
+        self._own: OwnService | None = None
+
+    # --- engine
+
+    def engine(self) -> Engine:
+        """See `ContainerExecutor`."""
+        return self._link().engine
+
+    def _link(self) -> _Link:
+        with self._linking:
+            if self._known is None:
+                self._known = self._find()
+            return self._known
+
+    def _find(self) -> _Link:
+        try:
+            import podman.api.client  # noqa: F401
+        except ImportError as error:
+            raise BackendNotInstalledError(
+                f"The podman backend needs Podman's SDK for Python: {error}.",
+                "Install it with: pip install podman",
+            ) from error
+        tried: list[str] = []
+        found = candidates(self.options.get("host"), os.environ, os.getuid())
+        for endpoint in found:
+            try:
+                return _open(endpoint)
+            except (BackendUnavailableError, EngineError, OSError) as error:
+                tried.append(f"{endpoint.url} ({endpoint.origin}): {_why(error)}")
+        if found[0].explicit:
+            raise BackendUnavailableError(
+                f"No Podman service answers. Tried {'; '.join(tried)}.",
+                f"Check {found[0].origin}, or start the service: "
+                + (
+                    "systemctl start podman.socket"
+                    if os.getuid() == 0
+                    else "systemctl --user start podman.socket"
+                ),
+            )
+        own = OwnService()
+        try:
+            own.ensure()
+            link = _open(own.endpoint)
+        except BaseException:
+            own.stop()
+            raise
+        self._own = own
+        return link
+
+    def _revive(self) -> bool:
+        """Start our own service again after it left for being idle; whether there is one."""
+        with self._linking:
+            if self._own is None:
+                return False
+            self._own.ensure()
+            return True
+
+    def close(self) -> None:
+        """See `Executor`."""
+        with self._linking:
+            if self._known is not None:
+                self._known.client.close()
+                self._known = None
+            if self._own is not None:
+                self._own.stop()
+                self._own = None
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Any:
+        """One exchange with the service; a refused connection revives our own service once.
+
+        Raises:
+            EngineError: the service's own words.
+            BackendUnavailableError: it does not answer.
+        """
+        link = self._link()
+        try:
+            return _exchange(link, method, path, **arguments)
+        except _NotConnected as error:
+            if not self._revive():
+                raise BackendUnavailableError(error.message, error.hint) from error
+        return _exchange(link, method, path, **arguments)
+
+    # --- images
+
+    def find_image(self, image: str) -> ImageInfo | None:
+        """See `ContainerExecutor`."""
+        try:
+            found = self._call("GET", f"/images/{quote(image, safe='')}/json").json()
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+        user = found.get("User") or (found.get("Config") or {}).get("User") or ""
+        return ImageInfo(name=image, id=found["Id"], user=user)
+
+    def pull_image(self, image: str, progress: PullProgress) -> None:
+        """See `ContainerExecutor`. A short name that Podman cannot complete is Docker Hub's."""
+        try:
+            self._pull(image, progress)
+        except EngineError as error:
+            full = _docker_hub_name(image)
+            if full is None or "short-name" not in error.words:
+                raise
+            self._pull(full, progress)
+
+    def _pull(self, image: str, progress: PullProgress) -> None:
+        answer = self._call(
+            "POST",
+            "/images/pull",
+            params={"reference": image, "policy": "missing"},
+            stream=True,
+            timeout=_PULL_STALL_S,
+        )
+        try:
+            for line in answer.iter_lines():
+                event = json.loads(line) if line else {}
+                if event.get("error"):
+                    raise EngineError(500, str(event["error"]))
+                if event.get("stream"):
+                    progress(str(event["stream"]).strip())
+        except (OSError, ValueError) as error:  # requests' own errors are OSErrors
+            raise EngineError(500, f"the pull broke off: {error}") from error
+        finally:
+            answer.close()
+
+    # --- containers
+
+    def create(self, plan: Plan) -> str:
+        """See `ContainerExecutor`."""
+        return str(self._call("POST", "/containers/create", json=_specification(plan)).json()["Id"])
+
+    def attach(self, container: str) -> AttachStream:
+        """See `ContainerExecutor`. Podman prepares the container here: a bad argv shows here."""
+        link = self._link()
+        try:
+            raw = service.connect(link.endpoint)
+        except (ConnectionRefusedError, FileNotFoundError):
+            if not self._revive():
+                raise
+            raw = service.connect(link.endpoint)
+        try:
+            hijack(
+                raw,
+                f"{link.client.path_prefix}containers/{container}/attach",
+                {"stream": "1", "stdin": "1", "stdout": "1"},
+            )
+            return AttachStream(raw)
+        except BaseException:
+            raw.close()
+            raise
+
+    def start(self, container: str) -> None:
+        """See `ContainerExecutor`."""
+        self._call("POST", f"/containers/{container}/start")
+
+    def inspect(self, container: str) -> Container | None:
+        """See `ContainerExecutor`."""
+        for attempt in range(_INSPECT_TRIES):
+            try:
+                found = self._call("GET", f"/containers/{quote(container, safe='')}/json").json()
+            except EngineError as error:
+                if error.status == 404:
+                    return None
+                if error.status != 500 or attempt == _INSPECT_TRIES - 1:
+                    raise
+            else:
+                return _container(found)
+        raise AssertionError("not reached")
+
+    def signal(self, container: str, signal: str) -> None:
+        """See `ContainerExecutor`."""
+        self._call("POST", f"/containers/{container}/kill", params={"signal": signal})
+
+    def remove(self, container: str) -> None:
+        """See `ContainerExecutor`."""
+        try:
+            self._call(
+                "DELETE",
+                f"/containers/{container}",
+                params={"force": "true", "v": "true", "timeout": "0"},
+            )
+        except EngineError as error:
+            if error.status == 404 or (error.status == 409 and self.removed(container)):
+                return
+            raise
+
+    def containers(self, label: str) -> Sequence[Container]:
+        """See `ContainerExecutor`."""
+        filters = json.dumps({"label": [label]})
+        found = self._call(
+            "GET", "/containers/json", params={"all": "true", "filters": filters}
+        ).json()
+        return [
+            Container(
+                id=one["Id"],
+                running=str(one.get("State", "")).lower() not in _ENDED,
+                labels=one.get("Labels") or {},
+            )
+            for one in found or ()
+        ]
+
+    def stat(self, container: str, path: str) -> tuple[int, str] | None:
+        """See `ContainerExecutor`."""
+        try:
+            answer = self._call("HEAD", f"/containers/{container}/archive", params={"path": path})
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+        found = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
+        return int(found["mode"]), str(found.get("linkTarget") or "")
+
+
+class _NotConnected(BackendUnavailableError):
+    """No connection was made: nothing was sent, so the call can be made again."""
+
+
+def _exchange(link: _Link, method: str, path: str, **arguments: Any) -> Any:
+    import podman.errors
+    import requests
+
+    if "json" in arguments:
+        arguments["data"] = json.dumps(arguments.pop("json"))
+        arguments["headers"] = {"Content-Type": "application/json"}
+    arguments.setdefault("timeout", CALL_S)
+    hint = "See whether it runs, for instance with: podman info"
+    try:
+        send = getattr(link.client, method.lower())
+        answer = send(path, **arguments)
+        answer.raise_for_status()
+        return answer
+    except podman.errors.APIError as error:
+        if error.response is None:
+            raise _NotConnected(f"Podman at {link.endpoint.url}: {error}.", hint) from error
+        raise EngineError(error.response.status_code, str(error.explanation or error)) from error
+    except (requests.RequestException, podman.errors.PodmanError, OSError) as error:
+        raise BackendUnavailableError(
+            f"Podman at {link.endpoint.url} does not answer: {error}.", hint
+        ) from error
+
+
+def _open(endpoint: Endpoint) -> _Link:
+    """Connect and ask the service what it is."""
+    from podman.api.client import APIClient
+
+    service.connect(endpoint).close()  # the SDK's own error would hide why
+    client = APIClient(base_url=endpoint.url)
+    link = _Link(
+        endpoint=endpoint,
+        client=client,
+        engine=Engine(capabilities=Capabilities(version="", endpoint=endpoint.url)),
+    )
+    try:
+        info = _exchange(link, "GET", "/info", timeout=service.CONNECT_S).json()
+    except BaseException:
+        client.close()
+        raise
+    return _Link(endpoint=endpoint, client=client, engine=_describe(endpoint, info))
+
+
+def _describe(endpoint: Endpoint, info: Mapping[str, Any]) -> Engine:
+    host: Mapping[str, Any] = info["host"]
+    security = host.get("security") or {}
+    rootless = bool(security.get("rootless"))
+    controllers = set(host.get("cgroupControllers") or ())
+    notes = []
+    if host.get("cgroupVersion") == "v1":
+        # Without version 2 an ordinary user cannot set limits, and Podman lists no controllers.
+        controllers = set() if rootless else _enabled_controllers()
+        if rootless:
+            notes.append("Rootless Podman on cgroups version 1 ignores all limits.")
+    cpus, memory = "cpu" in controllers, "memory" in controllers
+    if not cpus:
+        notes.append("Processor limits of a size are not enforced by this engine.")
+    if not memory:
+        notes.append("Memory limits of a size are not enforced by this engine.")
+    store = info.get("store") or {}
+    if store.get("graphDriverName") == "vfs":
+        notes.append("The storage driver vfs copies the image for each container; use overlay.")
+    return Engine(
+        capabilities=Capabilities(
+            version=str((info.get("version") or {}).get("Version", "unknown")),
+            endpoint=endpoint.url,
+            rootless=rootless,
+            enforces_cpus=cpus,
+            enforces_memory=memory,
+            notes=tuple(notes),
+        ),
+        selinux=bool(security.get("selinuxEnabled")),
+    )
+
+
+def _enabled_controllers() -> set[str]:
+    """Controllers of cgroups version 1 that this kernel has enabled."""
+    try:
+        lines = Path("/proc/cgroups").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return set()
+    rows = [line.split() for line in lines if not line.startswith("#")]
+    return {row[0] for row in rows if len(row) == 4 and row[3] == "1"}
+
+
+def _specification(plan: Plan) -> dict[str, Any]:
+    """A plan in the words of Podman's API. Not by the SDK, which drops some fields on the way."""
+    wanted: dict[str, Any] = {
+        "image": plan.image,
+        "entrypoint": [plan.argv[0]],
+        "command": list(plan.argv[1:]),
+        "labels": dict(plan.labels),
+        "env": dict(plan.environment),
+        "httpproxy": True,  # as `podman run` does
+        "stdin": True,
+        "terminal": False,
+        "healthconfig": {"Test": ["NONE"]},  # an image's own would run programs in our node
+        "mounts": [
+            {
+                "type": "bind",
+                "source": bind.source,
+                "destination": bind.target,
+                "options": ["rbind", "ro" if bind.read_only else "rw"],
+            }
+            for bind in plan.binds
+        ],
+    }
+    limits: dict[str, Any] = {}
+    if plan.cpu_quota_us:
+        limits["cpu"] = {"period": CPU_PERIOD_US, "quota": plan.cpu_quota_us}
+    if plan.memory_bytes:
+        limits["memory"] = {"limit": plan.memory_bytes, "swap": plan.memory_bytes}
+    optional = {
+        "name": plan.name,
+        "user": plan.user,
+        "work_dir": plan.working_directory,
+        "resource_limits": limits,
+        "selinux_opts": ["disable"] if plan.unlabelled else [],
+        "userns": {"nsmode": plan.userns} if plan.userns else {},
+    }
+    return {**wanted, **{name: value for name, value in optional.items() if value}}
+
+
+def _container(found: Mapping[str, Any]) -> Container:
+    state: Mapping[str, Any] = found["State"]
+    return Container(
+        id=found["Id"],
+        running=str(state.get("Status", "")).lower() not in _ENDED,
+        exit_code=state.get("ExitCode"),
+        out_of_memory=bool(state.get("OOMKilled")),
+        error=str(state.get("Error") or ""),
+        labels=(found.get("Config") or {}).get("Labels") or {},
+    )
+
+
+def _docker_hub_name(image: str) -> str | None:
+    """The full name that Docker would give to a short one; None for a full name."""
+    first, slash, _ = image.partition("/")
+    if not slash:
+        return f"docker.io/library/{image}"
+    if "." in first or ":" in first or first == "localhost":
+        return None
+    return f"docker.io/{image}"
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__
