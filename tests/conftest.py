@@ -226,7 +226,7 @@ class _Traces:
     engines: bool
 
     def find(self) -> set[tuple[str, str]]:
-        found = {("thread", thread.name) for thread in threading.enumerate()}
+        found = {("thread", f"{one.name} ({one.ident})") for one in threading.enumerate()}
         found |= {("process", text) for text in self._processes().values()}
         found |= {("file", str(path)) for path in self._files()}
         found |= {("mount", point) for point in self._mounts()}

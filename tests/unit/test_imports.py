@@ -1,0 +1,163 @@
+"""Who may import whom, and what the import swap costs."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SRC = ROOT / "src"
+BACKENDS = ROOT / "backends"
+PACKAGE = "cfa.cloudops"
+
+VALUES = {"errors", "model"}
+INTERFACES = VALUES | {"provider"}
+REGISTRY = INTERFACES | {"settings", "backends"}
+
+#: First part below `cfa.cloudops` -> the parts it may import, besides itself. Parts that are not
+#: named here may import anything but a backend package.
+ARROWS = {
+    "errors": set(),
+    "model": {"errors"},
+    "provider": VALUES,
+    "settings": VALUES,
+    "backends": INTERFACES,
+    "client": REGISTRY,
+    "service": REGISTRY,
+}
+
+#: What `from cfa.cloudops.local import CloudClient` must not load: each is slow, and none is needed
+#: before the first call.
+SLOW = ("stevedore", "fsspec", "docker", "podman", "rich", "typer")
+IMPORT_BUDGET_S = 0.120
+TRIES = 9
+
+
+def module_name(path: Path, base: Path) -> str:
+    parts = path.relative_to(base).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def modules(base: Path) -> dict[str, Path]:
+    """Module names below a directory that is, or would be, on the import path."""
+    return {module_name(path, base): path for path in base.rglob("*.py")}
+
+
+OURS = modules(SRC)
+
+
+def imports(name: str, path: Path) -> Iterator[str]:
+    """Full names of what a module imports, wherever in it the import stands."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package.split(".")[: len(package.split(".")) + 1 - node.level]
+            parts = ([*start] if node.level else []) + ([node.module] if node.module else [])
+            source = ".".join(parts)
+            for alias in node.names:
+                whole = f"{source}.{alias.name}"
+                yield whole if whole in OURS else source
+
+
+def part(name: str) -> str | None:
+    """`provider` for `cfa.cloudops.provider.batch`, '' for the package itself, None for others."""
+    if name != PACKAGE and not name.startswith(PACKAGE + "."):
+        return None
+    return name.removeprefix(PACKAGE).lstrip(".").partition(".")[0]
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_arrows_point_one_way(name):
+    """A module of ours imports only what its layer may, and never a backend package."""
+    mine = part(name) or ""
+    allowed = ARROWS[mine] | {mine} if mine in ARROWS else None
+    backends = {path.name for path in BACKENDS.iterdir() if path.is_dir()}
+    wrong = []
+    for target in imports(name, OURS[name]):
+        theirs = part(target)
+        inside = theirs is None or allowed is None or theirs in allowed
+        if target.partition(".")[0] in backends or not inside:
+            wrong.append(target)
+    assert not wrong, f"{name} imports {', '.join(wrong)}"
+
+
+@pytest.mark.parametrize(
+    "backend", sorted(path.name for path in BACKENDS.glob("cloudops_*") if path.is_dir())
+)
+def test_backends_know_the_interfaces_only(backend):
+    """A backend imports provider, model and errors, nothing else of ours and no other backend."""
+    for name, path in modules(BACKENDS).items():
+        if name.partition(".")[0] != backend:
+            continue
+        for target in imports(name, path):
+            theirs = part(target)
+            assert theirs is None or theirs in INTERFACES, f"{name} imports {target}"
+            top = target.partition(".")[0]
+            assert not top.startswith("cloudops_") or top == backend, f"{name} imports {target}"
+
+
+def test_only_the_registry_knows_stevedore():
+    """Plugins are found in one place."""
+    users = {
+        name
+        for name, path in OURS.items()
+        if any(target.partition(".")[0] == "stevedore" for target in imports(name, path))
+    }
+    assert users <= {"cfa.cloudops.backends"}
+
+
+def python(code: str, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """An environment in which compiled modules are kept, as after an installation."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(tmp_path / "compiled")}
+
+
+SWAP = "from cfa.cloudops.local import CloudClient"
+
+
+def test_import_swap_loads_nothing_slow(environment):
+    """Importing the local client loads no SDK, no plugin machinery and no terminal toolkit."""
+    loaded = json.loads(
+        python(f"{SWAP}\nimport json, sys; print(json.dumps(list(sys.modules)))", environment)
+    )
+    assert not sorted(set(SLOW) & {name.partition(".")[0] for name in loaded})
+
+
+def test_import_swap_is_quick(environment):
+    """Importing the local client costs less than 120 ms over bare Python, best of several runs."""
+    python(SWAP, environment)  # compiles
+    best = {"pass": 60.0, SWAP: 60.0}
+    for _ in range(TRIES):
+        for code in best:
+            began = time.perf_counter()
+            python(code, environment)
+            best[code] = min(best[code], time.perf_counter() - began)
+        if best[SWAP] - best["pass"] < IMPORT_BUDGET_S / 2:
+            break
+    cost_s = best[SWAP] - best["pass"]
+    assert cost_s < IMPORT_BUDGET_S, f"{cost_s * 1000:.0f} ms"
