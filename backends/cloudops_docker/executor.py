@@ -244,6 +244,7 @@ class DockerExecutor(ContainerExecutor):
             running=bool(state.get("Running") or state.get("Paused") or state.get("Restarting")),
             exit_code=state.get("ExitCode"),
             out_of_memory=bool(state.get("OOMKilled")),
+            memory_bytes=int((found.get("HostConfig") or {}).get("Memory") or 0),
             error=str(state.get("Error") or ""),
             labels=(found.get("Config") or {}).get("Labels") or {},
         )

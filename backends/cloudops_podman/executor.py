@@ -342,15 +342,18 @@ def _describe(endpoint: Endpoint, info: Mapping[str, Any]) -> Engine:
     store = info.get("store") or {}
     if store.get("graphDriverName") == "vfs":
         notes.append("The storage driver vfs copies the image for each container; use overlay.")
+    version = str((info.get("version") or {}).get("Version", "unknown"))
+    major = version.partition(".")[0]
     return Engine(
         capabilities=Capabilities(
-            version=str((info.get("version") or {}).get("Version", "unknown")),
+            version=version,
             endpoint=endpoint.url,
             rootless=rootless,
             enforces_cpus=cpus,
             enforces_memory=memory,
             notes=tuple(notes),
         ),
+        reports_oom=major.isdecimal() and int(major) >= 5,
         selinux=bool(security.get("selinuxEnabled")),
     )
 
@@ -410,6 +413,7 @@ def _container(found: Mapping[str, Any]) -> Container:
         running=str(state.get("Status", "")).lower() not in _ENDED,
         exit_code=state.get("ExitCode"),
         out_of_memory=bool(state.get("OOMKilled")),
+        memory_bytes=int((found.get("HostConfig") or {}).get("Memory") or 0),
         error=str(state.get("Error") or ""),
         labels=(found.get("Config") or {}).get("Labels") or {},
     )

@@ -126,10 +126,10 @@ class OwnService:
         for folder in filter(None, folders):
             path = Path(folder) / name
             with contextlib.suppress(OSError):
-                status = Path(folder).stat()
-                if status.st_uid == os.getuid() and os.access(folder, os.W_OK | os.X_OK):
-                    if len(str(path)) <= _MAX_SOCKET_PATH:
-                        return path
+                mine = Path(folder).stat().st_uid == os.getuid()
+                usable = mine and os.access(folder, os.W_OK | os.X_OK)
+                if usable and len(str(path)) <= _MAX_SOCKET_PATH:
+                    return path
         self._folder = Path(tempfile.mkdtemp(prefix="cloudops-podman-"))
         return self._folder / "podman.sock"
 

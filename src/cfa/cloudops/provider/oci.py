@@ -52,6 +52,9 @@ _STEP_S, _MAX_STEP_S = 0.01, 0.1
 _GO_DIRECTORY, _GO_SYMLINK = 1 << 31, 1 << 27
 _MAX_LINKS = 20
 
+#: Exit code of a program that was ended by KILL.
+_KILLED = 128 + 9
+
 
 @frozen(kw_only=True)
 class Ownership:
@@ -83,9 +86,14 @@ def ownership(
 
 @frozen(kw_only=True)
 class Engine:
-    """What is known of an engine that answers."""
+    """What is known of an engine that answers.
+
+    `reports_oom`: its own flag tells whether a container ran out of memory. Podman before 5 leaves
+    it unset.
+    """
 
     capabilities: Capabilities
+    reports_oom: bool = True
     remapped: bool = False
     selinux: bool = False
 
@@ -141,12 +149,16 @@ def plan(spec: NodeSpec, name: str, image: str, engine: Engine, engine_name: str
 
 @frozen(kw_only=True)
 class Container:
-    """A container as the engine describes it now. `exit_code` means something when not running."""
+    """A container as the engine describes it now. `exit_code` means something when not running.
+
+    `memory_bytes` is its limit, 0 for none.
+    """
 
     id: str
     running: bool
     exit_code: int | None = None
     out_of_memory: bool = False
+    memory_bytes: int = 0
     error: str = ""
     labels: Mapping[str, str] = Factory(dict)
 
@@ -449,6 +461,7 @@ class ContainerExecutor(Executor):
 
     def end(self, container: str, grace_s: float, stream_ended: bool) -> NodeEnd:
         """End and remove a container; for `ContainerNode.close`."""
+        killed = False
         try:
             found = self.inspect(container)
             if stream_ended and found is not None and found.running:
@@ -457,6 +470,7 @@ class ContainerExecutor(Executor):
                 self._try_signal(container, "TERM")
                 found = self._await_end(container, grace_s)
             if found is not None and found.running:
+                killed = True
                 self._try_signal(container, "KILL")
                 found = self._await_end(container, _KILL_S)
             self.remove(container)
@@ -465,14 +479,29 @@ class ContainerExecutor(Executor):
                 f"{self.name} cannot end the container {container[:12]}: {error.words}.",
                 f"Try again, or by hand: {self.name} rm --force {container[:12]}",
             ) from error
+        return self._node_end(found, killed)
+
+    def _node_end(self, found: Container | None, killed: bool) -> NodeEnd:
+        """Why a container ended, from its last state; `killed`: we sent it KILL."""
         if found is None:
             return NodeEnd(reason="The container was removed by someone else.")
-        reason = found.error
-        if found.out_of_memory:
-            reason = "The node used more memory than its size allows."
+        out_of_memory, reason = found.out_of_memory, found.error
+        if out_of_memory:
+            reason = f"The node used more memory than its {found.memory_bytes} bytes."
+        elif (
+            found.memory_bytes
+            and found.exit_code == _KILLED
+            and not killed
+            and not self.engine().reports_oom
+        ):
+            out_of_memory = True
+            reason = (
+                "The node was killed from outside, in all likelihood for using more memory than "
+                f"its {found.memory_bytes} bytes."
+            )
         return NodeEnd(
             exit_code=None if found.running else found.exit_code,
-            out_of_memory=found.out_of_memory,
+            out_of_memory=out_of_memory,
             reason=reason,
         )
 
