@@ -41,6 +41,7 @@ _token = os.urandom(5).hex()
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _CONFLICT = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY}
+_CONFLICT_TYPES = (NotADirectoryError, IsADirectoryError, FileExistsError)
 # What the kernel says where it cannot copy: old ones, two file systems, odd ones, sandboxes.
 _NO_OFFLOAD = {
     errno.EXDEV,
@@ -74,6 +75,8 @@ def is_temporary(name: str) -> bool:
 def explain(error: OSError, tried: str) -> CloudOpsError:
     """The typed error for what the operating system said. `tried` starts the message."""
     said = f"{tried}: {error.strerror or error}."
+    if error.errno is None and isinstance(error, _CONFLICT_TYPES):  # as fsspec raises them
+        return ConflictError(said, "A file and a folder cannot have the same name; rename one.")
     if error.errno in _FULL:
         return DiskFullError(said, "Free some space, or raise the limit, and try again.")
     if error.errno in _DENIED:

@@ -44,6 +44,10 @@ class RemoteBlobs(BlobProvider):
 
     def __init__(self, url: str, options: Mapping[str, str] | None = None) -> None:
         super().__init__(url, options)
+        if "://" not in url and "::" not in url:  # fsspec would take it for a file of that name
+            raise UnknownBackendError(
+                f"The storage {url!r} is no URL.", "Write it as protocol://path, or as a path."
+            )
         try:
             from fsspec.core import url_to_fs
 
