@@ -191,3 +191,14 @@ class Task:
     requeue_count: int = 0
     waits_for: int = 0
     directory: str = ""
+
+
+@frozen(kw_only=True)
+class Event:
+    """One transition. `what`: created, running, retry, requeue, completed. `task_id` None: the job's."""
+
+    number: int
+    time: datetime
+    task_id: str | None
+    what: str
+    detail: str

@@ -10,8 +10,18 @@ import abc
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
-from cfa.cloudops.model.values import Job, JobSpec, Pool, PoolSpec, Task, TaskCounts, TaskSpec
+from cfa.cloudops.model.values import (
+    Event,
+    Job,
+    JobSpec,
+    Pool,
+    PoolSpec,
+    Task,
+    TaskCounts,
+    TaskSpec,
+)
 from cfa.cloudops.provider.executor import PROVIDER_API, ImageProgress
+from cfa.cloudops.settings import Settings
 
 
 class BatchProvider(abc.ABC):
@@ -21,6 +31,10 @@ class BatchProvider(abc.ABC):
     name: ClassVar[str]
     #: The version of this interface that the provider was written for.
     api: ClassVar[int] = PROVIDER_API
+
+    @abc.abstractmethod
+    def __init__(self, settings: Settings) -> None:
+        """Connect. Raises: StoreError, BackendError: the service cannot be used."""
 
     # --- pools
 
@@ -140,6 +154,13 @@ class BatchProvider(abc.ABC):
         """
 
     # --- waiting
+
+    @abc.abstractmethod
+    def list_events(self, job_id: str, after: int = 0) -> list[Event]:
+        """What happened in a job, oldest first, numbers above `after` only.
+
+        Raises: JobNotFoundError.
+        """
 
     @abc.abstractmethod
     def wait_for_change(self, timeout_s: float) -> bool:

@@ -104,7 +104,7 @@ class NodeSpec:
     environment: Mapping[str, str] = Factory(dict)
     binds: tuple[Bind, ...] = ()
     working_directory: str | None = None
-    resources: Resources = Resources()
+    resources: Resources = Factory(Resources)
     caller_uid: int = 0
     caller_gid: int = 0
 

@@ -11,6 +11,7 @@ from attrs import asdict
 
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model.values import (
+    Event,
     Failure,
     Isolation,
     Job,
@@ -149,4 +150,12 @@ def task_value(row: store.Row, job_id: str, directory: str) -> Task:
         requeue_count=requeued,
         waits_for=unmet,
         directory=f"{directory}/{identifier}",
+    )
+
+
+def event_value(row: store.Row) -> Event:
+    """A row of number, time, task id, what, detail."""
+    number, seconds, task_id, what, detail = row
+    return Event(
+        number=number, time=_time(seconds), task_id=task_id, what=what, detail=detail or ""
     )

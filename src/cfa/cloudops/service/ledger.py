@@ -49,7 +49,6 @@ class Attempt:
     retried: int
     release: bool
     attempt: int
-    token: str = field(init=False)
     #: Where it runs.
     node: str = ""
     slot: int = 0
@@ -57,6 +56,8 @@ class Attempt:
     verdict: Outcome | None = None
     #: It goes back to the queue when it ends.
     requeue: bool = False
+    #: What the launcher calls it.
+    token: str = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.token = f"{self.number}.{self.attempt}"

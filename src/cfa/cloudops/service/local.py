@@ -31,7 +31,16 @@ from cfa.cloudops.errors import (
     WaitTimeoutError,
 )
 from cfa.cloudops.model import names
-from cfa.cloudops.model.values import Job, JobSpec, Pool, PoolSpec, Task, TaskCounts, TaskSpec
+from cfa.cloudops.model.values import (
+    Event,
+    Job,
+    JobSpec,
+    Pool,
+    PoolSpec,
+    Task,
+    TaskCounts,
+    TaskSpec,
+)
 from cfa.cloudops.provider.batch import BatchProvider
 from cfa.cloudops.provider.executor import Executor, ImageProgress
 from cfa.cloudops.service import definitions as text
@@ -39,6 +48,7 @@ from cfa.cloudops.service.ledger import Ledger
 from cfa.cloudops.service.link import Link
 from cfa.cloudops.service.store import COMPLETED, DELETE, TERMINATE, Store
 from cfa.cloudops.service.workspace import Workspace
+from cfa.cloudops.settings import Settings
 
 #: Reasons after which a job takes tasks again: it ended only because it had nothing left to do.
 BY_ITSELF = "AllTasksComplete"
@@ -50,9 +60,7 @@ class LocalBatch(BatchProvider):
     """The local Batch service of one workspace.
 
     Args:
-        home: the workspace directory; made when absent.
-        storage: URL of the blob containers' root, for mounts.
-        max_parallel: tasks at once on this machine.
+        settings: its workspace directory (made when absent), storage and parallelism are used.
 
     Raises:
         StoreError: the workspace cannot be used.
@@ -60,12 +68,12 @@ class LocalBatch(BatchProvider):
 
     name = "local"
 
-    def __init__(self, home: Path, storage: str, max_parallel: int) -> None:
-        self.workspace = Workspace(home)
+    def __init__(self, settings: Settings) -> None:
+        self.workspace = Workspace(settings.home)
         self.workspace.create()
         self._store = Store(self.workspace.store)
-        self._store.set_meta("storage", storage)
-        self._store.set_meta("max_parallel", str(max_parallel))
+        self._store.set_meta("storage", settings.storage)
+        self._store.set_meta("max_parallel", str(settings.max_parallel))
         self._link = Link(self.workspace)
         self._executors: dict[str, Executor] = {}
 
@@ -448,6 +456,16 @@ class LocalBatch(BatchProvider):
             return b""
 
     # --- waiting
+
+    def list_events(self, job_id: str, after: int = 0) -> list[Event]:
+        number, _ = self._job_state(job_id)
+        rows = self._store.rows(
+            "SELECT event.number, time, task.id, what, detail FROM event "
+            "LEFT JOIN task ON task.number = event.task "
+            "WHERE event.job = ? AND event.number > ? ORDER BY event.number",
+            (number, after),
+        )
+        return [text.event_value(row) for row in rows]
 
     def wait_for_change(self, timeout_s: float) -> bool:
         return self._link.wait(timeout_s)

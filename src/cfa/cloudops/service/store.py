@@ -115,7 +115,7 @@ CREATE TABLE event (
     what TEXT NOT NULL,
     detail TEXT
 );
-CREATE INDEX event_job ON event (job);
+CREATE INDEX event_job ON event (job, number);
 """
 
 #: Scripts that lead from version n to n + 1.

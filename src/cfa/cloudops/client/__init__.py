@@ -1,0 +1,107 @@
+"""The facade: `CloudClient`, written once. `cfa.cloudops` and `cfa.cloudops.local` differ in defaults.
+
+It checks, translates the cloud client's arguments into values, and delegates to a `BatchProvider` and
+a `BlobProvider`. One module a subject: pools, jobs, tasks, blobs.
+"""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+from cfa.cloudops import backends, settings
+from cfa.cloudops.client import logs
+from cfa.cloudops.client.blobs import BlobMixin
+from cfa.cloudops.client.jobs import JobMixin
+from cfa.cloudops.client.pools import PoolMixin
+from cfa.cloudops.client.tasks import TaskMixin
+from cfa.cloudops.client.view import Farewell
+from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.provider.batch import BatchProvider
+from cfa.cloudops.provider.blob import BlobProvider
+
+__all__ = ["CloudClient"]
+
+
+class CloudClient(PoolMixin, JobMixin, TaskMixin, BlobMixin):
+    """Pools, jobs, tasks and blob containers, wherever they are.
+
+    Args:
+        keyvault: name of an Azure Key Vault; only Azure needs it.
+        dotenv_path: file of `NAME=value` lines with settings; `.env` here when not given and present.
+        use_sp: use a service principal; only Azure needs it.
+        use_federated: use the default credential chain; only Azure needs it.
+        force_keyvault: let Key Vault values win; only Azure needs it.
+        **kwargs: `backend`, `storage`, `home`, `isolation`, `max_parallel`, `at_exit` stand for the
+            variables `CLOUDOPS_BACKEND` and so on, and win over them. Other names are credential
+            fields of the cloud client (`azure_tenant_id=...`): kept in `cred`, not needed here.
+
+    Raises:
+        ValueError: `force_keyvault` without `keyvault`, or a setting with a bad value.
+        BackendError: the backend cannot be used; the message says what to set or install instead.
+        StoreError: the workspace cannot be used.
+    """
+
+    _default_backend: ClassVar[str] = "azure"
+
+    def __init__(
+        self,
+        keyvault: str | None = None,
+        dotenv_path: str | None = None,
+        use_sp: bool = False,
+        use_federated: bool = False,
+        force_keyvault: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if force_keyvault and keyvault is None:
+            raise InvalidInputError(
+                "force_keyvault=True needs a key vault.", "Pass keyvault='<name>' as well."
+            )
+        logs.configure()
+        self._settings = settings.load(
+            default_backend=self._default_backend,
+            dotenv_path=dotenv_path,
+            arguments={
+                f"CLOUDOPS_{name.upper()}": _text(kwargs.pop(name, None))
+                for name in ("backend", "storage", "home", "isolation", "max_parallel", "at_exit")
+            },
+        )
+        if self._settings.backend != "auto":
+            backends.choose(self._settings.backend)
+        self._blobs: BlobProvider = backends.load_storage(self._settings.storage)
+        self._batch: BatchProvider = backends.load_batch("local")(self._settings)
+        self.cred = _credentials(keyvault, kwargs)
+        self.method = "default" if use_federated else "sp" if use_sp else "env"
+        self.full_container_name: str | None = None
+        self.container_registry_server: str | None = None
+        self.registry_url: str | None = None
+        self.container_image_name: str | None = None
+        self.pool_name: str | None = None
+        self.mounts: list[dict[str, str]] | None = None
+        self.save_logs_to_blob: str | None = None
+        self.logs_folder = "stdout_stderr"
+        self.task_id_ints = False
+        self.task_id_max = 0
+        self.jobs: set[str] = set()
+        self._latest_job: str | None = None
+        self._farewell = Farewell(self._batch, self._settings.at_exit)
+
+    def close(self) -> None:
+        """Let go of everything. Work that was added goes on; nothing is shown at exit."""
+        self._farewell.cancel()
+        self._batch.close()
+        self._blobs.close()
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _credentials(keyvault: str | None, fields: dict[str, Any]) -> SimpleNamespace:
+    """The `azure_*` values that a script for the cloud may read back; none is needed here."""
+    known = {name.lower(): value for name, value in os.environ.items() if name.startswith("AZURE_")}
+    known.update(fields)
+    if keyvault is not None:
+        known["azure_keyvault_name"] = keyvault
+    return SimpleNamespace(**known)

@@ -1,0 +1,66 @@
+"""Logging as the cloud client's users set it: `LOG_LEVEL` and `LOG_OUTPUT`.
+
+Only the package's own logger is touched, never the root logger.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TextIO
+
+_LEVELS = {
+    "none": logging.CRITICAL + 1,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
+_STAMP = "%Y-%m-%d_%H:%M:%S%z"
+
+
+class _Stdout(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stdout` is at the time, not what it was at the start."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stdout
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        """Fixed by the property."""
+
+
+def configure() -> None:
+    """Set up the logger `cfa.cloudops` once, from the environment.
+
+    `LOG_LEVEL`: none, debug, info, warning, error, critical; unset means warning, anything else debug.
+    `LOG_OUTPUT`: std (default), file (`logs/<time>.log`), both.
+    """
+    logger = logging.getLogger("cfa.cloudops")
+    if logger.handlers:
+        return
+    text = os.environ.get("LOG_LEVEL", "warning").lower()
+    logger.setLevel(_LEVELS.get(text, logging.DEBUG))
+    output = os.environ.get("LOG_OUTPUT", "std").lower()
+    handlers: list[logging.Handler] = []
+    if not output.startswith("file"):
+        handlers.append(_Stdout())
+    if output.startswith(("file", "both")):
+        name = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+        Path("logs").mkdir(exist_ok=True)
+        handlers.append(logging.FileHandler(Path("logs", f"{name}.log")))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("[%(levelname)s] %(asctime)s: %(message)s", _STAMP))
+        logger.addHandler(handler)
+    logger.propagate = False
+    if text not in _LEVELS:
+        logger.warning("LOG_LEVEL=%s is not known; showing everything.", text)

@@ -1,0 +1,269 @@
+"""Pools: create and delete."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cfa.cloudops import backends, settings
+from cfa.cloudops.errors import InvalidInputError, PoolExistsError, UnsafePathError
+from cfa.cloudops.model import names, sizes
+from cfa.cloudops.model.values import Mount, PoolSpec, Resources
+
+if TYPE_CHECKING:
+    from cfa.cloudops.provider.batch import BatchProvider
+    from cfa.cloudops.provider.blob import BlobProvider
+    from cfa.cloudops.provider.executor import ImageProgress
+
+_log = logging.getLogger(__name__)
+
+_MONITORING = (None, "monitor", "benchmark", "both")
+
+
+class PoolMixin:
+    """Methods of `CloudClient` about pools."""
+
+    _batch: BatchProvider
+    _blobs: BlobProvider
+    _settings: settings.Settings
+    pool_name: str | None
+
+    def create_pool(
+        self,
+        pool_name: str,
+        mounts: Sequence[str | Mapping[str, str] | Sequence[str]] | None = None,
+        container_image_name: str | None = None,
+        vm_size: str = "standard_d4ads_v5",
+        autoscale: bool = True,
+        autoscale_formula: str = "default",
+        dedicated_nodes: int = 0,
+        low_priority_nodes: int = 1,
+        max_autoscale_nodes: int = 3,
+        task_slots_per_node: int = 1,
+        availability_zones: str = "regional",
+        cache_blobfuse: bool = True,
+        replace_existing_pool: bool = False,
+        enable_node_monitoring: str | None = None,
+        monitoring_script_url: str | None = None,
+        monitoring_interval_seconds: int = 15,
+        benchmark_runtime_seconds: int = 60,
+    ) -> None:
+        """Make a pool: a named description of where tasks run.
+
+        The image is present, pulled if need be, when this returns. A pool that exists is left as it
+        is, unless `replace_existing_pool`.
+
+        Args:
+            pool_name: blanks become `_`.
+            mounts: blob containers that tasks see: `"c"` at `/c`; `{"source": "c", "target": "t"}`
+                or `("c", "t")` at `/t`. Forms can be mixed.
+            container_image_name: image of tasks that name none themselves.
+            vm_size: Azure name or T-shirt size; limits cores and memory to what such a VM has.
+            autoscale: True: up to `max_autoscale_nodes` nodes; False: `dedicated_nodes` +
+                `low_priority_nodes`.
+            autoscale_formula: kept with the pool.
+            task_slots_per_node: tasks at once on a node. Nodes x slots tasks run at once, at most
+                `CLOUDOPS_MAX_PARALLEL`.
+            availability_zones: `regional` or `zonal`; means nothing on one machine.
+            cache_blobfuse: means nothing where blob containers are directories.
+            replace_existing_pool: redefine a pool of this name.
+            enable_node_monitoring: `monitor`, `benchmark` or `both`; needs `monitoring_script_url`.
+                Checked, and means nothing on one machine.
+
+        Raises:
+            ValueError: an argument that can never work.
+            RuntimeError: the backend does not answer, or has no such image; no pool is made.
+        """
+        del cache_blobfuse, monitoring_interval_seconds, benchmark_runtime_seconds
+        pool_id = names.pool_id(pool_name)
+        _check_choices(availability_zones, enable_node_monitoring, monitoring_script_url)
+        nodes = (
+            _count("max_autoscale_nodes", max_autoscale_nodes)
+            if autoscale
+            else _count("dedicated_nodes", dedicated_nodes)
+            + _count("low_priority_nodes", low_priority_nodes)
+        )
+        slots = _count("task_slots_per_node", task_slots_per_node, least=1)
+        wanted = parse_mounts(mounts)
+        backend = self._choose_backend()
+        spec = PoolSpec(
+            id=pool_id,
+            backend=backend,
+            image=_image(container_image_name),
+            mounts=wanted,
+            vm_size=sizes.vm_name(vm_size),
+            nodes=nodes,
+            slots_per_node=slots,
+            isolation=self._settings.isolation,
+            resources=sizes.limits(vm_size, nodes, _machine()),
+            autoscale_formula=autoscale_formula if autoscale else None,
+            metadata=owner_metadata(),
+        )
+        progress = _PullProgress()
+        try:
+            self._batch.create_pool(spec, replace=replace_existing_pool, progress=progress)
+        except PoolExistsError:
+            self._keep_existing(spec)
+        finally:
+            progress.end()
+        if nodes == 0:
+            _log.warning("The pool %s has no nodes: its tasks wait until it has some.", pool_id)
+        for mount in wanted:
+            if not self._blobs.container_exists(mount.source):
+                _log.warning(
+                    "The blob container %s does not exist yet; make it with "
+                    "create_blob_container(%r) before tasks are added.",
+                    mount.source,
+                    mount.source,
+                )
+        self.pool_name = pool_id
+
+    def delete_pool(self, pool_name: str) -> None:
+        """Delete a pool. Tasks that run in it go back to the queue; its jobs stay.
+
+        Raises:
+            ValueError: there is no such pool.
+        """
+        self._batch.delete_pool(names.pool_id(pool_name))
+
+    def _choose_backend(self) -> str:
+        name, why = backends.choose(self._settings.backend)
+        if self._settings.backend == "auto":
+            print(f"cloudops: tasks run on {name} ({why})", file=sys.stderr)  # noqa: T201  promised
+        return name
+
+    def _keep_existing(self, spec: PoolSpec) -> None:
+        existing = self._batch.get_pool(spec.id).spec
+        differs = [
+            field
+            for field in ("backend", "image", "mounts", "nodes", "slots_per_node", "isolation")
+            if getattr(existing, field) != getattr(spec, field)
+        ]
+        if differs:
+            _log.warning(
+                "The pool %s exists and is kept, although it differs in: %s. Pass "
+                "replace_existing_pool=True to redefine it.",
+                spec.id,
+                ", ".join(differs),
+            )
+
+
+class _PullProgress:
+    """Shows a pull: one rewritten line on a terminal, one line a change elsewhere."""
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._terminal = sys.stderr.isatty()
+
+    def __call__(self, step: ImageProgress) -> None:
+        text = f"{step.image}: {step.status}"
+        if step.total and self._terminal:
+            text += f" {100 * step.done // step.total} %"
+        if text == self._last:
+            return
+        self._last = text
+        sys.stderr.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        if self._last and self._terminal:
+            sys.stderr.write("\n")
+
+
+def parse_mounts(
+    mounts: Iterable[str | Mapping[str, str] | Sequence[str]] | None,
+) -> tuple[Mount, ...]:
+    """Mounts in every form that scripts use.
+
+    Raises:
+        InvalidInputError: a form that is none of them, or two mounts at one place.
+    """
+    if mounts is None:
+        return ()
+    if isinstance(mounts, (str, Mapping)):
+        raise InvalidInputError(
+            f"mounts must be a list, got {mounts!r}.", f"Pass mounts=[{mounts!r}]."
+        )
+    found = tuple(_mount(item) for item in mounts)
+    targets = [mount.target for mount in found]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise InvalidInputError(
+                f"More than one mount has the target /{target}.", "Give each its own target."
+            )
+    return found
+
+
+def _mount(item: Any) -> Mount:
+    if isinstance(item, str):
+        name = item.strip("/")
+        return Mount(name, name)
+    if isinstance(item, Mapping) and {"source", "target"} <= item.keys():
+        return Mount(_source(item["source"]), item["target"])
+    if isinstance(item, Sequence) and len(item) == 2 and all(isinstance(x, str) for x in item):
+        return Mount(_source(item[0]), item[1])
+    raise InvalidInputError(
+        f"{item!r} is not a mount.",
+        'Use "container", {"source": "container", "target": "path"} or ("container", "path").',
+    )
+
+
+def _source(text: Any) -> str:
+    if isinstance(text, str) and "/" in text.strip("/"):
+        raise UnsafePathError(
+            f"{text!r} cannot be the source of a mount: it is not the name of a blob container.",
+            "Name a whole container; folders in it appear below the mount.",
+        )
+    return text.strip("/") if isinstance(text, str) else text
+
+
+def _check_choices(zones: Any, monitoring: Any, script: Any) -> None:
+    if not isinstance(zones, str) or zones.lower() not in ("regional", "zonal"):
+        raise InvalidInputError(
+            f"availability_zones={zones!r} is neither 'regional' nor 'zonal'.", "Use one of them."
+        )
+    if monitoring not in _MONITORING:
+        raise InvalidInputError(
+            f"enable_node_monitoring={monitoring!r} is not known.",
+            "Use 'monitor', 'benchmark', 'both' or None.",
+        )
+    if monitoring is not None and not script:
+        raise InvalidInputError(
+            "enable_node_monitoring needs monitoring_script_url.", "Pass the URL of the script."
+        )
+
+
+def _count(name: str, value: Any, least: int = 0) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InvalidInputError(
+            f"{name}={value!r} is not a whole number of at least {least}.", f"Correct {name}."
+        )
+    return value
+
+
+def _image(name: Any) -> str | None:
+    """An image name without the scheme that `container_image_name` attributes carry."""
+    if not name:
+        return None
+    if not isinstance(name, str) or any(sign.isspace() or sign == "\0" for sign in name):
+        raise InvalidInputError(f"{name!r} cannot be the name of an image.", "Check the name.")
+    return name.partition("://")[2] or name
+
+
+def _machine() -> Resources:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Resources(float(settings.cores()), memory)
+
+
+def owner_metadata() -> tuple[tuple[str, str], ...]:
+    """Who made something, and when."""
+    try:
+        owner = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in many containers
+        owner = str(os.getuid())
+    return (("owner", owner), ("datetime_created", datetime.now(UTC).isoformat()))

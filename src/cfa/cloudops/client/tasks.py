@@ -1,0 +1,316 @@
+"""Tasks: add them, ask how they are."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+from cfa.cloudops.client.jobs import minutes
+from cfa.cloudops.client.pools import parse_mounts
+from cfa.cloudops.errors import (
+    AmbiguousCallError,
+    BlobContainerNotFoundError,
+    InvalidInputError,
+    JobNotFoundError,
+)
+from cfa.cloudops.model import names
+from cfa.cloudops.model.values import Mount, Task, TaskSpec
+
+if TYPE_CHECKING:
+    from cfa.cloudops.client.view import Farewell
+    from cfa.cloudops.provider.batch import BatchProvider
+    from cfa.cloudops.provider.blob import BlobProvider
+
+P = ParamSpec("P")
+
+_TASK_KEYS = frozenset(
+    {
+        "command_line", "full_container_name", "container_image_name", "mounts", "mount_pairs",
+        "depends_on", "depends_on_range", "run_dependent_tasks_on_fail", "timeout", "logs_folder",
+        "name_suffix", "id",
+    }
+)  # fmt: skip
+
+
+class TaskIds(list[str]):
+    """The ids of an added collection: a list, which also answers like the cloud's result object."""
+
+    @property
+    def result_values(self) -> list[str]:
+        """The ids, under the name that the cloud's result has."""
+        return list(self)
+
+
+def either_order(
+    method: Callable[Concatenate[TaskMixin, P], str],
+) -> Callable[..., str]:
+    """Let a method with `job_name, command_line` first be called in the four ways users call it.
+
+    `wraps` keeps the plain signature in `help()`.
+    """
+
+    @functools.wraps(method)
+    def call(self: TaskMixin, *args: Any, **kwargs: Any) -> str:
+        positional = list(args)
+        if "job_name" in kwargs and "command_line" not in kwargs:
+            if len(positional) != 1:
+                raise AmbiguousCallError(
+                    f"add_task got job_name and {len(positional)} positional arguments; with "
+                    "job_name= exactly one is clear, the command.",
+                    "Write add_task(command, job_name=...), and everything else by name.",
+                )
+            kwargs["command_line"] = positional.pop()
+        elif "job_name" not in kwargs and "command_line" not in kwargs:
+            if len(positional) == 1:
+                kwargs["job_name"], kwargs["command_line"] = None, positional.pop()
+            elif len(positional) >= 2:
+                kwargs["job_name"], kwargs["command_line"] = positional[:2]
+                positional = positional[2:]
+            else:
+                raise AmbiguousCallError(
+                    "add_task got no command.", "Write add_task(job_name, command_line)."
+                )
+        elif "job_name" not in kwargs:
+            kwargs["job_name"] = positional.pop(0) if positional else None
+        elif positional:
+            raise AmbiguousCallError(
+                "add_task got job_name= and command_line=, and a positional argument beside them.",
+                "Give everything else by name too.",
+            )
+        job, command = kwargs.pop("job_name"), kwargs.pop("command_line")
+        job = self._resolve_job(job, command)
+        return method(self, job, command, *positional, **kwargs)  # type: ignore[arg-type]  # checked by the call itself
+
+    return call
+
+
+class TaskMixin:
+    """Methods of `CloudClient` about tasks."""
+
+    _batch: BatchProvider
+    _blobs: BlobProvider
+    _farewell: Farewell
+    _latest_job: str | None
+    full_container_name: str | None
+    mounts: list[dict[str, str]] | None
+    task_id_max: int
+    jobs: set[str]
+
+    @either_order
+    def add_task(
+        self,
+        job_name: str | None = None,
+        command_line: str | Sequence[str] = "",
+        mount_pairs: Sequence[Mapping[str, str]] | None = None,
+        name_suffix: str = "",
+        depends_on: str | Sequence[str] | None = None,
+        depends_on_range: tuple[int, int] | None = None,
+        run_dependent_tasks_on_fail: bool = False,
+        container_image_name: str | None = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Add one task and return its id at once; it runs in the background.
+
+        Call it as `add_task(job_name, command_line)`, with both by name, as
+        `add_task(command_line, job_name=...)`, or as `add_task(command_line)` for the latest job.
+
+        Args:
+            job_name: the job; the client's latest when not given.
+            command_line: program and arguments; a list is joined with blanks. No shell runs it:
+                write `sh -c '...'` for pipes, variables and redirections.
+            mount_pairs: mounts of this task instead of the pool's.
+            name_suffix: middle part of the id, `<job>-<suffix>-<n>`.
+            depends_on: id or ids of tasks that must succeed first.
+            depends_on_range: first and last integer id of such tasks, both included; wins over
+                `depends_on`.
+            run_dependent_tasks_on_fail: tasks that depend on *this* one run even if it fails.
+            container_image_name: image of this task instead of the pool's.
+            timeout: minutes that one try may take.
+
+        Raises:
+            ValueError: no such job, dependency or blob container, or an argument that cannot work.
+            RuntimeError: the job takes no further tasks.
+        """
+        spec = TaskSpec(
+            command_line=_command(command_line),
+            name_suffix=name_suffix or "",
+            image=container_image_name or self.full_container_name,
+            mounts=None if mount_pairs is None else parse_mounts(mount_pairs),
+            timeout_s=minutes("timeout", timeout),
+            depends_on=() if depends_on_range is not None else _ids(depends_on),
+            depends_on_range=_range(depends_on_range),
+            run_dependents_on_failure=bool(run_dependent_tasks_on_fail),
+        )
+        return self._add(job_name or "", [spec])[0]
+
+    def add_task_collection(
+        self, job_name: str, tasks: Sequence[Mapping[str, Any]], name_suffix: str = ""
+    ) -> TaskIds:
+        """Add many tasks, all or none, in one call.
+
+        Args:
+            job_name: the job.
+            tasks: one mapping a task with `command_line` and, as in `add_task`, `mount_pairs` (or
+                `mounts`), `container_image_name` (or `full_container_name`), `depends_on`,
+                `depends_on_range`, `run_dependent_tasks_on_fail`, `timeout`, `name_suffix`. It is
+                not changed. Tasks may depend on one another by the ids that they are going to have.
+            name_suffix: middle part of all ids.
+
+        Returns:
+            The ids in order: a list with an attribute `result_values`.
+
+        Raises:
+            As `add_task`; then no task was added.
+        """
+        if isinstance(tasks, str | Mapping) or not isinstance(tasks, Iterable):
+            raise InvalidInputError("tasks must be a list of mappings.", "Pass a list.")
+        specs = [self._spec(index, task, name_suffix) for index, task in enumerate(tasks)]
+        job = self._resolve_job(job_name, None)
+        return TaskIds(self._add(job, specs))
+
+    def get_task_status(self, job_name: str, task_id: str | None = None) -> str:
+        """States of a job's tasks as JSON: an array of `{"id", "state", "exit_code"}`, or one object.
+
+        Raises:
+            ValueError: there is no such job or task.
+        """
+        job_id = names.job_id(job_name)
+        if task_id is not None:
+            return json.dumps(_status(self._batch.get_task(job_id, str(task_id))))
+        return json.dumps([_status(task) for task in self._batch.list_tasks(job_id)])
+
+    # --- parts
+
+    def _resolve_job(self, job: Any, command: Any) -> str:
+        """The id of the job that a call means.
+
+        Raises:
+            AmbiguousCallError: job and command look exchanged, or one of them is missing.
+        """
+        if job is None:
+            if command is not None and self._is_job(command):
+                raise AmbiguousCallError(
+                    f"add_task({command!r}) names a job, but no command.",
+                    f"Write add_task({command!r}, command_line).",
+                )
+            if self._latest_job is None:
+                raise AmbiguousCallError(
+                    "add_task got a command but no job, and this client has made none.",
+                    "Write add_task(job_name, command_line).",
+                )
+            return self._latest_job
+        if not self._is_job(job) and self._is_job(command):
+            raise AmbiguousCallError(
+                f"add_task got {job!r} as the job and {command!r} as the command; they look "
+                "exchanged.",
+                f"Write add_task({command!r}, {job!r}).",
+            )
+        try:
+            return names.job_id(job)
+        except ValueError as error:
+            raise JobNotFoundError(
+                f"There is no job {job!r}: it cannot even be the name of one.",
+                "Write add_task(job_name, command_line).",
+            ) from error
+
+    def _is_job(self, text: Any) -> bool:
+        try:
+            self._batch.task_counts(names.job_id(text))
+        except ValueError:
+            return False
+        return True
+
+    def _add(self, job_id: str, specs: Sequence[TaskSpec]) -> list[str]:
+        job = self._batch.get_job(job_id)
+        self._check_mounts(job.spec.pool_id, specs)
+        ids = self._batch.add_tasks(job_id, specs)
+        self.jobs.add(job.spec.id)
+        self._latest_job = job.spec.id
+        self.task_id_max = job.last_task_number + sum(spec.id is None for spec in specs)
+        self._farewell.expect(job.spec.id, ids)
+        return ids
+
+    def _check_mounts(self, pool_id: str, specs: Sequence[TaskSpec]) -> None:
+        try:
+            mounts = self._batch.get_pool(pool_id).spec.mounts
+        except ValueError:
+            mounts = ()  # the pool may come later
+        self.mounts = [{"source": mount.source, "target": mount.target} for mount in mounts]
+        wanted: set[Mount] = set(mounts) if any(spec.mounts is None for spec in specs) else set()
+        for spec in specs:
+            wanted.update(spec.mounts or ())
+        for source in sorted({mount.source for mount in wanted}):
+            if not self._blobs.container_exists(source):
+                raise BlobContainerNotFoundError(
+                    f"The blob container {source!r}, which the task mounts, does not exist.",
+                    f"Make it with create_blob_container({source!r}).",
+                )
+
+    def _spec(self, index: int, task: Any, suffix: str) -> TaskSpec:
+        if not isinstance(task, Mapping) or "command_line" not in task:
+            raise InvalidInputError(
+                f"Task {index} of the collection has no command_line: {task!r}.",
+                "Each task is a mapping with at least command_line.",
+            )
+        unknown = task.keys() - _TASK_KEYS
+        if unknown:
+            raise InvalidInputError(
+                f"Task {index} of the collection has unknown keys: {', '.join(sorted(unknown))}.",
+                f"Known are: {', '.join(sorted(_TASK_KEYS))}.",
+            )
+        mounts = task.get("mount_pairs", task.get("mounts"))
+        number_range = _range(task.get("depends_on_range"))
+        return TaskSpec(
+            command_line=_command(task["command_line"]),
+            id=task.get("id"),
+            name_suffix=task.get("name_suffix", suffix) or "",
+            image=task.get("container_image_name")
+            or task.get("full_container_name")
+            or self.full_container_name,
+            mounts=None if mounts is None else parse_mounts(mounts),
+            timeout_s=minutes("timeout", task.get("timeout")),
+            depends_on=() if number_range is not None else _ids(task.get("depends_on")),
+            depends_on_range=number_range,
+            run_dependents_on_failure=bool(task.get("run_dependent_tasks_on_fail", False)),
+        )
+
+
+def _command(command: Any) -> str:
+    if isinstance(command, str):
+        return command
+    if isinstance(command, Sequence) and all(isinstance(word, str) for word in command):
+        return " ".join(command)
+    raise InvalidInputError(
+        f"A command must be a string or a list of strings, got {command!r}.", "Pass command_line."
+    )
+
+
+def _ids(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str | int):
+        return (str(value),)
+    return tuple(dict.fromkeys(str(item) for item in value))
+
+
+def _range(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    try:
+        low, high = (int(item) for item in value)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"depends_on_range={value!r} is not a pair of integer ids.",
+            "Pass (first, last), both included.",
+        ) from error
+    if low > high:
+        raise InvalidInputError(
+            f"depends_on_range={value!r} is empty: the first is above the last.", "Exchange them."
+        )
+    return low, high
+
+
+def _status(task: Task) -> dict[str, Any]:
+    return {"id": task.id, "state": str(task.state), "exit_code": task.exit_code}

@@ -1,0 +1,227 @@
+"""What a user sees of tasks: their output, line by line, and a summary.
+
+Used when a script ends with tasks under way, and by `cloudops logs`. The service's events say which
+tasks run and which are done; only files of running tasks are looked at again.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TextIO
+
+from attrs import define, field
+
+from cfa.cloudops.errors import CloudOpsError, NotFoundError
+from cfa.cloudops.model.values import Task, TaskResult
+
+if TYPE_CHECKING:
+    from cfa.cloudops.provider.batch import BatchProvider
+
+#: Seconds between two looks at the output of running tasks. Files do not tell when they grow.
+_LOOK_S = 0.1
+_CHUNK = 1 << 16
+
+
+@define(eq=False)
+class _Tail:
+    """How much of a task's two streams was shown."""
+
+    offsets: dict[str, int] = field(factory=lambda: {"stdout.txt": 0, "stderr.txt": 0})
+    rest: dict[str, bytes] = field(factory=lambda: {"stdout.txt": b"", "stderr.txt": b""})
+
+
+class OutputView:
+    """Shows output of tasks as it comes, each line prefixed with the task's id.
+
+    Args:
+        batch: the service.
+        wanted: whether to show a task of a job, by (job id, task id); all when not given.
+        out, err: where lines of standard output and standard error go.
+        prefix: False shows lines as they are.
+    """
+
+    def __init__(
+        self,
+        batch: BatchProvider,
+        wanted: Callable[[str, str], bool] | None = None,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+        *,
+        prefix: bool = True,
+    ) -> None:
+        self._batch = batch
+        self._wanted = wanted
+        self._streams = {"stdout.txt": out or sys.stdout, "stderr.txt": err or sys.stderr}
+        self._prefix = prefix
+        self._after: dict[str, int] = {}
+        self._running: dict[tuple[str, str], _Tail] = {}
+        #: Tasks that are done and shown.
+        self.done: set[tuple[str, str]] = set()
+
+    def look(self, job_id: str) -> None:
+        """Show what is new in a job.
+
+        Raises:
+            JobNotFoundError: it was deleted.
+        """
+        for event in self._batch.list_events(job_id, self._after.get(job_id, 0)):
+            self._after[job_id] = event.number
+            if event.task_id is None or (
+                self._wanted is not None and not self._wanted(job_id, event.task_id)
+            ):
+                continue
+            key = (job_id, event.task_id)
+            match event.what:
+                case "running":
+                    self._running[key] = _Tail()
+                    self.done.discard(key)
+                case "completed":
+                    self._show(key, self._running.pop(key, _Tail()), last=True)
+                    self.done.add(key)
+                case "retry" | "requeue":
+                    self._show(key, self._running.pop(key, _Tail()), last=True)
+                case _:
+                    pass
+        for key, tail in self._running.items():
+            if key[0] == job_id:
+                self._show(key, tail, last=False)
+        for stream in self._streams.values():
+            stream.flush()
+
+    def _show(self, key: tuple[str, str], tail: _Tail, *, last: bool) -> None:
+        for name, stream in self._streams.items():
+            while True:
+                try:
+                    data = self._batch.read_task_file(*key, name, tail.offsets[name], _CHUNK)
+                except NotFoundError:
+                    return  # deleted since
+                tail.offsets[name] += len(data)
+                *lines, tail.rest[name] = (tail.rest[name] + data).split(b"\n")
+                for line in lines:
+                    self._write(stream, key[1], line)
+                if len(data) < _CHUNK:
+                    break
+            if last and tail.rest[name]:
+                self._write(stream, key[1], tail.rest[name])
+                tail.rest[name] = b""
+
+    def _write(self, stream: TextIO, task_id: str, line: bytes) -> None:
+        text = line.decode(errors="replace").rstrip("\r")
+        stream.write(f"{task_id} | {text}\n" if self._prefix else f"{text}\n")
+
+
+def failure_text(task: Task) -> str:
+    """One line about a failed task."""
+    reason = task.failure.message if task.failure else "failed"
+    return f"{task.id}: {reason}"
+
+
+class Farewell:
+    """Stays with a script's unfinished tasks when it ends, so that it needs no line to wait.
+
+    The exit status stays what the script made it. Ctrl-C detaches: the tasks go on.
+    """
+
+    def __init__(self, batch: BatchProvider, at_exit: str) -> None:
+        self._batch = batch
+        self._expected: dict[str, set[str]] = {}
+        self._pid = os.getpid()
+        self._detach = at_exit == "detach" or hasattr(sys, "ps1") or "ipykernel" in sys.modules
+        atexit.register(self._at_exit)
+
+    def expect(self, job_id: str, task_ids: Iterable[str]) -> None:
+        """Tasks that this script added."""
+        self._expected.setdefault(job_id, set()).update(task_ids)
+
+    def forget(self, job_id: str) -> None:
+        """The user has seen how the job ended, or deleted it."""
+        self._expected.pop(job_id, None)
+
+    def cancel(self) -> None:
+        atexit.unregister(self._at_exit)
+
+    def _at_exit(self) -> None:
+        if os.getpid() != self._pid:
+            return  # a forked child is not the script
+        try:
+            if self._expected:
+                interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
+                if self._detach or interrupted:
+                    self._say_detached()
+                else:
+                    self._stay()
+        except KeyboardInterrupt:
+            self._say_detached()
+        except BrokenPipeError:
+            pass  # nobody reads any more; the tasks go on
+        except CloudOpsError as error:
+            print(f"cloudops: {error}", file=sys.stderr)  # noqa: T201  the script has ended
+        finally:
+            self._batch.close()
+
+    def _stay(self) -> None:
+        expected = self._expected
+        view = OutputView(self._batch, lambda job_id, task_id: task_id in expected.get(job_id, ()))
+        open_jobs = set(expected)
+        while open_jobs:
+            for job_id in list(open_jobs):
+                if self._look(view, job_id):
+                    open_jobs.discard(job_id)
+            if open_jobs:
+                self._batch.wait_for_change(_LOOK_S)
+        self._summarise()
+
+    def _look(self, view: OutputView, job_id: str) -> bool:
+        """Show what is new; True when nothing more will come from this job."""
+        try:
+            job = self._batch.get_job(job_id)
+            view.look(job_id)
+        except NotFoundError:
+            self._expected.pop(job_id, None)  # somebody deleted it
+            return True
+        if job.state == "completed":
+            return True
+        return all((job_id, task) in view.done for task in self._expected[job_id])
+
+    def _summarise(self) -> None:
+        good = 0
+        bad: list[Task] = []
+        unrun = 0
+        for job_id, ids in self._expected.items():
+            try:
+                tasks = list(self._batch.list_tasks(job_id))
+            except NotFoundError:
+                continue
+            for task in tasks:
+                if task.id not in ids:
+                    continue
+                if task.result is TaskResult.SUCCESS:
+                    good += 1
+                elif task.result is TaskResult.FAILURE:
+                    bad.append(task)
+                else:
+                    unrun += 1
+        text = f"cloudops: {good} succeeded, {len(bad)} failed"
+        if unrun:
+            text += f", {unrun} not run (their job was ended)"
+        lines = [text, *(f"  {failure_text(task)}" for task in bad[:20])]
+        if len(bad) > 20:
+            lines.append(f"  ... and {len(bad) - 20} more: cloudops task list <job>")
+        print("\n".join(lines), file=sys.stderr)  # noqa: T201  the script has ended
+
+    def _say_detached(self) -> None:
+        for job_id in self._expected:
+            try:
+                counts = self._batch.task_counts(job_id)
+            except NotFoundError:
+                continue
+            left = counts.active + counts.running
+            if left:
+                print(  # noqa: T201  the script has ended
+                    f"cloudops: detached; {left} tasks of {job_id} go on. "
+                    f"Follow: cloudops logs -f {job_id}   Stop: cloudops job terminate {job_id}",
+                    file=sys.stderr,
+                )
