@@ -1,8 +1,8 @@
 """Backends, images and clean surroundings for the tests, and a gate that nothing is left behind.
 
-`backend` runs a test on every backend. One that this machine lacks is skipped with its reason, or
-fails when `CLOUDOPS_TEST_REQUIRE` names it: `docker`, `podman`, `podman-rootless`, `subprocess`,
-`sandbox` (`subprocess` with bubblewrap), comma-separated.
+`backend` runs a test on every backend. One that this machine lacks is skipped with its reason; when
+`CLOUDOPS_TEST_REQUIRE` names it, nothing runs at all: `docker`, `podman`, `podman-rootless`,
+`subprocess`, `sandbox` (`subprocess` with bubblewrap), comma-separated.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from cfa.cloudops.testing import images
 ROOTLESS = os.getuid() != 0
 PODMAN = "podman-rootless" if ROOTLESS else "podman"
 BACKENDS = ("docker", PODMAN, "subprocess", "subprocess-nosandbox")
+REQUIRABLE = ("docker", "podman", "podman-rootless", "subprocess", "sandbox")
 REQUIRED = frozenset(filter(None, os.environ.get("CLOUDOPS_TEST_REQUIRE", "").split(",")))
 #: Inherited by every process that a test starts, and so by what it must not leave behind.
 MARK = "CFA_TEST_SESSION"
@@ -71,7 +72,8 @@ def pytest_configure(config: pytest.Config) -> None:
     A test's HOME is its own; an engine's store and settings must not move with it.
     """
     home = Path.home()
-    os.environ.setdefault("DOCKER_CONFIG", str(home / ".docker"))
+    if (home / ".docker" / "config.json").exists():  # Podman's command fails on one without
+        os.environ.setdefault("DOCKER_CONFIG", str(home / ".docker"))
     os.environ.setdefault("XDG_CONFIG_HOME", str(home / ".config"))
     os.environ.setdefault("XDG_DATA_HOME", str(home / ".local" / "share"))
     if os.environ.get("PYTHONPATH"):
@@ -80,6 +82,21 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     os.environ[MARK] = uuid.uuid4().hex
     tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="cloudops-tests-")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse to run at all without what `CLOUDOPS_TEST_REQUIRE` names.
+
+    So no module can skip for lack of it, whatever way it asks.
+    """
+    for name in sorted(REQUIRED):
+        if name not in REQUIRABLE:
+            pytest.exit(f"CLOUDOPS_TEST_REQUIRE names {name!r}, not one of {REQUIRABLE}.", 4)
+        found = probe(
+            {"sandbox": "subprocess", "subprocess": "subprocess-nosandbox"}.get(name, name)
+        )
+        if isinstance(found, str):
+            pytest.exit(f"{name} is required here. {found}", 1)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
