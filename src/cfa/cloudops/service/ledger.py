@@ -84,7 +84,7 @@ class Ledger:
             "WHERE job = ? AND state = 0 AND unmet = 0 AND request = 0 ORDER BY number LIMIT ?",
             (job, limit),
         )
-        return [Attempt(*row[:-1], row[-1] + 1) for row in found]
+        return [Attempt(*(*row[:-1], row[-1] + 1)) for row in found]
 
     def running(self) -> list[tuple[Attempt, float]]:
         """Attempts that the store holds as running, with their start (seconds since the epoch)."""
