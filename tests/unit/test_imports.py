@@ -27,7 +27,7 @@ REGISTRY = INTERFACES | {"settings", "backends"}
 ARROWS = {
     "errors": set(),
     "model": {"errors"},
-    "provider": VALUES,
+    "provider": VALUES | {"settings"},
     "settings": VALUES,
     "backends": INTERFACES,
     "client": REGISTRY,
