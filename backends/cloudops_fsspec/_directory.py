@@ -20,7 +20,6 @@ from cfa.cloudops.errors import (
     BlobContainerNotFoundError,
     BlobNotFoundError,
     ConflictError,
-    InvalidInputError,
     InvalidNameError,
     UnsafePathError,
 )
@@ -278,16 +277,13 @@ class DirectoryBlobs(BlobProvider):
     def _download(
         self, top: Path, blob: str, target: LocalFile, stop: threading.Event | None = None
     ) -> None:
-        text = os.fspath(target)
-        parent, base = os.path.split(text)
-        if base in ("", ".", "..") or "\0" in text:
-            raise InvalidInputError(f"{text!r} does not name a file.", "Name the file to write.")
+        parent, base = _files.split_target(target)
         source, status = self._open_blob(top, blob)
         try:
-            with _files.explained(f"Could not write {text!r}"):
+            with _files.explained(f"Could not write {os.fspath(target)!r}"):
                 for _ in range(_files.ATTEMPTS):
-                    os.makedirs(parent or ".", exist_ok=True)
-                    directory = os.open(parent or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                    os.makedirs(parent, exist_ok=True)
+                    directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                     try:
                         self._sweep("", os.path.abspath(parent), directory)
                         _files.place(source, status, directory, base, stop)

@@ -124,6 +124,19 @@ def open_source(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
     return fd, status
 
 
+def split_target(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """The folder and the own name of a file of the caller that is to be written.
+
+    Raises:
+        InvalidInputError: the path can only be a folder's, or nothing's.
+    """
+    text = os.fspath(path)
+    folder, name = os.path.split(text)
+    if name in ("", ".", "..") or "\0" in text:
+        raise InvalidInputError(f"{text!r} does not name a file.", "Name the file to write.")
+    return folder or ".", name
+
+
 def _not_a_file(path: str | os.PathLike[str]) -> InvalidInputError:
     return InvalidInputError(
         f"{os.fspath(path)!r} is not an ordinary file.", "For a folder call upload_folders."

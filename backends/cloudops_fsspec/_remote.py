@@ -197,8 +197,9 @@ class RemoteBlobs(BlobProvider):
     def download(self, container: str, blob: str, target: LocalFile) -> None:
         path = self._existing(container)
         self._info(path, container, blob)
-        target = Path(target)
-        temp = target.with_name(_files.temporary())
+        parent, name = _files.split_target(target)
+        target = Path(parent) / name
+        temp = Path(parent) / _files.temporary()
         with _speaking(f"fetch the blob {blob!r} to {str(target)!r}"):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:

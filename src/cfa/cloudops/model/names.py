@@ -111,12 +111,12 @@ def folder(text: str) -> str:
     text = _text("blob name", text)
     if "\0" in text:
         raise UnsafePathError(f"{text!r} has a NUL character.", "Remove it.")
-    if text.startswith("/") or re.match(r"[A-Za-z]:[\\/]", text):
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    if text.startswith("/") or (parts and re.match(r"[A-Za-z]:(\\|\Z)", parts[0])):
         raise UnsafePathError(
             f"{text!r} is an absolute path.",
             "Name blobs relative to their container, like a/b.csv.",
         )
-    parts = [part for part in text.split("/") if part not in ("", ".")]
     if ".." in text and ".." in re.split(r"[/\\]", text):
         raise UnsafePathError(f"{text!r} leads out of the container.", "Remove '..' from the name.")
     try:
