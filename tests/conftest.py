@@ -26,6 +26,7 @@ from cfa.cloudops.errors import (
     BackendError,
     BackendNotInstalledError,
     BackendUnavailableError,
+    ImageError,
     UnsupportedError,
 )
 from cfa.cloudops.provider.executor import Capabilities
@@ -162,13 +163,31 @@ def _probe(name: str) -> Backend | str:
     if name == "subprocess" and not found.private_paths:
         return "No sandbox here: " + (" ".join(found.notes) or "bubblewrap does not work.")
     engine = images.engine(executor_name) if found.images else None
-    return Backend(
+    trouble = _trouble(engine) if engine else ""
+    return trouble or Backend(
         name=name,
         executor=executor_name,
         environment=environment,
         capabilities=found,
         engine=engine,
     )
+
+
+def _trouble(engine: images.Engine) -> str:
+    """Why an engine that answers cannot run a container, or ''.
+
+    Asked of its own command line: an engine that no tool of its own can use here is the machine's
+    matter, and one that only our executor cannot use is ours.
+    """
+    try:
+        images.load(engine, images.BUSYBOX)
+        argv = ("run", "--rm", "--network", "none", images.BUSYBOX, "true")
+        tried = engine.run(*argv, timeout_s=60)
+    except (ImageError, UnsupportedError) as error:
+        return str(error)
+    if tried.returncode == 0:
+        return ""
+    return f"{' '.join(engine.argv)} answers but cannot run a container: {tried.stderr.strip()}"
 
 
 def lacking(name: str, reason: str) -> None:
@@ -187,6 +206,17 @@ def backend(request: pytest.FixtureRequest) -> Backend:
         lacking(request.param, found)
     assert isinstance(found, Backend)
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine_in_name(request: pytest.FixtureRequest) -> None:
+    """A module named after an engine, such as `test_x_docker.py`, is skipped without it."""
+    if "unit" not in request.path.parts:
+        for name in set(request.path.stem.split("_")) & {"docker", "podman"}:
+            backend_name = PODMAN if name == "podman" else name
+            found = probe(backend_name)
+            if isinstance(found, str):
+                lacking(backend_name, found)
 
 
 def loaded(backend: Backend, name: str) -> str:
@@ -220,9 +250,7 @@ def leak_gate(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
     """No container, process, thread, mount or temporary file stays after a module's tests."""
-    traces = _Traces(
-        base=tmp_path_factory.getbasetemp(), engines="unit" not in request.path.parts[-2:-1]
-    )
+    traces = _Traces(base=tmp_path_factory.getbasetemp(), engines="unit" not in request.path.parts)
     before = traces.find()
     yield
     end = time.monotonic() + LEAVING_S

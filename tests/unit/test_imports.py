@@ -38,7 +38,8 @@ ARROWS = {
 #: before the first call.
 SLOW = ("stevedore", "fsspec", "docker", "podman", "rich", "typer")
 IMPORT_BUDGET_S = 0.120
-TRIES = 9
+#: Enough to see past a busy machine; the first good try ends it.
+TRIES = 30
 
 
 def module_name(path: Path, base: Path) -> str:
@@ -152,12 +153,13 @@ def test_import_swap_is_quick(environment):
     """Importing the local client costs less than 120 ms over bare Python, best of several runs."""
     python(SWAP, environment)  # compiles
     best = {"pass": 60.0, SWAP: 60.0}
+    cost_s = 60.0
     for _ in range(TRIES):
         for code in best:
             began = time.perf_counter()
             python(code, environment)
             best[code] = min(best[code], time.perf_counter() - began)
-        if best[SWAP] - best["pass"] < IMPORT_BUDGET_S / 2:
+        cost_s = best[SWAP] - best["pass"]
+        if cost_s < IMPORT_BUDGET_S:
             break
-    cost_s = best[SWAP] - best["pass"]
     assert cost_s < IMPORT_BUDGET_S, f"{cost_s * 1000:.0f} ms"
