@@ -20,6 +20,7 @@ from cfa.cloudops.provider.attach import AttachStream, EngineError, hijack
 from cfa.cloudops.provider.executor import Capabilities, ImageInfo
 from cfa.cloudops.provider.oci import (
     CPU_PERIOD_US,
+    LOG_BYTES,
     Container,
     ContainerExecutor,
     Engine,
@@ -188,6 +189,11 @@ class DockerExecutor(ContainerExecutor):
                 cpu_quota=plan.cpu_quota_us,
                 mem_limit=plan.memory_bytes,
                 memswap_limit=plan.memory_bytes,  # the same: no swap beyond it
+                # Named, because the daemon's default may be a log of the whole machine.
+                log_config={
+                    "Type": "json-file",
+                    "Config": {"max-size": str(LOG_BYTES), "max-file": "1"},
+                },
                 security_opt=["label=disable"] if plan.unlabelled else None,
             )
             # Not detached, with standard input open: the SDK sets StdinOnce, so that the end of the

@@ -18,6 +18,7 @@ from cfa.cloudops.provider.attach import AttachStream, EngineError, hijack
 from cfa.cloudops.provider.executor import Capabilities, ImageInfo
 from cfa.cloudops.provider.oci import (
     CPU_PERIOD_US,
+    LOG_BYTES,
     Container,
     ContainerExecutor,
     Engine,
@@ -55,6 +56,8 @@ class PodmanExecutor(ContainerExecutor):
     Options:
         host: address of the service, as in `CONTAINER_HOST`, which is honoured otherwise, as is
             `CLOUDOPS_PODMAN_SOCKET`; then the usual sockets of root or of this user.
+        idle_s: whole seconds after which a service that was started here leaves when nobody uses
+            it; what keeps it from outliving a killed process for long.
     """
 
     name: ClassVar[str] = "podman"
@@ -66,6 +69,12 @@ class PodmanExecutor(ContainerExecutor):
         self._own: OwnService | None = None
 
     # --- engine
+
+    @property
+    def service_pid(self) -> int | None:
+        """Process of the service that this executor started, None when there is none."""
+        with self._linking:
+            return self._own.pid if self._own is not None else None
 
     def engine(self) -> Engine:
         """See `ContainerExecutor`."""
@@ -102,7 +111,7 @@ class PodmanExecutor(ContainerExecutor):
                     else "systemctl --user start podman.socket"
                 ),
             )
-        own = OwnService()
+        own = OwnService(int(self.options.get("idle_s", service.IDLE_S)))
         try:
             own.ensure()
             link = _open(own.endpoint)
@@ -138,6 +147,9 @@ class PodmanExecutor(ContainerExecutor):
             BackendUnavailableError: it does not answer.
         """
         link = self._link()
+        with self._linking:
+            if self._own is not None and self._own.pid is None:
+                self._own.ensure()  # it left for being idle
         try:
             return _exchange(link, method, path, **arguments)
         except _NotConnected as error:
@@ -379,6 +391,8 @@ def _specification(plan: Plan) -> dict[str, Any]:
         "httpproxy": True,  # as `podman run` does
         "stdin": True,
         "terminal": False,
+        # Named, because the default may be the journal of the whole machine.
+        "log_configuration": {"driver": "k8s-file", "size": LOG_BYTES},
         "healthconfig": {"Test": ["NONE"]},  # an image's own would run programs in our node
         "mounts": [
             {

@@ -105,9 +105,13 @@ class OwnService:
     """A `podman system service` of our own: it leaves when idle, also after we were killed.
 
     Not thread-safe; the executor has a lock.
+
+    Args:
+        idle_s: whole seconds without a connection after which it leaves.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, idle_s: int = IDLE_S) -> None:
+        self._idle_s = idle_s
         self._folder: Path | None = None  # made by us, when there is no runtime directory
         self._process: subprocess.Popen[bytes] | None = None
         self._socket = self._place()
@@ -133,6 +137,12 @@ class OwnService:
         self._folder = Path(tempfile.mkdtemp(prefix="cloudops-podman-"))
         return self._folder / "podman.sock"
 
+    @property
+    def pid(self) -> int | None:
+        """Its process, None when it does not run."""
+        running = self._process is not None and self._process.poll() is None
+        return self._process.pid if running and self._process is not None else None
+
     def ensure(self) -> None:
         """Start it unless it answers. Blocks up to `CONNECT_S`.
 
@@ -143,7 +153,7 @@ class OwnService:
         if self._answers():
             return
         self._end()
-        argv = [program(), "system", "service", "--time", str(IDLE_S), self.endpoint.url]
+        argv = [program(), "system", "service", "--time", str(self._idle_s), self.endpoint.url]
         with tempfile.TemporaryFile() as words:
             self._process = subprocess.Popen(
                 argv,

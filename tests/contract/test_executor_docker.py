@@ -12,7 +12,7 @@ import pytest
 from cfa.cloudops.errors import BackendUnavailableError
 from cfa.cloudops.provider.executor import Executor, NodeSpec
 from cfa.cloudops.testing import images
-from cfa.cloudops.testing.executor import ExecutorContract, read_all
+from cfa.cloudops.testing.executor import ECHO, ExecutorContract, interrupted, read_all
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("docker") and not os.environ.get("CI"), reason="no docker command here"
@@ -98,3 +98,19 @@ def test_user_of_image_is_replaced(docker: Executor, tmp_path: Path) -> None:
         assert read_all(node) == expected
     finally:
         node.close(0)
+
+
+@pytest.mark.parametrize("verb", ["create", "attach", "start"])
+def test_interrupted(verb: str, docker: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C at any step of opening a node leaves no container."""
+    spec = NodeSpec(
+        workspace=f"interrupted-{os.getpid()}",
+        node_id="n1",
+        name=f"interrupted-{os.getpid()}",
+        image=images.BUSYBOX,
+        argv=("/bin/sh", "-c", ECHO),
+    )
+    monkeypatch.setattr(docker, verb, interrupted(getattr(docker, verb)))
+    with pytest.raises(KeyboardInterrupt):
+        docker.open_node(spec)
+    assert docker.list_nodes(spec.workspace) == []

@@ -6,15 +6,28 @@ Run as root the nodes are root's; run as an ordinary user they are rootless.
 from __future__ import annotations
 
 import os
+import select
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from cfa.cloudops.errors import BackendUnavailableError
-from cfa.cloudops.provider.executor import Executor
+from cfa.cloudops.provider.executor import Executor, NodeSpec
 from cfa.cloudops.testing import images
-from cfa.cloudops.testing.executor import ExecutorContract
+from cfa.cloudops.testing.executor import (
+    ECHO,
+    ExecutorContract,
+    interrupted,
+    read_all,
+    read_line,
+    wait_until,
+)
+from cloudops_podman import PodmanExecutor
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("podman") and not os.environ.get("CI"), reason="no podman command here"
@@ -63,8 +76,6 @@ class TestSocket(_Podman):
         """See the kit."""
         if not os.environ.get("CONTAINER_HOST") and os.getuid() != 0:
             pytest.skip("an ordinary user's service is started on demand: see TestOwnService")
-        from cloudops_podman import PodmanExecutor
-
         yield from _ready(PodmanExecutor())
 
 
@@ -75,8 +86,6 @@ class TestOwnService(_Podman):
     @classmethod
     def executor(cls) -> Iterator[Executor]:
         """See the kit."""
-        from cloudops_podman import PodmanExecutor
-
         with pytest.MonkeyPatch.context() as patch:
             patch.delenv("CONTAINER_HOST", raising=False)
             patch.delenv("CLOUDOPS_PODMAN_SOCKET", raising=False)
@@ -95,3 +104,125 @@ class TestOwners(TestOwnService):
     def caller(self) -> tuple[int, int]:
         """An ordinary user, whoever runs the tests as root; else that user."""
         return (4321, 8765) if os.getuid() == 0 else (os.getuid(), os.getgid())
+
+
+def _spec(node_id: str = "n1") -> NodeSpec:
+    workspace = f"podman-{os.getpid()}"
+    return NodeSpec(
+        workspace=workspace,
+        node_id=node_id,
+        name=f"{workspace}.{node_id}",
+        image=images.BUSYBOX,
+        argv=("/bin/sh", "-c", ECHO),
+        caller_uid=os.getuid(),
+        caller_gid=os.getgid(),
+    )
+
+
+def _exists(pid: int) -> bool:
+    """Whether a process runs; one that ended and was not waited for yet does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+class TestServiceOfOurOwn:
+    """What becomes of the service that an executor starts."""
+
+    @pytest.fixture
+    def executor(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[PodmanExecutor]:
+        """An executor whose service leaves after a second of idleness."""
+        monkeypatch.delenv("CONTAINER_HOST", raising=False)
+        monkeypatch.delenv("CLOUDOPS_PODMAN_SOCKET", raising=False)
+        executor = PodmanExecutor({"idle_s": "1"})
+        for found in _ready(executor):
+            if executor.service_pid is None:
+                pytest.skip("a service runs at a usual place")
+            assert found is executor
+            yield executor
+            left = executor.list_nodes(_spec().workspace)
+            assert not left
+
+    def test_close_stops_it(self, executor: PodmanExecutor) -> None:
+        """`close` ends the service and removes its socket; a later call starts another."""
+        pid = executor.service_pid
+        assert pid is not None
+        path = Path(executor.probe().endpoint.removeprefix("unix://"))
+        assert path.is_socket()
+        executor.close()
+        executor.close()
+        assert not _exists(pid)
+        assert not path.exists()
+        assert executor.probe().version
+
+    def test_node_keeps_it(self, executor: PodmanExecutor) -> None:
+        """A node's connection counts as use: the service stays, however silent the node is."""
+        pid = executor.service_pid
+        node = executor.open_node(_spec())
+        try:
+            assert read_line(node) == b"ready\n"
+            assert not select.select([node], [], [], 3)[0]  # three times as long as it may be idle
+            assert executor.service_pid == pid
+            node.write(b"still there\n")
+            assert read_line(node) == b"still there\n"
+        finally:
+            node.close(0)
+
+    def test_started_again(self, executor: PodmanExecutor) -> None:
+        """A service that left because it was idle is started again by the next call."""
+        first = executor.service_pid
+        wait_until(lambda: executor.service_pid is None, "the idle service left")
+        assert executor.list_nodes("nobody") == []
+        assert executor.service_pid not in (None, first)
+
+    def test_node_after_idleness(self, executor: PodmanExecutor) -> None:
+        """A node can be opened after the service had left."""
+        wait_until(lambda: executor.service_pid is None, "the idle service left")
+        node = executor.open_node(_spec())
+        try:
+            assert read_line(node) == b"ready\n"
+        finally:
+            node.close(0)
+
+    def test_killed_service(self, executor: PodmanExecutor) -> None:
+        """A node whose service is killed drains and can still be closed."""
+        node = executor.open_node(_spec())
+        assert read_line(node) == b"ready\n"
+        pid = executor.service_pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        read_all(node)
+        assert node.close(30).exit_code == 0
+
+    def test_killed_user(self, executor: PodmanExecutor) -> None:
+        """When the process that started a service is killed, the service leaves, and its socket."""
+        del executor  # requested for its images and its check that Podman can be used
+        code = (
+            "from cloudops_podman import PodmanExecutor; import sys;"
+            "e = PodmanExecutor({'idle_s': '1'}); print(e.probe().endpoint, e.service_pid);"
+            "sys.stdout.flush(); sys.stdin.read()"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        with process:
+            assert process.stdout is not None
+            endpoint, pid = process.stdout.readline().decode().split()
+            process.kill()
+        wait_until(lambda: not _exists(int(pid)), "the service left")
+        assert not Path(endpoint.removeprefix("unix://")).exists()
+
+
+@pytest.mark.parametrize("verb", ["create", "attach", "start"])
+def test_interrupted(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C at any step of opening a node leaves no container."""
+    for executor in _ready(PodmanExecutor()):
+        monkeypatch.setattr(executor, verb, interrupted(getattr(executor, verb)))
+        with pytest.raises(KeyboardInterrupt):
+            executor.open_node(_spec())
+        assert executor.list_nodes(_spec().workspace) == []

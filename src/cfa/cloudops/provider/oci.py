@@ -42,6 +42,8 @@ PEEK_LABEL = "cfa.cloudops.peek"
 #: Microseconds. Limits are given as period and quota: one SDK drops `nano_cpus` without a word.
 CPU_PERIOD_US = 100_000
 _MIN_QUOTA_US = 1_000
+#: Bytes that an engine keeps of a node's output: its logs see every line of the launcher.
+LOG_BYTES = 4 << 20
 #: Seconds that an engine may take to report the end of a container whose stream has ended.
 _SETTLE_S = 5.0
 #: Seconds that a killed container may take to be gone.

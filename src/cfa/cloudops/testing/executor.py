@@ -105,6 +105,18 @@ def read_all(node: Node) -> bytes:
     return found
 
 
+def interrupted(verb: Callable[..., Any]) -> Callable[..., None]:
+    """A method that does what `verb` does and is then interrupted as by Ctrl-C."""
+
+    def interrupted_verb(*arguments: object) -> None:
+        result = verb(*arguments)
+        if hasattr(result, "close"):
+            result.close()  # nobody else knows of it
+        raise KeyboardInterrupt
+
+    return interrupted_verb
+
+
 def _as_long_as(expected: bytes, found: bytes) -> bool:
     return len(found) >= len(expected)
 
