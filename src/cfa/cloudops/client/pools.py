@@ -100,6 +100,7 @@ class PoolMixin:
             nodes=nodes,
             slots_per_node=slots,
             isolation=self._settings.isolation,
+            storage=self._settings.storage,
             resources=sizes.limits(vm_size, nodes, _machine()),
             autoscale_formula=autoscale_formula if autoscale else None,
             metadata=owner_metadata(),
@@ -141,7 +142,15 @@ class PoolMixin:
         existing = self._batch.get_pool(spec.id).spec
         differs = [
             field
-            for field in ("backend", "image", "mounts", "nodes", "slots_per_node", "isolation")
+            for field in (
+                "backend",
+                "image",
+                "mounts",
+                "nodes",
+                "slots_per_node",
+                "isolation",
+                "storage",
+            )
             if getattr(existing, field) != getattr(spec, field)
         ]
         if differs:

@@ -67,7 +67,7 @@ class PoolSpec:
 
     `backend` is the name of the executor that opens its nodes. `nodes` x `slots_per_node` tasks may
     run at once, never more than the machine's own cap. `needs_image` is set by the service: whether
-    the backend runs images at all.
+    the backend runs images at all. `storage` is the URL below which the mounts' containers lie.
     """
 
     id: str
@@ -79,6 +79,7 @@ class PoolSpec:
     nodes: int = 1
     slots_per_node: int = 1
     isolation: Isolation = Isolation.JOB
+    storage: str = ""
     resources: Resources = Resources()
     autoscale_formula: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()

@@ -277,12 +277,11 @@ def main(home: str) -> int:
             return 0
         os.chdir(workspace.home)
         Agent(workspace, float(os.environ.get("CLOUDOPS_AGENT_IDLE_S", IDLE_S))).run()
-    except StoreError as error:
-        _log.error("%s", error)
-        return error.exit_status
-    except CloudOpsError as error:
-        _log.exception("%s", error)
-        return error.exit_status
+    except BaseException as error:  # noqa: BLE001  the top of the process
+        _log.error("%s", error, exc_info=not isinstance(error, StoreError))
+        logging.shutdown()
+        # At once: worker threads may be in the middle of a pull, and nodes drain when we are gone.
+        os._exit(error.exit_status if isinstance(error, CloudOpsError) else 1)
     return 0
 
 

@@ -60,7 +60,7 @@ class LocalBatch(BatchProvider):
     """The local Batch service of one workspace.
 
     Args:
-        settings: its workspace directory (made when absent), storage and parallelism are used.
+        settings: its workspace directory (made when absent) and parallelism are used.
 
     Raises:
         StoreError: the workspace cannot be used.
@@ -72,8 +72,7 @@ class LocalBatch(BatchProvider):
         self.workspace = Workspace(settings.home)
         self.workspace.create()
         self._store = Store(self.workspace.store)
-        self._store.set_meta("storage", settings.storage)
-        self._store.set_meta("max_parallel", str(settings.max_parallel))
+        self._max_parallel = settings.max_parallel
         self._link = Link(self.workspace)
         self._executors: dict[str, Executor] = {}
 
@@ -251,6 +250,8 @@ class LocalBatch(BatchProvider):
                 (self._store.row("SELECT COALESCE(MAX(number), 0) FROM task") or (0,))[0] + 1
             )
             edges, blocked = self._dependencies(number, specs, identifiers, first)
+            # Who brings work says how much of it may run at once; who only looks does not.
+            self._store.set_meta("max_parallel", str(self._max_parallel))
             self._insert(number, job, specs, identifiers, first, edges)
             self._store.execute(
                 "UPDATE job SET active = active + ?, last_task_number = ?, state = 'active', "

@@ -146,7 +146,6 @@ class Opening:
     node_id: str
     workspace_id: str
     workspace: Workspace
-    storage_url: str
     job_id: str
     pool: PoolSpec
     image: str | None
@@ -173,7 +172,7 @@ def open_node(executors: Executors, what: Opening) -> Opened:
     if capabilities.images and what.image is not None:
         executor.ensure_image(what.image)
     mounts = mounts_from(what.mounts)
-    sources = mount_sources(what.storage_url, what.pool.mounts if mounts is None else mounts)
+    sources = mount_sources(what.pool.storage, what.pool.mounts if mounts is None else mounts)
     host_root = str(what.workspace.root)
     root = NODE_ROOT if capabilities.private_paths else host_root
     _prepare(what.workspace, what.node_id, sources, linked=not capabilities.private_paths)

@@ -506,7 +506,6 @@ class Scheduler:
                 node_id=node.id,
                 workspace_id=self.workspace_id,
                 workspace=self.workspace,
-                storage_url=self.store.meta("storage") or "",
                 job_id=job.id,
                 pool=pool,
                 image=group.key.image or pool.image,
