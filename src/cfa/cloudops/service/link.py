@@ -13,6 +13,7 @@ import os
 import select
 import socket
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -54,7 +55,7 @@ def short_path(path: Path) -> Iterator[str]:
 
 
 class Link:
-    """A client's end. Starts an agent when there is none. One thread uses it."""
+    """A client's end. Starts an agent when there is none. Threads may share it."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -62,15 +63,17 @@ class Link:
         self._child: int | None = None
         self._starts: deque[float] = deque()
         self._greeted = False
+        self._turn = threading.RLock()
 
     def wake(self) -> None:
         """Tell the agent to look at the store; start one when there is none. Does not wait."""
-        if self._socket is None and not self._connect():
-            self._start()  # a new agent looks at the store by itself
-            return
-        self._send(WAKE)
-        if self._socket is None:
-            self._start()
+        with self._turn:
+            if self._socket is None and not self._connect():
+                self._start()  # a new agent looks at the store by itself
+                return
+            self._send(WAKE)
+            if self._socket is None:
+                self._start()
 
     def wait(self, timeout_s: float) -> bool:
         """Block until something may have changed since the last call, at most `timeout_s`.
@@ -79,28 +82,31 @@ class Link:
             AgentError: no agent can be kept running.
         """
         deadline = time.monotonic() + timeout_s
-        if self._socket is None:
-            if not self._connect():
-                self._start()
-                self._await_agent(min(_START_S, max(timeout_s, 1.0)))
-            self._send(NOTIFY)
-            return True
-        while True:
-            left = max(0.0, deadline - time.monotonic())
-            if not select.select([self._socket], [], [], left)[0]:
-                return False
-            if self._receive():
+        with self._turn:
+            line = self._socket
+            if line is None:
+                if not self._connect():
+                    self._start()
+                    self._await_agent(min(_START_S, max(timeout_s, 1.0)))
                 self._send(NOTIFY)
                 return True
-            if self._socket is None:  # the agent left or died: have another one
-                return True
+        while True:
+            if not select.select([line], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                return False
+            with self._turn:
+                if self._socket is not line:  # the agent left or died: have another one
+                    return True
+                if self._receive():
+                    self._send(NOTIFY)
+                    return True
+                if self._socket is None:
+                    return True
 
     def close(self) -> None:
         """Hang up. The agent goes on as long as there is work."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        self._reap()
+        with self._turn:
+            self._hang_up()
+            self._reap()
 
     # --- parts
 
@@ -134,7 +140,8 @@ class Link:
 
     def _receive(self) -> bool:
         """Read what is there. True: a notification was among it."""
-        assert self._socket is not None  # noqa: S101  the caller's loop checks it
+        if self._socket is None:
+            return False
         try:
             data = self._socket.recv(4096)
         except BlockingIOError:

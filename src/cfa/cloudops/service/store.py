@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,7 +124,7 @@ MIGRATIONS: tuple[str, ...] = (_FIRST,)
 
 
 class Store:
-    """One connection to a workspace's store. Not for use from two threads at once.
+    """One connection to a workspace's store. Threads take turns; a transaction is one turn.
 
     Args:
         path: the database file; its directory exists. Made when absent.
@@ -136,6 +137,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._turn = threading.RLock()
         with self._translated("open"):
             self._db = sqlite3.connect(
                 path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
@@ -185,52 +187,48 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """A write transaction: all of it is committed, or, on any exception, nothing."""
-        with self._translated("write to"):
-            self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            # After some errors (a full disk) SQLite has rolled back by itself.
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-        try:
+        with self._turn:
             with self._translated("write to"):
-                self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
+                self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                with self._translated("write to"):
+                    self._db.execute("COMMIT")
+            except BaseException:
+                # After some errors (a full disk) SQLite has rolled back by itself.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
 
     def execute(self, sql: str, values: Iterable[Any] = ()) -> int:
         """Run a statement; the number of rows it changed."""
-        with self._translated("write to"):
+        with self._turn, self._translated("write to"):
             return self._db.execute(sql, tuple(values)).rowcount
 
     def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        with self._translated("write to"):
+        with self._turn, self._translated("write to"):
             self._db.executemany(sql, rows)
 
     def insert(self, sql: str, values: Iterable[Any] = ()) -> int:
         """Run an INSERT; the number of the new row."""
-        with self._translated("write to"):
+        with self._turn, self._translated("write to"):
             return int(self._db.execute(sql, tuple(values)).lastrowid or 0)
 
     def row(self, sql: str, values: Iterable[Any] = ()) -> tuple[Any, ...] | None:
-        with self._translated("read"):
+        with self._turn, self._translated("read"):
             found: tuple[Any, ...] | None = self._db.execute(sql, tuple(values)).fetchone()
             return found
 
     def rows(self, sql: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._translated("read"):
+        with self._turn, self._translated("read"):
             return self._db.execute(sql, tuple(values)).fetchall()
 
     def stream(self, sql: str, values: Iterable[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Rows one by one, for results too large for a list. Writes go on beside it."""
-        with self._translated("read"):
+        with self._turn, self._translated("read"):
             cursor = self._db.execute(sql, tuple(values))
         while True:
-            with self._translated("read"):
+            with self._turn, self._translated("read"):
                 batch = cursor.fetchmany(1000)
             if not batch:
                 return
