@@ -1,0 +1,80 @@
+"""A fresh container for every task, against the best pipelined fresh container of the engine's API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cfa.cloudops.errors import BackendError
+from measure import Bench, Left, Limit, Line, middle, ms
+from raw_engines import fresh_container_s
+
+COUNT = 32
+#: The best of these widths counts, on both sides.
+WIDTHS = (2, 4, 8)
+
+
+def lines(bench: Bench) -> Iterator[Line | Left]:
+    for engine in ("docker", "podman"):
+        why = bench.why_not(engine)
+        work = f"isolation task, {COUNT} tasks, {bench.title(engine)}"
+        if why:
+            yield Left(work, why)
+            continue
+        widths = WIDTHS[1:2] if bench.quick else WIDTHS
+        ours: dict[int, list[float]] = {width: [] for width in widths}
+        raw: dict[int, list[float]] = {width: [] for width in widths}
+        with _address(engine) as address:
+            for _ in range(bench.repeats):
+                for width in widths:
+                    raw[width].append(fresh_container_s(address, COUNT, width))
+                    ours[width].append(_ours(bench, engine, width))
+        best = min(map(middle, ours.values()))
+        other = min(map(middle, raw.values()))
+        yield Line(
+            work=work,
+            measured=ms(best),
+            raw=f"fresh container {ms(other)}",
+            value=other / best,
+            promise=Limit(at_least=1),
+            goal=Limit(at_least=5),
+        )
+
+
+def _ours(bench: Bench, engine: str, width: int) -> float:
+    found = bench.script(
+        "tasks",
+        COUNT,
+        backend=engine,
+        CLOUDOPS_ISOLATION="task",
+        CLOUDOPS_MAX_PARALLEL=str(width),
+    )
+    return float(found["whole_s"]) / COUNT
+
+
+@contextmanager
+def _address(engine: str) -> Iterator[str]:
+    """Where an engine's API answers, which is Docker's for both; Podman's is started if need be."""
+    if engine == "docker":
+        from cloudops_docker.endpoints import candidates as docker_candidates
+
+        found = docker_candidates(None, os.environ, Path.home(), os.getuid())
+        yield next(one.url for one in found if os.path.exists(one.url.removeprefix("unix://")))
+        return
+    from cloudops_podman.service import OwnService, candidates, connect
+
+    for one in candidates(None, os.environ, os.getuid()):
+        try:
+            connect(one).close()
+        except (OSError, BackendError):
+            continue
+        yield one.url
+        return
+    service = OwnService()
+    try:
+        service.ensure()
+        yield service.endpoint.url
+    finally:
+        service.stop()
