@@ -91,7 +91,11 @@ class Link:
                 self._send(NOTIFY)
                 return True
         while True:
-            if not select.select([line], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            try:
+                heard, _, _ = select.select([line], [], [], max(0.0, deadline - time.monotonic()))
+            except (OSError, ValueError):  # hung up by another thread
+                return True
+            if not heard:
                 return False
             with self._turn:
                 if self._socket is not line:  # the agent left or died: have another one
