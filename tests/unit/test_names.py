@@ -69,6 +69,8 @@ def test_blob_accepts(text: str, name: str) -> None:
         "a\x00b",
         "\x00",
         "C:\\a",
+        "./C:/a",
+        "C:",
         "c:/a",
         "..\\a",
         "a\\..\\b",

@@ -121,7 +121,8 @@ def folder(text: str) -> str:
         raise UnsafePathError(f"{text!r} leads out of the container.", "Remove '..' from the name.")
     try:
         # As the file system sees it: undecodable bytes in a file's name are valid here.
-        longest = max((len(os.fsencode(part)) for part in parts), default=0)
+        sizes = map(len, parts if text.isascii() else map(os.fsencode, parts))
+        longest = max(sizes, default=0)
     except UnicodeEncodeError as error:
         raise InvalidNameError(
             f"{text!r} has characters that no file name can have.", "Remove them."
