@@ -94,6 +94,10 @@ class BlobNotFoundError(NotFoundError, FileNotFoundError):
     """The blob container has no such blob."""
 
 
+class WorkspaceNotFoundError(NotFoundError, FileNotFoundError):
+    """There is no workspace where one was looked for."""
+
+
 class LocalFileNotFoundError(NotFoundError, FileNotFoundError):
     """A file or folder of the caller, to be uploaded, does not exist."""
 

@@ -7,9 +7,10 @@ tasks run and which are done; only files of running tasks are looked at again.
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from attrs import define, field
@@ -20,17 +21,21 @@ from cfa.cloudops.model.values import Task, TaskResult
 if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
 
+#: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
+#: how the tasks that it added ended. The variable may outlive the file.
+REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
 #: Seconds between two looks at the output of running tasks. Files do not tell when they grow.
-_LOOK_S = 0.1
+LOOK_S = 0.1
 _CHUNK = 1 << 16
+_STREAMS = ("stdout.txt", "stderr.txt")
 
 
 @define(eq=False)
 class _Tail:
     """How much of a task's two streams was shown."""
 
-    offsets: dict[str, int] = field(factory=lambda: {"stdout.txt": 0, "stderr.txt": 0})
-    rest: dict[str, bytes] = field(factory=lambda: {"stdout.txt": b"", "stderr.txt": b""})
+    offsets: dict[str, int] = field(factory=lambda: dict.fromkeys(_STREAMS, 0))
+    rest: dict[str, bytes] = field(factory=lambda: dict.fromkeys(_STREAMS, b""))
 
 
 class OutputView:
@@ -41,6 +46,7 @@ class OutputView:
         wanted: whether to show a task of a job, by (job id, task id); all when not given.
         out, err: where lines of standard output and standard error go.
         prefix: False shows lines as they are.
+        streams: `stdout.txt`, `stderr.txt` or both. One alone goes to `out`, whichever it is.
     """
 
     def __init__(
@@ -51,10 +57,12 @@ class OutputView:
         err: TextIO | None = None,
         *,
         prefix: bool = True,
+        streams: Sequence[str] = _STREAMS,
     ) -> None:
         self._batch = batch
         self._wanted = wanted
-        self._streams = {"stdout.txt": out or sys.stdout, "stderr.txt": err or sys.stderr}
+        targets = (out or sys.stdout, err or sys.stderr)
+        self._streams = dict(zip(streams, targets, strict=False))
         self._prefix = prefix
         self._after: dict[str, int] = {}
         self._running: dict[tuple[str, str], _Tail] = {}
@@ -67,7 +75,10 @@ class OutputView:
         Raises:
             JobNotFoundError: it was deleted.
         """
-        for event in self._batch.list_events(job_id, self._after.get(job_id, 0)):
+        events = self._batch.list_events(job_id, self._after.get(job_id, 0))
+        # A try that another one followed has no files any more: the next one has written over them.
+        latest = {event.task_id: event.number for event in events if event.what == "running"}
+        for event in events:
             self._after[job_id] = event.number
             if event.task_id is None or (
                 self._wanted is not None and not self._wanted(job_id, event.task_id)
@@ -82,7 +93,9 @@ class OutputView:
                     self._show(key, self._running.pop(key, _Tail()), last=True)
                     self.done.add(key)
                 case "retry" | "requeue":
-                    self._show(key, self._running.pop(key, _Tail()), last=True)
+                    tail = self._running.pop(key, _Tail())
+                    if event.number > latest.get(event.task_id, 0):
+                        self._show(key, tail, last=True)
                 case _:
                     pass
         for key, tail in self._running.items():
@@ -90,6 +103,11 @@ class OutputView:
                 self._show(key, tail, last=False)
         for stream in self._streams.values():
             stream.flush()
+
+    def finish(self) -> None:
+        """Show also the begun lines of tasks that still run. The last call."""
+        for key, tail in self._running.items():
+            self._show(key, tail, last=True)
 
     def _show(self, key: tuple[str, str], tail: _Tail, *, last: bool) -> None:
         for name, stream in self._streams.items():
@@ -122,30 +140,38 @@ def failure_text(task: Task) -> str:
 class Farewell:
     """Stays with a script's unfinished tasks when it ends, so that it needs no line to wait.
 
-    The exit status stays what the script made it. Ctrl-C detaches: the tasks go on.
+    The exit status stays what the script made it. Ctrl-C detaches: the tasks go on. `cloudops run`,
+    whose exit status is about the tasks as well, gets a report.
     """
 
     def __init__(self, batch: BatchProvider, at_exit: str) -> None:
         self._batch = batch
         self._expected: dict[str, set[str]] = {}
+        self._added: dict[str, set[str]] = {}
         self._pid = os.getpid()
         self._detach = at_exit == "detach" or hasattr(sys, "ps1") or "ipykernel" in sys.modules
         atexit.register(self._at_exit)
 
     def expect(self, job_id: str, task_ids: Iterable[str]) -> None:
         """Tasks that this script added."""
-        self._expected.setdefault(job_id, set()).update(task_ids)
+        new = set(task_ids)
+        self._expected.setdefault(job_id, set()).update(new)
+        self._added.setdefault(job_id, set()).update(new)
 
     def forget(self, job_id: str) -> None:
         """The user has seen how the job ended, or deleted it."""
         self._expected.pop(job_id, None)
 
     def cancel(self) -> None:
+        """The client is closed: nothing is shown at exit."""
         atexit.unregister(self._at_exit)
+        if os.getpid() == self._pid:
+            self._report(0)
 
     def _at_exit(self) -> None:
         if os.getpid() != self._pid:
             return  # a forked child is not the script
+        status = 0
         try:
             if self._expected:
                 interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
@@ -154,13 +180,56 @@ class Farewell:
                 else:
                     self._stay()
         except KeyboardInterrupt:
+            status = 130
             self._say_detached()
         except BrokenPipeError:
-            pass  # nobody reads any more; the tasks go on
+            # Nobody reads any more; the tasks go on. Python flushes once more when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         except CloudOpsError as error:
+            status = error.exit_status
             print(f"cloudops: {error}", file=sys.stderr)  # noqa: T201  the script has ended
         finally:
+            self._report(status)
             self._batch.close()
+
+    def _report(self, status: int) -> None:
+        """Write how the tasks of this client ended, if anybody asked.
+
+        Args:
+            status: exit status of what went wrong while we stayed, 0 for nothing.
+        """
+        path = os.environ.get(REPORT_VARIABLE)
+        if not path or not self._added:
+            return
+        failed = unrun = 0
+        try:
+            for job_id, ids in self._added.items():
+                more = self._outcome(job_id, ids)
+                failed, unrun = failed + more[0], unrun + more[1]
+        except CloudOpsError as error:
+            status = status or error.exit_status
+        line = json.dumps({"failed": failed, "unrun": unrun, "status": status}) + "\n"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        except OSError:
+            return  # the one who asked is gone
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+    def _outcome(self, job_id: str, ids: set[str]) -> tuple[int, int]:
+        """Tasks that failed, and those that never run because their job has ended."""
+        try:
+            job = self._batch.get_job(job_id)
+            ended = job.state == "completed"
+            if not job.counts.failed and not (ended and job.counts.active):
+                return 0, 0
+            tasks = [task for task in self._batch.list_tasks(job_id) if task.id in ids]
+        except NotFoundError:
+            return 0, 0  # deleted: whoever did it knows
+        failed = sum(task.result is TaskResult.FAILURE for task in tasks)
+        return failed, sum(task.result is None for task in tasks) if ended else 0
 
     def _stay(self) -> None:
         expected = self._expected
@@ -171,7 +240,7 @@ class Farewell:
                 if self._look(view, job_id):
                     open_jobs.discard(job_id)
             if open_jobs:
-                self._batch.wait_for_change(_LOOK_S)
+                self._batch.wait_for_change(LOOK_S)
         self._summarise()
 
     def _look(self, view: OutputView, job_id: str) -> bool:

@@ -1,0 +1,56 @@
+"""The command line, `cloudops`.
+
+Start-up is quick: this module imports nothing heavy, and every command imports what it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line and exit.
+
+    The exit status tells the truth: 0 when what was asked for is done and good, 1 when tasks failed,
+    2 for a wrong call, 3 for what is not there, 4 for a conflict, 5 for a backend's fault, 6 for the
+    workspace's, 7 for time that ran out, 130 for Ctrl-C.
+    """
+    status: int | str | None = 1
+    try:
+        status = _run()
+    except SystemExit as leaving:
+        status = leaving.code
+    except BrokenPipeError:
+        status = 1  # nobody reads any more
+    finally:
+        _flush()
+    sys.exit(status)
+
+
+def _run() -> int:
+    from cfa.cloudops.errors import CloudOpsError
+
+    try:
+        from cfa.cloudops.cli.app import app
+
+        app(prog_name="cloudops")
+    except CloudOpsError as error:
+        from cfa.cloudops.cli.output import show_error
+
+        show_error(error)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _flush() -> None:
+    """Flush what is buffered; a reader that left is no reason for a traceback at exit."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,0 +1,182 @@
+"""The commands of `cloudops`, with their options. What they do is in the modules beside this one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cfa.cloudops.cli import jobs, output, pools, tasks
+from cfa.cloudops.cli.context import Json, Options, find_workspace, load_settings, open_batch
+from cfa.cloudops.errors import AmbiguousCallError
+
+# Help without boxes and colours: rich would cost every wrong call a tenth of a second.
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(pools.app, name="pool")
+app.add_typer(jobs.app, name="job")
+app.add_typer(tasks.app, name="task")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from cfa.cloudops.service.link import version
+
+        print(f"cloudops {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    home: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The workspace; CLOUDOPS_HOME.")
+    ] = None,
+    dotenv: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Settings; .env here when not given.")
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Run Azure Batch scripts anywhere, and look after what they run."""
+    del version
+    ctx.obj = Options(home=home, dotenv=dotenv)
+
+
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+    }
+)
+def run(
+    ctx: typer.Context,
+    script: Annotated[str, typer.Argument(help="A Python script, written for the cloud.")],
+    backend: Annotated[
+        str | None, typer.Option(help="docker, podman, subprocess, a plugin's name, or auto.")
+    ] = None,
+    max_parallel: Annotated[
+        str | None, typer.Option(metavar="N", help="Tasks at once on this machine.")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Do not wait for the script's tasks.")
+    ] = False,
+) -> None:
+    """Run a cloud script on this machine, as it is: cloudops run [OPTIONS] SCRIPT [ARGS]...
+
+    Exit status: the script's own when it is not 0; 1 when tasks that it added failed; else 0.
+    """
+    from cfa.cloudops.cli.run import run
+
+    settings = load_settings(
+        ctx,
+        {
+            "CLOUDOPS_BACKEND": backend,
+            "CLOUDOPS_MAX_PARALLEL": max_parallel,
+            "CLOUDOPS_AT_EXIT": "detach" if detach else None,
+        },
+    )
+    raise typer.Exit(run(script, ctx.args, settings))
+
+
+@app.command()
+def backends(as_json: Json = False) -> None:
+    """List the backends, their state, and why one cannot be used."""
+    from cfa.cloudops import backends
+
+    found = backends.overview()
+    if as_json:
+        output.document(found)
+        return
+    output.table(
+        ("backend", "group", "distribution", "version", "state", "engine or reason"),
+        (
+            (one.name, one.group, one.distribution, one.version, one.state, one.why or one.engine)
+            for one in found
+        ),
+        empty="no backends: install cfa-cloudops anew",
+    )
+
+
+@app.command()
+def doctor(ctx: typer.Context, as_json: Json = False) -> None:
+    """Examine this machine, the settings and the workspace; say what to do about problems.
+
+    Exit status: 0 when something can run tasks and the write tests pass.
+    """
+    from cfa.cloudops.cli.doctor import examine, show
+
+    found = examine(lambda: load_settings(ctx))
+    if as_json:
+        output.document(found)
+    else:
+        show(found)
+    raise typer.Exit(0 if found.usable else 1)
+
+
+@app.command()
+def logs(
+    ctx: typer.Context,
+    job: str,
+    tasks: Annotated[list[str] | None, typer.Argument(metavar="[TASK]...")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the tasks are completed.")
+    ] = False,
+    stdout: Annotated[bool, typer.Option("--stdout", help="Only their standard output.")] = False,
+    stderr: Annotated[bool, typer.Option("--stderr", help="Only their standard error.")] = False,
+) -> None:
+    """Show what tasks wrote: all tasks of a job, or those that are named."""
+    if stdout and stderr:
+        raise AmbiguousCallError("--stdout and --stderr exclude each other.", "Leave both out.")
+    from cfa.cloudops.cli.logs import show
+
+    streams = [
+        name
+        for name, other in (("stdout.txt", stderr), ("stderr.txt", stdout))
+        if not other
+    ]
+    with open_batch(ctx) as batch:
+        show(batch, job, tasks or [], streams, follow)
+
+
+@app.command()
+def sweep(
+    ctx: typer.Context,
+    everywhere: Annotated[
+        bool,
+        typer.Option("--all", help="Also ended containers of workspaces that no agent serves."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be removed.")
+    ] = False,
+) -> None:
+    """Remove what crashes left: nodes that no agent holds, sockets, temporary files.
+
+    Nothing of a living agent is touched. Tasks that were running on a removed node run again.
+    """
+    from cfa.cloudops.cli.sweep import sweep, sweep_others
+
+    settings = load_settings(ctx)
+    workspace = None if everywhere and not settings.home.exists() else find_workspace(settings)
+    count = 0 if workspace is None else sweep(workspace, dry_run=dry_run)
+    if everywhere:
+        count += sweep_others(workspace, dry_run=dry_run)
+    if not count:
+        output.note("nothing to remove")
+
+
+@app.command()
+def agent(
+    ctx: typer.Context,
+    stay: Annotated[bool, typer.Option("--stay", help="Do not leave when idle.")] = False,
+) -> None:
+    """Run the workspace's agent here, in the foreground. Ctrl-C ends it; what runs finishes."""
+    from cfa.cloudops.cli.agent import serve
+
+    raise typer.Exit(serve(load_settings(ctx), stay=stay))

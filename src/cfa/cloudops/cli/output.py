@@ -1,0 +1,162 @@
+"""What commands print: tables, facts, JSON, errors. Rich and in colour on a terminal, else plain."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any, TextIO
+
+from cfa.cloudops.errors import CloudOpsError
+
+#: Longer tables are printed plain also on a terminal: laying them out would take minutes.
+_MOST_ROWS = 2000
+
+#: Colours of words that say how something is.
+_STYLES = {
+    "success": "green",
+    "ready": "green",
+    "ok": "green",
+    "running": "cyan",
+    "preparing": "cyan",
+    "active": "yellow",
+    "not answering": "yellow",
+    "not installed": "yellow",
+    "failure": "bold red",
+    "broken": "bold red",
+    "conflict": "bold red",
+    "problem": "bold red",
+}
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether people look at a stream as it comes."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def in_colour(stream: TextIO) -> bool:
+    """Whether a stream may have colours: https://no-color.org."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")
+
+
+def show_error(error: CloudOpsError) -> None:
+    """Print an error for people: what happened, and, on a line of its own, what to do."""
+    red, plain = ("\x1b[31m", "\x1b[0m") if in_colour(sys.stderr) else ("", "")
+    print(f"{red}cloudops: {error.message or error}{plain}", file=sys.stderr)
+    if error.hint:
+        print(f"  {error.hint}", file=sys.stderr)
+
+
+def note(text: str) -> None:
+    """Print a remark where it does not disturb what others read."""
+    print(f"cloudops: {text}", file=sys.stderr)
+
+
+# --- JSON
+
+
+def document(value: Any) -> None:
+    """Print one JSON document. Values of ours become objects, times ISO 8601 in UTC."""
+    print(json.dumps(_plain(value), indent=2))
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(type(value), "__attrs_attrs__"):
+        names = [one.name for one in type(value).__attrs_attrs__]
+        return {name: _plain(getattr(value, name)) for name in names}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(one) for one in value]
+    return value
+
+
+# --- words
+
+
+def when(time: datetime | None) -> str:
+    """A time of the user's clock, to the second."""
+    return "" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration(seconds: float) -> str:
+    """`0.3 s`, `42 s`, `1:02:03`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 120 else str(timedelta(seconds=round(seconds)))
+
+
+def size(count: int) -> str:
+    """Bytes with a binary unit."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def _word(value: Any) -> str:
+    """A cell: one line, nothing that a terminal would obey."""
+    text = "" if value is None else str(value)
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+# --- tables and facts
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "") -> None:
+    """Print rows below headers; where there are none, `empty` goes to standard error."""
+    lines = [[_word(cell) for cell in row] for row in rows]
+    if not lines and empty:
+        note(empty)
+        return
+    if is_terminal(sys.stdout) and len(lines) <= _MOST_ROWS:
+        _rich_table(headers, lines)
+        return
+    widths = [
+        max(len(cell) for cell in column)
+        for column in zip(map(str.upper, headers), *lines, strict=True)
+    ]
+    for line in ([header.upper() for header in headers], *lines):
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _rich_table(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for header in headers:
+        # What comes last, a command or a reason, may be long; all else must stay whole.
+        shown.add_column(header, no_wrap=True, overflow="ellipsis")
+    shown.columns[-1].no_wrap = False
+    shown.columns[-1].overflow = "fold"
+    for line in lines:
+        shown.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in line))
+    Console().print(shown)
+
+
+def facts(pairs: Iterable[tuple[str, Any]]) -> None:
+    """Print names and values below one another; pairs without a value are left out."""
+    kept = [(name, _word(value)) for name, value in pairs if value not in (None, "", ())]
+    width = max((len(name) for name, _ in kept), default=0)
+    bold, plain = ("\x1b[1m", "\x1b[0m") if in_colour(sys.stdout) else ("", "")
+    for name, value in kept:
+        print(f"{bold}{name.ljust(width)}{plain}  {value}".rstrip())

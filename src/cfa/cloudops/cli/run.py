@@ -1,0 +1,131 @@
+"""`cloudops run`: a script for the cloud, run here without an edit.
+
+The script runs in a Python of its own, so that it finds everything as if started by `python3
+SCRIPT`: `sys.argv`, `__main__`, `sys.path`, its process group, its exit status. What its tasks came
+to is reported by its clients when it ends (see `cfa.cloudops.client.view.Farewell`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from cfa.cloudops.client.view import REPORT_VARIABLE
+from cfa.cloudops.errors import AgentError, LocalFileNotFoundError
+from cfa.cloudops.settings import Settings
+
+
+def run(script: str, arguments: Sequence[str], settings: Settings) -> int:
+    """Run a script with these settings; the exit status for the command.
+
+    Args:
+        script: its path.
+        arguments: what it finds in `sys.argv[1:]`.
+        settings: those with another origin than `default` go into its environment, and the backend
+            always does, because the cloud's client would default to the cloud.
+
+    Returns:
+        The script's own status when it is not 0; 130 after Ctrl-C while its tasks were shown; the
+        status of an error that came up meanwhile; 1 when a task that it added failed or could not
+        run; else 0. A script that a signal ended gives 128 and its number, as in a shell.
+
+    Raises:
+        LocalFileNotFoundError: there is no such script.
+    """
+    if not Path(script).exists():
+        raise LocalFileNotFoundError(
+            f"There is no script {script!r} in {Path.cwd()}.", "Check the path."
+        )
+    if not sys.executable:
+        raise AgentError("This Python does not know its own program.", "Start it by its full path.")
+    descriptor, report = tempfile.mkstemp(prefix="cloudops-run-")
+    os.close(descriptor)
+    try:
+        status = _run([sys.executable, script, *arguments], _environment(settings, report))
+        if status < 0:
+            return 128 - status
+        return status or _verdict(Path(report).read_text())
+    finally:
+        os.unlink(report)
+
+
+def _environment(settings: Settings, report: str) -> dict[str, str]:
+    values = {
+        "CLOUDOPS_STORAGE": settings.storage,
+        "CLOUDOPS_HOME": str(settings.home),
+        "CLOUDOPS_ISOLATION": str(settings.isolation),
+        "CLOUDOPS_MAX_PARALLEL": str(settings.max_parallel),
+        "CLOUDOPS_AT_EXIT": settings.at_exit,
+    }
+    given = {
+        name: value
+        for name, value in values.items()
+        if settings.origins[name] not in ("default", "environment")
+    }
+    return {
+        **os.environ,
+        **given,
+        "CLOUDOPS_BACKEND": settings.backend,
+        REPORT_VARIABLE: report,
+    }
+
+
+def _verdict(report: str) -> int:
+    """What the reports of a script's clients come to."""
+    lines = [json.loads(line) for line in report.splitlines()]
+    worst = max((line["status"] for line in lines), default=0)
+    if worst:
+        return int(worst)
+    return 1 if any(line["failed"] or line["unrun"] for line in lines) else 0
+
+
+def _run(argv: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a program in our place: signals are for it. Its status, negative for a signal."""
+    received: list[int] = []
+    process: subprocess.Popen[bytes] | None = None
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        if process is None:
+            received.append(number)
+        elif number != signal.SIGINT or not _in_foreground():
+            process.send_signal(number)  # the terminal sends Ctrl-C to both of us
+
+    with _handling(forward):
+        process = subprocess.Popen(argv, env=environment)
+        for number in received:
+            process.send_signal(number)
+        return process.wait()
+
+
+@contextmanager
+def _handling(handler: signal._HANDLER) -> Iterator[None]:
+    """Handle what ends a program otherwise. A handler, unlike "ignore", is not inherited."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _in_foreground() -> bool:
+    """Whether a terminal sends Ctrl-C to our process group."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
