@@ -650,6 +650,29 @@ def test_unknown_container(client: Client) -> None:
     assert not Path("target").exists()
 
 
+@pytest.mark.skipif(os.getuid() == 0, reason="the superuser may read and write everything")
+def test_forbidden_files(local: Client, tmp_path: Path) -> None:
+    """What may not be read or written is a PermissionError of ours, and nothing changes."""
+    make("d/a", "closed")
+    local.upload_folders("d", "box")
+    Path("closed").chmod(0)
+    Path("box/d").chmod(0o500)
+    try:
+        for call in (
+            lambda: local.upload_files("closed", "box"),
+            lambda: local.upload_folders("d", "box"),
+            lambda: local.delete_blob_file("d/a", "box"),
+            lambda: local.delete_blob_folder("d", "box"),
+            lambda: local.download_file("d/a", "/cloudops-forbidden/x", "box"),
+        ):
+            with pytest.raises(FileAccessError) as caught:
+                call()
+            assert isinstance(caught.value, PermissionError)
+        assert local.list_blob_files("box") == ["d/a"]
+    finally:
+        Path("box/d").chmod(0o700)
+
+
 # --- faults
 
 UPLOAD = """
