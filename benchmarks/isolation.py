@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cfa.cloudops.errors import BackendError
 from measure import Bench, Left, Limit, Line, middle, ms
 from raw_engines import fresh_container_s
+
+from cfa.cloudops.errors import BackendError
 
 COUNT = 32
 #: The best of these widths counts, on both sides.

@@ -130,7 +130,9 @@ class Bench:
                 images.load(images.engine(backend), IMAGE)
         except BackendError as error:
             return str(error)
-        self._titles[backend] = f"{backend} rootless" if found.images and found.rootless else backend
+        self._titles[backend] = (
+            f"{backend} rootless" if found.images and found.rootless else backend
+        )
         return None
 
     def title(self, backend: str) -> str:
@@ -149,7 +151,9 @@ class Bench:
             **more,
         }
 
-    def script(self, name: str, *arguments: Any, backend: str, **environment: str) -> dict[str, Any]:
+    def script(
+        self, name: str, *arguments: Any, backend: str, **environment: str
+    ) -> dict[str, Any]:
         """Run a script in a fresh Python process and a fresh workspace; what it printed last.
 
         `process_s` is added: seconds from the start of the process to its end.
@@ -198,6 +202,14 @@ def timed(argv: Sequence[str], **options: Any) -> float:
         **options,
     )
     return time.monotonic() - start
+
+
+def output(argv: Sequence[str]) -> str:
+    """What a program prints."""
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S, check=True
+    )
+    return done.stdout
 
 
 def middle(values: Sequence[float]) -> float:

@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from attrs import frozen
-
 from measure import LIMIT_S, SCRIPTS, Left, timed
 
 

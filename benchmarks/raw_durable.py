@@ -46,6 +46,8 @@ def run(count: int, width: int, directory: Path) -> float:
         for descriptor, _ in selector.poll():
             pid, number = running.pop(descriptor)
             _, status = os.waitpid(pid, 0)
+            # Closing is not enough: a child on its way to exec still holds a copy.
+            selector.unregister(descriptor)
             os.close(descriptor)
             ended.append((os.waitstatus_to_exitcode(status), number))
     db.executemany("UPDATE task SET state = 2, code = ? WHERE number = ?", ended)

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cfa.cloudops.service.workspace import write_task
 from measure import IMAGE, timed
+
+from cfa.cloudops.service.workspace import write_task
 
 LAUNCHER = Path(__file__).parents[1] / "src/cfa/cloudops/service/launcher.sh"
 

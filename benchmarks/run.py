@@ -13,24 +13,36 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
-from importlib.util import find_spec
 
+from attrs import frozen
 from measure import Bench, Left, Line
 
-SUBJECTS = ("startup", "trivial", "graph", "slots", "isolation", "idle", "copying", "scale")
+SUBJECTS = ("startup", "trivial", "graph", "slots", "isolation", "idle", "files", "scale")
 COLUMNS = ("work", "measured", "raw way", "ratio", "promise", "goal", "")
 
 
-def measure(bench: Bench, subjects: Iterable[str]) -> Iterator[Line | Left]:
+@frozen
+class Failed:
+    """A measurement that could not be made, which keeps no promise."""
+
+    work: str
+    traceback: str
+    kept: bool = False
+
+
+def measure(bench: Bench, subjects: Iterable[str]) -> Iterator[Line | Left | Failed]:
     for subject in subjects:
-        if find_spec(subject) is None:
-            yield Left(subject, "no such measurement here")
-            continue
-        yield from importlib.import_module(subject).lines(bench)
+        try:
+            yield from importlib.import_module(subject).lines(bench)
+        except Exception:  # noqa: BLE001  the others can still be measured
+            yield Failed(subject, traceback.format_exc())
 
 
-def cells(line: Line | Left) -> tuple[str, ...]:
+def cells(line: Line | Left | Failed) -> tuple[str, ...]:
+    if isinstance(line, Failed):
+        return (line.work, f"FAILED: {line.traceback.splitlines()[-1]}", "", "", "", "", "")
     if isinstance(line, Left):
         return (line.work, f"left out: {line.why}", "", "", "", "", "")
     shown = f"{line.value:.3g} {line.unit}".strip() if line.raw else ""
@@ -41,7 +53,9 @@ def cells(line: Line | Left) -> tuple[str, ...]:
         verdict += ", goal too" if line.kept and line.goal.holds(line.value) else ""
         if line.promise is None:
             verdict = "goal met" if line.goal.holds(line.value) else "goal not met yet"
-    limits = [f"{limit} {line.unit}".strip() if limit else "" for limit in (line.promise, line.goal)]
+    limits = [
+        f"{limit} {line.unit}".strip() if limit else "" for limit in (line.promise, line.goal)
+    ]
     return (line.work, line.measured, line.raw, shown, *limits, verdict)
 
 
@@ -66,11 +80,16 @@ def main() -> int:
     try:
         for line in measure(bench, given.only.split(",")):
             found.append(line)
-            print(" | ".join(filter(None, cells(line))), file=sys.stderr, flush=True)
+            said = (
+                line.traceback
+                if isinstance(line, Failed)
+                else " | ".join(filter(None, cells(line)))
+            )
+            print(said, file=sys.stderr, flush=True)
     finally:
         bench.remove()
     print("\n".join(table([cells(line) for line in found])))
-    return 0 if all(line.kept for line in found if isinstance(line, Line)) else 1
+    return 0 if all(isinstance(line, Left) or line.kept for line in found) else 1
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import peers
 import raw_engines
+from measure import Bench, Left, Limit, Line, middle, ms, output
+
 from cfa.cloudops.settings import cores
-from measure import Bench, Left, Limit, Line, middle, ms, timed
 
 COUNT = 1000
 #: For the tools that run processes of this machine.
@@ -65,7 +66,7 @@ def _processes(bench: Bench, work: str) -> Iterator[Line | Left]:
             if isinstance(peer, peers.Peer):
                 others.setdefault(peer.name, []).append(peer.run(bench.fresh()) / COUNT)
         argv = [sys.executable, program, str(COUNT), str(WIDTH), str(bench.fresh())]
-        loop.append(timed(argv) / COUNT)
+        loop.append(float(output(argv)) / COUNT)
         run = bench.script("tasks", COUNT, backend="subprocess", CLOUDOPS_MAX_PARALLEL=str(WIDTH))
         ours.append(run["whole_s"] / COUNT)
         cold.append(run["process_s"] / COUNT)

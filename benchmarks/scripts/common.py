@@ -45,9 +45,8 @@ def agent_pid() -> int:
         return int(line.recv(200).split()[2])
 
 
-def agent_status(key: str) -> int:
-    """A number of the agent's `/proc/<pid>/status`, summed over its threads where they have it."""
-    pid = agent_pid()
+def status(pid: int, key: str) -> int:
+    """A number of `/proc/<pid>/status`, summed over the threads where each has its own."""
     found = 0
     for thread in Path(f"/proc/{pid}/task").iterdir():
         for line in (thread / "status").read_text().splitlines():

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from common import agent_pid, agent_status, report, start, warm_up
+from common import agent_pid, report, start, status, warm_up
 
 SECONDS = 5.0
 
@@ -11,12 +11,12 @@ client, _ = start()
 warm_up(client)
 pid = agent_pid()
 # Nodes stay a while for a client that may add more; idle is who has none.
-children = Path(f"/proc/{pid}/task/{pid}/children")
+threads = Path(f"/proc/{pid}/task")
 deadline = time.monotonic() + 30
-while children.read_text().strip() and time.monotonic() < deadline:
+while any(one.read_text().strip() for one in threads.glob("*/children")):
+    assert time.monotonic() < deadline, "its nodes stay open"
     time.sleep(0.1)
 time.sleep(1)
-before = agent_status("voluntary_ctxt_switches")
+before = status(pid, "voluntary_ctxt_switches")
 time.sleep(SECONDS)
-# Asking it for its process id the second time is one wake-up, and hanging up is another.
-report(wake_ups=agent_status("voluntary_ctxt_switches") - before, pid=pid)
+report(wake_ups=status(pid, "voluntary_ctxt_switches") - before)

@@ -3,7 +3,7 @@
 import sys
 import time
 
-from common import agent_status, new_job, report, start, warm_up
+from common import agent_pid, new_job, report, start, status, warm_up
 
 count = int(sys.argv[1])
 client, job = start()
@@ -16,5 +16,8 @@ added = time.monotonic()
 client.monitor_job(job)
 end = time.monotonic()
 report(
-    add_s=added - begin, whole_s=end - begin, peak_mb=agent_status("VmHWM") / 1024, count=count
+    add_s=added - begin,
+    whole_s=end - begin,
+    peak_mb=status(agent_pid(), "VmHWM") / 1024,
+    count=count,
 )
