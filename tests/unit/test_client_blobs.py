@@ -25,6 +25,7 @@ from cfa.cloudops.errors import (
     BlobNotFoundError,
     CloudOpsError,
     ConflictError,
+    FileAccessError,
     InvalidInputError,
     InvalidNameError,
     LocalFileNotFoundError,
