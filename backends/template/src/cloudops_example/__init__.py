@@ -70,7 +70,7 @@ class ExampleNode(Node):
         code = self._process.wait()
         self._input.close()
         self._output.close()
-        self._entry.unlink(missing_ok=True)
+        _forget(self._entry)
         return NodeEnd(exit_code=code if code >= 0 else 128 - code)
 
 
@@ -113,7 +113,14 @@ class ExampleExecutor(Executor):
         entry = _REGISTRY / workspace / node_id
         with contextlib.suppress(FileNotFoundError):
             _signal_tree(int(entry.read_text()), signal.SIGKILL)
-            entry.unlink()
+        _forget(entry)
+
+
+def _forget(entry: Path) -> None:
+    entry.unlink(missing_ok=True)
+    for directory in (entry.parent, _REGISTRY):
+        with contextlib.suppress(OSError):  # other nodes are there
+            directory.rmdir()
 
 
 def _signal_tree(pid: int, number: int) -> None:
