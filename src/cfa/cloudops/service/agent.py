@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -140,7 +141,7 @@ class Agent:
                     break
                 self._listen()  # somebody was faster than we were
                 continue
-            self._once(None if busy else idle_since + self._idle_s)
+            self._once(None if busy or self._idle_s == inf else idle_since + self._idle_s)
         self.scheduler.leave()
         self._workers.shutdown(wait=True, cancel_futures=True)
         self.store.close()
@@ -264,8 +265,11 @@ def _answers(workspace: Workspace) -> bool:
         return True
 
 
-def main(home: str) -> int:
-    """Run the agent of a workspace until it leaves. 0 also when another one serves already."""
+def main(home: str, *, stay: bool = False) -> int:
+    """Run the agent of a workspace until it leaves. 0 also when another one serves already.
+
+    `stay`: it does not leave for lack of work.
+    """
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -276,7 +280,8 @@ def main(home: str) -> int:
         if lock is None:
             return 0
         os.chdir(workspace.home)
-        Agent(workspace, float(os.environ.get("CLOUDOPS_AGENT_IDLE_S", IDLE_S))).run()
+        idle_s = inf if stay else float(os.environ.get("CLOUDOPS_AGENT_IDLE_S", IDLE_S))
+        Agent(workspace, idle_s).run()
     except BaseException as error:  # noqa: BLE001  the top of the process
         _log.error("%s", error, exc_info=not isinstance(error, StoreError))
         logging.shutdown()

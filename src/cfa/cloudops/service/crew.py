@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 #: Seconds from TERM to KILL, and from KILL to the end of the whole node.
 GRACE_S = 5.0
+#: How often a task may lose the shell of its slot before that counts as its own exit.
+_SLOT_LOSSES = 2
 _RETRY_S = (0.2, 10.0)  # first and longest wait for an engine that does not answer
 
 
@@ -100,9 +102,9 @@ class Crew:
             case [b"exited", token, code]:
                 self._ended(node, token.decode(), code.decode())
             case [b"lost", slot]:
-                attempt = node.running.get(int(slot))
-                if attempt is not None:  # a task killed its own process group, and its shell
-                    self._ended(node, attempt.token, "137")
+                attempt = node.running.pop(int(slot), None)
+                if attempt is not None:  # and the slot is never used again
+                    self._slot_lost(node, attempt)
             case [b"ready", _] if line == PROTOCOL:
                 node.ready = True
                 self._scheduler.node_ready(node)
@@ -114,9 +116,28 @@ class Crew:
         if attempt is None:
             return
         del node.running[attempt.slot]
+        if attempt.verdict is not None:  # what survived TERM must not survive the task
+            send(node, f"kill {attempt.slot} {attempt.token} KILL\n")
         node.give_back(attempt.slot)
-        node.idle_since = time.monotonic()
         self._scheduler.exited(attempt, code)
+        self._has_room(node)
+
+    def _slot_lost(self, node: LiveNode, attempt: Attempt) -> None:
+        """The shell of a slot was killed: from outside, or by a task that killed its process group.
+
+        Nobody can tell one from the other, so such a task is tried again, but not for long.
+        """
+        code = read_exit(self._scheduler.directory(attempt), attempt.token)
+        if code is None and self._scheduler.losses(attempt) >= _SLOT_LOSSES:
+            code = "137"
+        if code is not None:
+            self._scheduler.exited(attempt, code)
+        else:
+            self._scheduler.lost(attempt, "the shell of its slot was killed")
+        self._has_room(node)
+
+    def _has_room(self, node: LiveNode) -> None:
+        node.idle_since = time.monotonic()
         if node.single_use:
             self.dismiss(node, GRACE_S)
 

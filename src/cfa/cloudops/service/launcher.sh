@@ -57,7 +57,11 @@ __run() {
     else
         __code=denied
     fi
-    echo "$__attempt $__code" >"$__task/exit"
+    # A full disk is waited for, so that no result is lost. A task that took its own directory away
+    # is not.
+    until echo "$__attempt $__code" >"$__task/exit"; do
+        [ -w "$__task" ] && [ ! -d "$__task/exit" ] && sleep 1 || break
+    done
     echo "exited $__attempt $__code"
 }
 
@@ -75,6 +79,7 @@ __slot() {
     # signals, are not inherited by programs.
     trap : HUP INT QUIT TERM USR1 USR2 PIPE ALRM
     __prepare
+    export CLOUDOPS_SLOT="$1;" # for `guard`, which does not know the attempt
     exec <>"$1"
     echo $$ >"$1.pid"
     while read -r __attempt __task; do
@@ -85,33 +90,59 @@ __slot() {
 
 # --- the dispatcher -----------------------------------------------------------------------------
 
-# Keeps a slot's shell alive: a task that kills its process group must not take the slot away.
+# Runs a slot's shell. When that is killed (a task may do it, by its process group) the slot is given
+# up: what runs there is ended, what waits in the FIFO is swallowed, and only then is it said to be
+# lost, so that the agent may start the attempt again elsewhere.
 guard() {
-    while ! $setsid "$shell" "$self" slot "$directory/slot.$1"; do
-        echo "lost $1"
+    trap : PIPE # there may be nobody to tell
+    fifo=$directory/slot.$1
+    $setsid $reset "$shell" "$self" slot "$fifo" && return
+    exec <>"$fifo"
+    signal "$1" "CLOUDOPS_SLOT=$fifo;" KILL
+    echo "lost $1"
+    # With the shell's end of the FIFO a `quit` in it was lost as well; a later one arrives.
+    while [ -e "$directory/serving" ] && read -r verb rest; do
+        [ "$verb" = quit ] && return
     done
 }
 
-# Signals every process of an attempt: those of the slot's session, and those that left it but still
-# carry the attempt in their environment.
+# Signals every process of a slot's session, and those that left it but still carry a text in their
+# environment: `signal <slot> <text> <signal>`. KILL is repeated until there is none.
 signal() {
     session=
     [ -n "$setsid" ] && read -r session <"$directory/slot.$1.pid"
+    tries=0
+    while pass "$2" "$3" && [ "$3" = KILL ] && [ $tries -lt 50 ]; do
+        tries=$((tries + 1))
+    done
+} 2>/dev/null
+
+# Signals them once. False when there was none.
+pass() {
+    found=1
     for process in /proc/[0-9]*; do
         pid=${process#/proc/}
-        [ "$pid" = "$session" ] && continue
-        if [ -n "$session" ] && read -r stat <"$process/stat"; then
+        [ "$pid" = "$session" ] && continue # the slot's shell itself
+        if read -r stat <"$process/stat"; then
             # pid (name) state ppid pgrp session ...; the name may hold blanks and parentheses
             stat=${stat##*) }
+            case $stat in Z* | X*) continue ;; esac
             stat=${stat#* * * }
-            [ "${stat%% *}" = "$session" ] && kill -s "$3" "$pid" && continue
+            if [ -n "$session" ] && [ "${stat%% *}" = "$session" ]; then
+                kill -s "$2" "$pid" && found=0
+                continue
+            fi
         fi
         while IFS= read -r line || [ -n "$line" ]; do
             case $line in
-                *"CLOUDOPS_ATTEMPT=$2;"*) kill -s "$3" "$pid" && break ;;
+                *"$1"*)
+                    kill -s "$2" "$pid" && found=0
+                    break
+                    ;;
             esac
         done <"$process/environ"
-    done 2>/dev/null
+    done
+    return $found
 }
 
 serve() {
@@ -119,40 +150,50 @@ serve() {
     self=$0
     shell=/bin/sh
     setsid=$(command -v setsid) || setsid=
+    # A shell's background processes ignore INT and QUIT for good, unless somebody helps.
+    reset="env --default-signal=INT,QUIT"
+    $reset true 2>/dev/null || reset=
     fifos=yes
     slots=
     # The first process of a container ignores what it does not handle.
     trap 'exit 143' TERM INT HUP
+    trap : PIPE # the agent may be gone
+    : >"$directory/serving"
     echo "ready $protocol"
     while read -r verb slot attempt argument; do
         case $verb in
             run)
+                fifo=$directory/slot.$slot
                 case " $slots " in
-                    *" $slot "*) ;;
+                    *" $slot "*)
+                        # Opened for both, it neither waits for a reader nor breaks without one.
+                        [ -p "$fifo" ] && echo "$attempt $argument" 1<>"$fifo" && continue
+                        ;;
                     *)
-                        if [ $fifos = yes ] && mkfifo "$directory/slot.$slot" 2>/dev/null; then
-                            guard "$slot" </dev/null 2>/dev/null &
-                        else
-                            fifos=no
-                        fi
                         slots="$slots $slot"
+                        if [ $fifos = yes ] && mkfifo "$fifo" 2>/dev/null; then
+                            guard "$slot" </dev/null 2>/dev/null &
+                            echo "$attempt $argument" >"$fifo" # waits for the slot's shell
+                            continue
+                        fi
+                        fifos=no
                         ;;
                 esac
-                if [ -p "$directory/slot.$slot" ]; then
-                    echo "$attempt $argument" >"$directory/slot.$slot"
-                else # no mkfifo here: a subshell a task, slower but the same
+                # No mkfifo here: a subshell a task, slower but the same.
+                {
                     (
                         __prepare
                         __attempt=$attempt __task=$argument
                         __run
-                    ) </dev/null 2>/dev/null &
-                fi
+                    ) || echo "lost $slot"
+                } </dev/null 2>/dev/null &
                 ;;
-            kill) signal "$slot" "$attempt" "$argument" ;;
+            kill) signal "$slot" "CLOUDOPS_ATTEMPT=$attempt;" "$argument" ;;
         esac
     done
+    rm -f "$directory/serving"
     for slot in $slots; do
-        [ -p "$directory/slot.$slot" ] && echo "quit" >"$directory/slot.$slot"
+        [ -p "$directory/slot.$slot" ] && echo "quit" 1<>"$directory/slot.$slot"
     done
     wait
 }

@@ -185,6 +185,7 @@ def open_node(executors: Executors, what: Opening) -> Opened:
     node = executor.open_node(
         NodeSpec(
             workspace=what.workspace_id,
+            home=str(what.workspace.home),
             node_id=what.node_id,
             name=_node_name(what),
             image=what.image,

@@ -140,6 +140,10 @@ class Scheduler:
     def lost(self, attempt: Attempt, reason: str) -> None:
         self._lost.append((attempt, reason))
 
+    def losses(self, attempt: Attempt) -> int:
+        """How often the task of an attempt lost its node or slot so far."""
+        return self._losses.get(attempt.number, 0)
+
     def node_ended(self, node_id: str, reason: str) -> None:
         self._ended_nodes.append((node_id, reason))
 
@@ -360,7 +364,7 @@ class Scheduler:
         elif number == 0:
             self._finish(job, attempt, Outcome(0))
         elif code == "missing":
-            words = attempt.command.split()
+            words = split_command(attempt.command)
             message = f"The program {words[0]!r} was not found; see stderr.txt."
             self._finish(job, attempt, Outcome(None, rules.NO_PROGRAM, message))
         elif number is None:

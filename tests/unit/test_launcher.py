@@ -1,0 +1,413 @@
+"""The launcher, run directly under the shells that images have."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import cfa.cloudops.service.workspace as workspace
+
+LAUNCHER = Path(workspace.__file__).with_name("launcher.sh")
+SHELLS = ("dash", "bash", "busybox")
+LIMIT_S = 20.0
+
+
+class Launcher:
+    """A launcher under test: the agent's end of its two streams.
+
+    Args:
+        place: an empty directory.
+        shell: the program that runs it and its slots.
+        without: programs that PATH must not have.
+    """
+
+    def __init__(self, place: Path, shell: str, without: tuple[str, ...] = ()) -> None:
+        self.place = place
+        self.control = place / "control"
+        self.control.mkdir()
+        program = place / "sh"  # a busybox called `sh` is a shell
+        program.symlink_to(shutil.which(shell) or f"/bin/{shell}")
+        text = LAUNCHER.read_text()
+        assert text.count("shell=/bin/sh\n") == 1
+        (place / "launcher.sh").write_text(text.replace("shell=/bin/sh\n", f"shell={program}\n"))
+        self.process = subprocess.Popen(
+            [program, place / "launcher.sh", "serve", self.control],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"PATH": self._path(without), "PYTHONWARNINGS": "default"},
+            cwd="/",
+            start_new_session=True,
+        )
+        self._buffer = b""
+        assert self.line() == "ready 1"
+
+    def _path(self, without: tuple[str, ...]) -> str:
+        if not without:
+            return "/usr/bin:/bin"
+        directory = self.place / "bin"
+        directory.mkdir()
+        for entry in os.scandir("/usr/bin"):
+            if entry.name not in without:
+                (directory / entry.name).symlink_to(entry.path)
+        return str(directory)
+
+    def send(self, text: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(text.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def task(self, name: str) -> Path:
+        return self.place / name
+
+    def run(self, slot: int, attempt: str, words: list[str], name: str = "t") -> Path:
+        """Have a task run; its directory."""
+        directory = self.task(name)
+        workspace.write_task(str(directory), words)
+        self.send(f"run {slot} {attempt} {directory}")
+        return directory
+
+    def line(self) -> str:
+        """The next line that the launcher says."""
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + LIMIT_S
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            assert left > 0, f"nothing within {LIMIT_S} s; so far {self._buffer!r}"
+            if select.select([self.process.stdout], [], [], left)[0]:
+                data = os.read(self.process.stdout.fileno(), 4096)
+                assert data, "the launcher ended"
+                self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.decode()
+
+    def outcome(self, words: list[str], attempt: str = "1.1") -> tuple[str, str, str]:
+        """What a task alone in slot 1 leaves: code, standard output, standard error."""
+        directory = self.run(1, attempt, words)
+        said = self.line().split()
+        assert said[:2] == ["exited", attempt]
+        assert workspace.read_exit(directory, attempt) == said[2]
+        return said[2], read(directory / "stdout.txt"), read(directory / "stderr.txt")
+
+    def drain(self) -> int:
+        """Close its input; its exit status."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.process.wait(LIMIT_S)
+
+    def close(self) -> None:
+        for process in self.session():
+            kill(process)
+        self.process.kill()
+        with self.process:
+            pass
+
+    def session(self) -> list[int]:
+        """Every process that belongs to this launcher."""
+        mark = os.fsencode(str(self.place))
+        found = []
+        for entry in os.scandir("/proc"):
+            if entry.name.isdecimal() and int(entry.name) != os.getpid():
+                for file in ("cmdline", "environ"):
+                    try:
+                        if mark in Path(entry.path, file).read_bytes():
+                            found.append(int(entry.name))
+                            break
+                    except OSError:
+                        pass
+        return found
+
+
+def read(path: Path) -> str:
+    return path.read_text(errors="surrogateescape")
+
+
+def kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def until(condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+Start = Callable[..., Launcher]
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> str:
+    """Each shell that this machine has."""
+    if shutil.which(request.param) is None:
+        pytest.skip(f"no {request.param} here")
+    return str(request.param)
+
+
+@pytest.fixture
+def start(tmp_path: Path, shell: str) -> Iterator[Start]:
+    """Starts launchers under the shell and ends them."""
+    started: list[Launcher] = []
+
+    def begin(without: tuple[str, ...] = ()) -> Launcher:
+        place = tmp_path / f"l{len(started)}"
+        place.mkdir()
+        started.append(Launcher(place, shell, without))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.close()
+
+
+@pytest.fixture(params=["with FIFOs", "without mkfifo", "without setsid"])
+def launcher(request: pytest.FixtureRequest, start: Start) -> Launcher:
+    """A running launcher, also where the image lacks a tool that it likes to have."""
+    _, _, tool = request.param.partition("without ")
+    return start((tool,) if tool else ())
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "plain", "", "two words", "tab\there", "a\nb\n", "it's", '"quoted"', "$HOME", "`id`",
+        "$(id)", "\\", "\\n", "-n", "--", "*", "~", "a;b", "a&&b", "|", "#no", "ä€𝄞", "\udcff\udc80",
+        "'", "''", "!x", "%s", "a=b",
+    ],
+)  # fmt: skip
+def test_words_arrive_as_they_are(tmp_path: Path, word: str) -> None:
+    """Every byte but NUL of a command's words reaches the program."""
+    launcher = Launcher(tmp_path, "sh")
+    try:
+        code, out, err = launcher.outcome(["printf", "[%s]", word, "end"])
+    finally:
+        launcher.close()
+    assert (code, out, err) == ("0", f"[{word}][end]", "")
+
+
+def test_words_arrive_in_every_shell(launcher: Launcher) -> None:
+    """Quotes, newlines, signs of the shell and undecodable bytes pass in each shell."""
+    words = ["it's", "a\nb", "$HOME `id` *", "\udcff\udc80", "-e", ""]
+    code, out, _ = launcher.outcome(["printf", "[%s]", *words])
+    assert (code, out) == ("0", "".join(f"[{word}]" for word in words))
+
+
+@pytest.mark.parametrize("name", ["exit", "cd", "eval", "exec", "set", "trap", ".", "__run", "if"])
+def test_builtins_are_no_programs(launcher: Launcher, name: str) -> None:
+    """A builtin, function or keyword of the shell is a program that was not found."""
+    code, out, err = launcher.outcome([name, "1"])
+    assert (code, out) == ("missing", "")
+    assert "program not found" in err
+    assert launcher.outcome(["printf", "on"], "2.1") == ("0", "on", "")
+
+
+def test_builtin_name_that_is_a_program(launcher: Launcher) -> None:
+    """`kill`, `test` and `printf` are the programs of PATH, not the shell's builtins."""
+    assert launcher.outcome(["test", "a", "=", "b"])[0] == "1"
+    assert launcher.outcome(["kill", "-l", "9"], "2.1")[1].strip() == "KILL"
+
+
+@pytest.mark.parametrize("program", ["no-such-program", "/no/such/program", "./x", "-x", "a b"])
+def test_missing_program(launcher: Launcher, program: str) -> None:
+    """A program that does not exist is `missing`, whatever form its name has."""
+    assert launcher.outcome([program])[0] == "missing"
+
+
+def test_program_that_may_not_run(launcher: Launcher) -> None:
+    """A file without the right to be executed is `denied`, one that ends with 126 or 127 is not."""
+    plain = launcher.place / "plain"
+    plain.write_text("x")
+    assert launcher.outcome([str(plain)])[0] == "denied"
+    assert launcher.outcome([str(launcher.place)], "2.1")[0] == "denied"
+    assert launcher.outcome(["sh", "-c", "exit 126"], "3.1")[0] == "126"
+    assert launcher.outcome(["sh", "-c", "exit 127"], "4.1")[0] == "127"
+
+
+def test_program_of_the_working_directory(launcher: Launcher) -> None:
+    """A relative path is looked up in `wd`, where the task runs."""
+    directory = launcher.task("t")
+    (directory / "wd").mkdir(parents=True)
+    script = directory / "wd" / "x"
+    script.write_text("#!/bin/sh\npwd\n")
+    script.chmod(0o755)
+    assert launcher.outcome(["./x"]) == ("0", f"{directory}/wd\n", "")
+
+
+def test_surroundings_of_a_task(launcher: Launcher) -> None:
+    """A task has its id and directories in its environment, no input, and none of our variables."""
+    script = (
+        "echo $AZ_BATCH_TASK_ID $AZ_BATCH_TASK_DIR $AZ_BATCH_TASK_WORKING_DIR; cat; "
+        "env | grep __ ; echo $#"
+    )
+    directory = launcher.task("t")
+    assert launcher.outcome(["sh", "-c", script])[1] == f"t {directory} {directory}/wd\n0\n"
+
+
+def test_signals_are_default_in_tasks(start: Start, shell: str) -> None:
+    """A task starts with no signal ignored: it can be interrupted, and its pipes break.
+
+    Busybox has nothing that undoes what every shell does to its background processes.
+    """
+    if shell == "busybox":
+        pytest.skip("busybox cannot reset ignored signals")
+    launcher = start()
+    code, out, _ = launcher.outcome(["sh", "-c", "grep SigIgn /proc/self/status"])
+    assert (code, out.split()) == ("0", ["SigIgn:", "0" * 16])
+
+
+def test_tasks_run_side_by_side(launcher: Launcher) -> None:
+    """Slots do not wait for one another, and the order of reports is the order of ends."""
+    gate = launcher.place / "gate"
+    wait = f"until [ -e {gate} ]; do sleep 0.05; done"
+    launcher.run(1, "1.1", ["sh", "-c", wait], "a")
+    launcher.run(2, "2.1", ["true"], "b")
+    assert launcher.line() == "exited 2.1 0"
+    gate.touch()
+    assert launcher.line() == "exited 1.1 0"
+
+
+def test_drain_finishes_what_runs(launcher: Launcher) -> None:
+    """At the end of its input the launcher lets tasks end, writes their exits and leaves nothing."""
+    gate = launcher.place / "gate"
+    slow = ["sh", "-c", f"until [ -e {gate} ]; do sleep 0.05; done; echo done; exit 4"]
+    directory = launcher.run(1, "1.1", slow, "a")
+    until((directory / "stdout.txt").exists)
+    assert launcher.process.stdin is not None
+    launcher.process.stdin.close()
+    gate.touch()
+    assert launcher.process.wait(LIMIT_S) == 0
+    assert workspace.read_exit(directory, "1.1") == "4"
+    assert read(directory / "stdout.txt") == "done\n"
+    until(lambda: not launcher.session())
+
+
+def test_drain_with_nobody_listening(launcher: Launcher) -> None:
+    """An agent that died reads no reports: results are written and the launcher still ends."""
+    assert launcher.process.stdout is not None
+    directory = launcher.run(1, "1.1", ["sh", "-c", "sleep 0.2; exit 6"])
+    launcher.process.stdout.close()
+    launcher.drain()
+    until(lambda: workspace.read_exit(directory, "1.1") == "6")
+    until(lambda: not launcher.session())
+
+
+def test_kill_reaches_the_whole_tree(launcher: Launcher) -> None:
+    """TERM reaches children and processes that left the session."""
+    setsid = shutil.which("setsid")
+    script = f"sleep 1000 & {setsid} sleep 1001 & ({setsid} sh -c 'sleep 1002; :' &) ; wait"
+    before = len(launcher.session())
+    launcher.run(1, "1.1", ["bash", "-c", script])
+    until(lambda: len(launcher.session()) >= before + 5)
+    launcher.send("kill 1 1.1 TERM")
+    assert launcher.line().split()[:2] == ["exited", "1.1"]
+    launcher.send("kill 1 1.1 KILL")
+    until(lambda: not any(sleeper(pid) for pid in launcher.session()))
+    assert launcher.outcome(["printf", "on"], "2.1")[1] == "on"
+
+
+def sleeper(pid: int) -> bool:
+    try:
+        return b"sleep\x00100" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def test_kill_spares_the_others(launcher: Launcher) -> None:
+    """Ending an attempt does not touch what runs in other slots, nor a later task of its slot."""
+    gate = launcher.place / "gate"
+    wait = ["sh", "-c", f"until [ -e {gate} ]; do sleep 0.05; done"]
+    launcher.run(1, "1.1", ["sleep", "1000"], "a")
+    other = launcher.run(2, "2.1", wait, "b")
+    until((other / "stdout.txt").exists)
+    until(lambda: any(sleeper(pid) for pid in launcher.session()))
+    launcher.send("kill 1 1.1 KILL")
+    assert launcher.line() == "exited 1.1 137"
+    launcher.run(1, "3.1", wait, "c")
+    launcher.send("kill 1 1.1 KILL")  # late, for an attempt that is gone; same slot
+    gate.touch()
+    said = {launcher.line()}
+    assert "exited 2.1 0" in said | {launcher.line()}
+
+
+def test_task_that_signals_its_group(start: Start) -> None:
+    """`kill 0` ends the task alone: the slot's shell stays."""
+    launcher = start()
+    assert launcher.outcome(["sh", "-c", "kill 0; sleep 10"])[0] == "143"
+    assert launcher.outcome(["printf", "on"], "2.1")[1] == "on"
+
+
+def test_slot_killed_by_its_task(start: Start) -> None:
+    """`kill -9 0` takes the slot's shell along; that is said, and other slots go on."""
+    launcher = start()
+    directory = launcher.run(1, "1.1", ["sh", "-c", "kill -9 0"])
+    assert launcher.line() == "lost 1"
+    assert workspace.read_exit(directory, "1.1") is None
+    launcher.run(2, "1.2", ["true"])
+    assert launcher.line() == "exited 1.2 0"
+    assert launcher.drain() == 0
+    until(lambda: not launcher.session())
+
+
+def test_slot_killed_from_outside(start: Start) -> None:
+    """What ran in a slot whose shell was killed is ended before it is said to be lost."""
+    launcher = start()
+    script = "sleep 1000 & setsid sleep 1001 & wait"
+    launcher.run(1, "1.1", ["bash", "-c", script])
+    until(lambda: sum(map(sleeper, launcher.session())) == 2)
+    os.kill(int((launcher.control / "slot.1.pid").read_text()), signal.SIGKILL)
+    assert launcher.line() == "lost 1"
+    assert not any(map(sleeper, launcher.session()))
+
+
+def test_nothing_starts_in_a_lost_slot(start: Start) -> None:
+    """A task that was handed to a slot around its loss never runs there."""
+    launcher = start()
+    assert launcher.outcome(["true"])[0] == "0"
+    os.kill(int((launcher.control / "slot.1.pid").read_text()), signal.SIGKILL)
+    directory = launcher.run(1, "2.1", ["true"], "b")
+    assert launcher.line() == "lost 1"
+    launcher.run(1, "2.2", ["true"], "b")
+    launcher.run(2, "3.1", ["true"], "c")
+    assert launcher.line() == "exited 3.1 0"
+    assert not (directory / "exit").exists()
+    assert launcher.drain() == 0
+
+
+def test_slot_killed_while_draining(start: Start) -> None:
+    """With the agent and a slot's shell both gone the launcher still ends."""
+    launcher = start()
+    launcher.run(1, "1.1", ["sleep", "1000"])
+    until(lambda: any(map(sleeper, launcher.session())))
+    assert launcher.process.stdout is not None
+    assert launcher.process.stdin is not None
+    launcher.process.stdout.close()
+    launcher.process.stdin.close()
+    os.kill(int((launcher.control / "slot.1.pid").read_text()), signal.SIGKILL)
+    assert launcher.process.wait(LIMIT_S) == 0
+    until(lambda: not launcher.session())
+
+
+def test_many_tasks_keep_their_results(launcher: Launcher) -> None:
+    """Exit codes of many tasks over few slots all arrive, each for its attempt."""
+    expected = {f"{n}.1": str(n % 7) for n in range(60)}
+    for n in range(60):
+        launcher.run(n % 3 + 1, f"{n}.1", ["sh", "-c", f"exit {n % 7}"], f"t{n}")
+    found = dict(launcher.line().split()[1:] for _ in expected)
+    assert found == expected
+
+
+def test_shell_survives_a_task_that_removes_its_directory(launcher: Launcher) -> None:
+    """A task that removes its own directory is reported; the next one runs."""
+    launcher.run(1, "1.1", ["sh", "-c", 'rm -rf "$AZ_BATCH_TASK_DIR"; exit 5'])
+    assert launcher.line() == "exited 1.1 5"
+    assert launcher.outcome(["printf", "on"], "2.1")[1] == "on"
