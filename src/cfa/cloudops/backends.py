@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -24,6 +23,8 @@ from cfa.cloudops.errors import (
 )
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
+
     from cfa.cloudops.provider.batch import BatchProvider
     from cfa.cloudops.provider.blob import BlobProvider
     from cfa.cloudops.provider.executor import Executor
@@ -63,9 +64,16 @@ class BackendInfo:
     engine: str = ""
 
 
+def entry_points(group: str) -> EntryPoints:
+    """What is registered in a group, as the installed distributions say now."""
+    from importlib.metadata import entry_points as installed  # slow to import
+
+    return installed(group=group)
+
+
 def names(group: str) -> list[str]:
     """Names registered in a group, sorted, each once."""
-    return sorted({point.name for point in entry_points(group=group)})
+    return sorted({point.name for point in entry_points(group)})
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
@@ -77,7 +85,7 @@ def _distribution(point: EntryPoint) -> tuple[str, str]:
 def _find(group: str, name: str) -> EntryPoint:
     points = {
         (point.value, _distribution(point)): point
-        for point in entry_points(group=group)
+        for point in entry_points(group)
         if point.name == name
     }
     if not points:
@@ -190,7 +198,7 @@ def overview() -> list[BackendInfo]:
     """All registered backends with their state. Never raises for a plugin's fault."""
     found = []
     for group in (EXECUTORS, STORAGE, BATCH):
-        for point in sorted(entry_points(group=group), key=lambda p: p.name):
+        for point in sorted(entry_points(group), key=lambda p: p.name):
             dist, version = _distribution(point)
             state, why, engine = _state(group, point.name)
             info = BackendInfo(

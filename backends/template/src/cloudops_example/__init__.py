@@ -98,6 +98,7 @@ class ExampleExecutor(Executor):
                 start_new_session=True,
             )
         except OSError as error:
+            _forget(entry)
             raise NodeError(f"Cannot start {spec.argv[0]!r}: {error}.") from error
         entry.write_text(str(process.pid))
         return ExampleNode(process, entry)
