@@ -68,7 +68,9 @@ def run(
         bool, typer.Option("--detach", help="Do not wait for the script's tasks.")
     ] = False,
 ) -> None:
-    """Run a cloud script on this machine, as it is: cloudops run [OPTIONS] SCRIPT [ARGS]...
+    """Run a cloud script on this machine, as it is.
+
+    Options of ours come before SCRIPT; all that follows it is the script's.
 
     Exit status: the script's own when it is not 0; 1 when tasks that it added failed; else 0.
     """
@@ -87,7 +89,7 @@ def run(
 
 @app.command()
 def backends(as_json: Json = False) -> None:
-    """List the backends, their state, and why one cannot be used."""
+    """List the backends and their state."""
     from cfa.cloudops import backends
 
     found = backends.overview()
@@ -106,9 +108,10 @@ def backends(as_json: Json = False) -> None:
 
 @app.command()
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
-    """Examine this machine, the settings and the workspace; say what to do about problems.
+    """Examine this machine and the workspace.
 
-    Exit status: 0 when something can run tasks and the write tests pass.
+    Says what to do about each problem. Exit status: 0 when something can run tasks and the write
+    tests pass.
     """
     from cfa.cloudops.cli.doctor import examine, show
 
@@ -124,22 +127,20 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
 def logs(
     ctx: typer.Context,
     job: str,
-    tasks: Annotated[list[str] | None, typer.Argument(metavar="[TASK]...")] = None,
+    tasks: Annotated[list[str] | None, typer.Argument(help="All when none is named.")] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the tasks are completed.")
     ] = False,
     stdout: Annotated[bool, typer.Option("--stdout", help="Only their standard output.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="Only their standard error.")] = False,
 ) -> None:
-    """Show what tasks wrote: all tasks of a job, or those that are named."""
+    """Show what the tasks of a job wrote."""
     if stdout and stderr:
         raise AmbiguousCallError("--stdout and --stderr exclude each other.", "Leave both out.")
     from cfa.cloudops.cli.logs import show
 
     streams = [
-        name
-        for name, other in (("stdout.txt", stderr), ("stderr.txt", stdout))
-        if not other
+        name for name, other in (("stdout.txt", stderr), ("stderr.txt", stdout)) if not other
     ]
     with open_batch(ctx) as batch:
         show(batch, job, tasks or [], streams, follow)
@@ -156,9 +157,10 @@ def sweep(
         bool, typer.Option("--dry-run", help="Only say what would be removed.")
     ] = False,
 ) -> None:
-    """Remove what crashes left: nodes that no agent holds, sockets, temporary files.
+    """Remove what crashes left behind.
 
-    Nothing of a living agent is touched. Tasks that were running on a removed node run again.
+    These are nodes that no agent holds, sockets, and temporary files. Nothing of a living agent is
+    touched. Tasks that were running on a removed node run again.
     """
     from cfa.cloudops.cli.sweep import sweep, sweep_others
 
@@ -176,7 +178,10 @@ def agent(
     ctx: typer.Context,
     stay: Annotated[bool, typer.Option("--stay", help="Do not leave when idle.")] = False,
 ) -> None:
-    """Run the workspace's agent here, in the foreground. Ctrl-C ends it; what runs finishes."""
+    """Run the workspace's agent in the foreground.
+
+    Ctrl-C ends it; what runs finishes.
+    """
     from cfa.cloudops.cli.agent import serve
 
     raise typer.Exit(serve(load_settings(ctx), stay=stay))

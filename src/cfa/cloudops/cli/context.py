@@ -28,7 +28,9 @@ class Options:
     dotenv: str | None = None
 
 
-def load_settings(ctx: typer.Context, arguments: Mapping[str, str | None] | None = None) -> Settings:
+def load_settings(
+    ctx: typer.Context, arguments: Mapping[str, str | None] | None = None
+) -> Settings:
     """The settings, with `auto` as the default backend.
 
     Raises:

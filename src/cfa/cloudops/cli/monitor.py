@@ -46,7 +46,6 @@ def follow(batch: BatchProvider, job_id: str, timeout_s: float | None) -> int:
             left = 1.0 if timeout_s is None else min(1.0, timeout_s - elapsed)
             batch.wait_for_change(left)
             job = batch.get_job(job_id)
-        show(job, time.monotonic() - start)
     return _summarise(batch, job)
 
 

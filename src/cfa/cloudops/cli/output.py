@@ -160,3 +160,17 @@ def facts(pairs: Iterable[tuple[str, Any]]) -> None:
     bold, plain = ("\x1b[1m", "\x1b[0m") if in_colour(sys.stdout) else ("", "")
     for name, value in kept:
         print(f"{bold}{name.ljust(width)}{plain}  {value}".rstrip())
+
+
+def heading(text: str) -> None:
+    """Print the heading of a group of facts."""
+    bold, plain = ("\x1b[1m", "\x1b[0m") if in_colour(sys.stdout) else ("", "")
+    print(f"\n{bold}{text}{plain}")
+
+
+def styled(word: str) -> str:
+    """A word that says how something is, in colour on a terminal."""
+    if not in_colour(sys.stdout):
+        return word
+    green = _STYLES.get(word) == "green"
+    return f"\x1b[{32 if green else 33}m{word}\x1b[0m"

@@ -7,6 +7,7 @@ to is reported by its clients when it ends (see `cfa.cloudops.client.view.Farewe
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -18,9 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from cfa.cloudops import backends
 from cfa.cloudops.client.view import REPORT_VARIABLE
 from cfa.cloudops.errors import AgentError, LocalFileNotFoundError
 from cfa.cloudops.settings import Settings
+
+#: Beginning of the names of reports, in the directory for temporary files.
+REPORT_PREFIX = "cloudops-run-"
 
 
 def run(script: str, arguments: Sequence[str], settings: Settings) -> int:
@@ -39,22 +44,26 @@ def run(script: str, arguments: Sequence[str], settings: Settings) -> int:
 
     Raises:
         LocalFileNotFoundError: there is no such script.
+        BackendError: there is no such backend.
     """
     if not Path(script).exists():
         raise LocalFileNotFoundError(
             f"There is no script {script!r} in {Path.cwd()}.", "Check the path."
         )
+    if settings.backend != "auto":
+        backends.choose(settings.backend)
     if not sys.executable:
         raise AgentError("This Python does not know its own program.", "Start it by its full path.")
-    descriptor, report = tempfile.mkstemp(prefix="cloudops-run-")
-    os.close(descriptor)
+    descriptor, report = tempfile.mkstemp(prefix=REPORT_PREFIX)
     try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # tells `cloudops sweep` that we live
         status = _run([sys.executable, script, *arguments], _environment(settings, report))
         if status < 0:
             return 128 - status
         return status or _verdict(Path(report).read_text())
     finally:
         os.unlink(report)
+        os.close(descriptor)
 
 
 def _environment(settings: Settings, report: str) -> dict[str, str]:

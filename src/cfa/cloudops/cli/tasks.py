@@ -89,9 +89,7 @@ def show(ctx: typer.Context, job: str, task: str, as_json: Json = False) -> None
 
 
 @app.command()
-def terminate(
-    ctx: typer.Context, job: str, tasks: Annotated[list[str], typer.Argument()]
-) -> None:
+def terminate(ctx: typer.Context, job: str, tasks: Annotated[list[str], typer.Argument()]) -> None:
     """End tasks; they complete as failures."""
     with open_batch(ctx) as batch:
         for task in tasks:

@@ -84,6 +84,8 @@ class NodeSpec:
 
     Attributes:
         workspace: id of the workspace that owns the node; recorded so that `list_nodes` finds it.
+        home: the workspace's directory on the host, or ''. Recorded where nodes can outlive every
+            process of ours, so that `workspaces` can say where to look for an owner.
         node_id: our id, unique within the workspace, `[a-z0-9-]`; recorded likewise.
         name: preferred name in the engine; taken by another, the executor appends `-<node_id>`.
         image: OCI image, or None where the executor has none.
@@ -107,6 +109,7 @@ class NodeSpec:
     resources: Resources = Factory(Resources)
     caller_uid: int = 0
     caller_gid: int = 0
+    home: str = ""
 
 
 @frozen(kw_only=True)
@@ -261,6 +264,17 @@ class Executor(abc.ABC):
         Raises:
             BackendUnavailableError: the engine does not answer.
         """
+
+    def workspaces(self) -> Mapping[str, str]:
+        """Optional: the workspaces that have nodes in the engine, with the `home` of each.
+
+        This is how what a deleted workspace left is found. '' stands for a home that was not
+        recorded. The default knows of none: right where nodes end by themselves and leave nothing.
+
+        Raises:
+            BackendUnavailableError: the engine does not answer.
+        """
+        return {}
 
     def build_image(self, dockerfile: str, context: str, tag: str) -> ImageInfo:
         """Optional: build an image. The default says that there is nothing to build."""

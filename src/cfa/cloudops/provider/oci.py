@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 
 WORKSPACE_LABEL = "cfa.cloudops.workspace"
 NODE_LABEL = "cfa.cloudops.node"
+HOME_LABEL = "cfa.cloudops.home"
 #: Marks the short-lived, never started containers that an image is looked into with.
 PEEK_LABEL = "cfa.cloudops.peek"
 
@@ -133,11 +134,14 @@ def plan(spec: NodeSpec, name: str, image: str, engine: Engine, engine_name: str
         caller_gid=spec.caller_gid,
     )
     cpus = spec.resources.cpus if found.enforces_cpus else None
+    labels = {WORKSPACE_LABEL: spec.workspace, NODE_LABEL: spec.node_id}
+    if spec.home:
+        labels[HOME_LABEL] = spec.home
     return Plan(
         name=name,
         image=image,
         argv=spec.argv,
-        labels={WORKSPACE_LABEL: spec.workspace, NODE_LABEL: spec.node_id},
+        labels=labels,
         user=owner.user,
         userns=owner.userns,
         environment=spec.environment,
@@ -279,7 +283,7 @@ class ContainerExecutor(Executor):
 
     @abc.abstractmethod
     def containers(self, label: str) -> Sequence[Container]:
-        """All containers with a `label=value`, running or not."""
+        """All containers with a label, as `name=value` or by `name` alone, running or not."""
 
     @abc.abstractmethod
     def stat(self, container: str, path: str) -> tuple[int, str] | None:
@@ -529,13 +533,7 @@ class ContainerExecutor(Executor):
 
     def list_nodes(self, workspace: str) -> Sequence[NodeStatus]:
         """See `Executor`."""
-        self.engine()
-        try:
-            found = self.containers(f"{WORKSPACE_LABEL}={workspace}")
-        except EngineError as error:
-            raise BackendUnavailableError(
-                f"{self.name} cannot list its containers: {error.words}."
-            ) from error
+        found = self._labelled(f"{WORKSPACE_LABEL}={workspace}")
         return [
             NodeStatus(
                 node_id=container.labels.get(NODE_LABEL, ""),
@@ -545,6 +543,23 @@ class ContainerExecutor(Executor):
             for container in found
             if container.labels.get(WORKSPACE_LABEL) == workspace
         ]
+
+    def workspaces(self) -> Mapping[str, str]:
+        """See `Executor`."""
+        return {
+            container.labels[WORKSPACE_LABEL]: container.labels.get(HOME_LABEL, "")
+            for container in self._labelled(WORKSPACE_LABEL)
+            if container.labels.get(NODE_LABEL)
+        }
+
+    def _labelled(self, label: str) -> Sequence[Container]:
+        self.engine()
+        try:
+            return self.containers(label)
+        except EngineError as error:
+            raise BackendUnavailableError(
+                f"{self.name} cannot list its containers: {error.words}."
+            ) from error
 
     def remove_node(self, workspace: str, node_id: str) -> None:
         """See `Executor`."""

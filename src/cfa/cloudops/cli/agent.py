@@ -1,0 +1,104 @@
+"""`cloudops agent`, and what can be told about a workspace's agent from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from attrs import frozen
+
+from cfa.cloudops.cli import output
+from cfa.cloudops.errors import ConflictError
+from cfa.cloudops.service.link import short_path
+from cfa.cloudops.service.workspace import Workspace
+from cfa.cloudops.settings import Settings
+
+_ANSWER_S = 2.0
+
+
+@frozen(kw_only=True)
+class AgentState:
+    """`state`: `none`, `running`, or `changing` (it is starting or leaving). `stale_socket`: of one
+    that was killed; harmless."""
+
+    state: str
+    pid: int | None = None
+    version: str = ""
+    stale_socket: bool = False
+
+
+@contextmanager
+def agent_lock(workspace: Workspace) -> Iterator[bool]:
+    """Keep agents out of a workspace. False: one is there, or the lock is not ours to take.
+
+    An agent that starts meanwhile waits up to 15 seconds for the lock.
+    """
+    try:
+        descriptor = os.open(workspace.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def agent_state(workspace: Workspace) -> AgentState:
+    """Ask a workspace's agent who it is. Starts none; blocks for two seconds at most."""
+    greeting = _greeting(workspace).split()
+    if len(greeting) == 3 and greeting[2].isdecimal():
+        return AgentState(state="running", version=greeting[1], pid=int(greeting[2]))
+    if not workspace.lock.exists():
+        return AgentState(state="none")
+    with agent_lock(workspace) as free:
+        if not free:
+            return AgentState(state="changing")
+        return AgentState(state="none", stale_socket=workspace.socket.exists())
+
+
+def _greeting(workspace: Workspace) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.settimeout(_ANSWER_S)
+        data = b""
+        with contextlib.suppress(OSError):
+            with short_path(workspace.socket) as path:
+                line.connect(path)
+            while not data.endswith(b"\n") and (more := line.recv(256)):
+                data += more
+    return data.decode(errors="replace")
+
+
+def serve(settings: Settings, *, stay: bool) -> int:
+    """Be the agent of the workspace, which is made when there is none. The exit status.
+
+    Raises:
+        ConflictError: an agent serves it already.
+    """
+    workspace = Workspace(settings.home)
+    if not workspace.store.exists():
+        from cfa.cloudops.service.local import LocalBatch
+
+        LocalBatch(settings).close()
+    found = agent_state(workspace)
+    if found.state == "running":
+        raise ConflictError(
+            f"The agent with process id {found.pid} serves {settings.home}.",
+            "It leaves when idle; 'cloudops job list' shows what it has to do.",
+        )
+    from cfa.cloudops.service import agent
+
+    try:
+        return agent.main(str(settings.home), stay=stay)
+    except KeyboardInterrupt:
+        output.note("the agent ends; what runs finishes, all else waits for the next agent")
+        return 130

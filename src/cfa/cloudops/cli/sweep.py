@@ -1,0 +1,225 @@
+"""`cloudops sweep`: removes what crashes left, and nothing that anybody still holds.
+
+Who holds the agent's lock of a workspace owns its nodes. Who writes a temporary file holds a lock on
+it. So each thing is removed only under its lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import define
+
+from cfa.cloudops import backends
+from cfa.cloudops.cli import output
+from cfa.cloudops.cli.agent import agent_lock
+from cfa.cloudops.cli.run import REPORT_PREFIX
+from cfa.cloudops.errors import BackendError, CloudOpsError
+from cfa.cloudops.provider.executor import Executor, NodeStatus
+from cfa.cloudops.service.definitions import pool_spec
+from cfa.cloudops.service.store import Store
+from cfa.cloudops.service.workspace import Workspace
+
+#: Names of blobs that are being written.
+_PARTIAL = (".cloudops-", ".part")
+
+
+@define
+class _Broom:
+    """Removes, says what, and counts; with `dry_run` it only says."""
+
+    dry_run: bool
+    count: int = 0
+
+    def remove(self, what: str, action: Callable[[], object]) -> None:
+        """Do it, and go on with the next thing if it cannot be done."""
+        try:
+            if not self.dry_run:
+                action()
+        except (OSError, CloudOpsError) as error:
+            output.note(f"could not remove {what}: {error}")
+            return
+        self.count += 1
+        print(f"{'would remove' if self.dry_run else 'removed'} {what}", flush=True)
+
+
+def sweep(workspace: Workspace, *, dry_run: bool) -> int:
+    """Remove what is left of a workspace; how many things that were.
+
+    Raises:
+        StoreError: its store cannot be read.
+    """
+    broom = _Broom(dry_run)
+    store = Store(workspace.store)
+    try:
+        with agent_lock(workspace) as free:
+            if free:
+                _sweep_nodes(workspace, store, broom)
+            else:
+                output.note(f"an agent serves {workspace.home} and tidies up its own nodes")
+        _sweep_temporaries(store, broom)
+    finally:
+        store.close()
+    return broom.count
+
+
+def _sweep_nodes(workspace: Workspace, store: Store, broom: _Broom) -> None:
+    """Nodes, their directories and the socket. No agent lives, and none can start meanwhile."""
+    identifier = store.meta("workspace") or ""
+    rows = store.rows("SELECT id, backend FROM node WHERE ended IS NULL")
+    open_nodes: dict[str, str] = {row[0]: row[1] for row in rows}
+    silent = set()
+    for name in backends.names(backends.EXECUTORS):
+        try:
+            with _executor(name) as executor:
+                for node in executor.list_nodes(identifier):
+                    _remove(broom, executor, identifier, node, "")
+        except BackendError as error:
+            silent.add(name)
+            if name in open_nodes.values():
+                output.note(f"{name} was not looked at, though nodes may be there: {error}")
+    for directory in sorted(workspace.volatile.glob("*")):
+        if open_nodes.get(directory.name) not in silent:
+            broom.remove(f"directory {directory}", lambda directory=directory: _rmtree(directory))  # type: ignore[misc]
+    if workspace.socket.exists():
+        broom.remove(f"socket {workspace.socket}", workspace.socket.unlink)
+
+
+@contextmanager
+def _executor(name: str) -> Iterator[Executor]:
+    """An executor that answers. Raises: BackendError."""
+    executor = backends.load_executor(name)
+    try:
+        executor.probe()
+        yield executor
+    finally:
+        executor.close()
+
+
+def _remove(
+    broom: _Broom, executor: Executor, workspace: str, node: NodeStatus, whose: str
+) -> None:
+    state = "running" if node.running else "ended"
+    broom.remove(
+        f"{state} node {node.node_id} ({executor.name} {node.engine_id[:12]}){whose}",
+        lambda: executor.remove_node(workspace, node.node_id),
+    )
+
+
+def _rmtree(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+# --- temporary files
+
+
+def _sweep_temporaries(store: Store, broom: _Broom) -> None:
+    """Reports of runs, and half-written blobs in the containers that the pools mount."""
+    for path in sorted(Path(tempfile.gettempdir()).glob(f"{REPORT_PREFIX}*")):
+        _reap(path, broom)
+    containers = {
+        mount.source
+        for (text,) in store.rows("SELECT definition FROM pool")
+        for mount in pool_spec(text).mounts
+    }
+    root = store.meta("storage")
+    if not containers or not root:
+        return
+    storage = backends.load_storage(root)
+    try:
+        for container in sorted(containers):
+            with contextlib.suppress(CloudOpsError):  # it is gone
+                place = storage.local_path(container)
+                if place is not None:
+                    _sweep_container(place, broom)
+    finally:
+        storage.close()
+
+
+def _sweep_container(place: Path, broom: _Broom) -> None:
+    for folder, names, files in os.walk(place):
+        for name in [*names, *files]:
+            if name.startswith(_PARTIAL[0]) and name.endswith(_PARTIAL[1]):
+                _reap(Path(folder, name), broom)
+        names[:] = [name for name in names if not name.startswith(_PARTIAL[0])]
+
+
+def _reap(path: Path, broom: _Broom) -> None:
+    """Remove a temporary file or folder of ours, if nobody writes it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            return
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        broom.remove(f"temporary {path}", lambda: _rmtree(path))
+    except OSError:
+        return  # its writer lives
+    finally:
+        os.close(descriptor)
+
+
+# --- other workspaces
+
+
+def sweep_others(mine: Workspace | None, *, dry_run: bool) -> int:
+    """Remove ended nodes of other workspaces that no agent serves; how many there were.
+
+    What runs is never touched: it may be finishing tasks, and ends by itself.
+    """
+    broom = _Broom(dry_run)
+    for name in backends.names(backends.EXECUTORS):
+        with contextlib.suppress(BackendError), _executor(name) as executor:
+            endpoint = executor.probe().endpoint
+            if "://" in endpoint and not endpoint.startswith("unix:"):
+                output.note(
+                    f"{name} is at {endpoint}: whether its workspaces live is not seen here"
+                )
+                continue
+            for identifier, home in sorted(executor.workspaces().items()):
+                if mine is None or home != str(mine.home):
+                    _sweep_other(executor, identifier, home, broom)
+    return broom.count
+
+
+def _sweep_other(executor: Executor, identifier: str, home: str, broom: _Broom) -> None:
+    with _abandoned(home, identifier) as (abandoned, whose):
+        for node in executor.list_nodes(identifier):
+            if abandoned and not node.running:
+                _remove(broom, executor, identifier, node, f" of {whose}")
+            else:
+                state = "runs" if node.running else "is there"
+                output.note(
+                    f"kept node {node.node_id} ({executor.name} {node.engine_id[:12]}) of {whose}: "
+                    f"{f'it {state}' if abandoned else 'it may be in use'}"
+                )
+
+
+@contextmanager
+def _abandoned(home: str, identifier: str) -> Iterator[tuple[bool, str]]:
+    """Whether nobody owns the nodes of a workspace, as long as the context lasts; and its name."""
+    if not home:
+        yield False, f"workspace {identifier}"
+        return
+    workspace = Workspace(Path(home))
+    try:
+        os.stat(workspace.store)
+    except OSError as error:
+        gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        yield gone, f"{home}, which is gone" if gone else home
+        return
+    with agent_lock(workspace) as free:
+        yield free, home
