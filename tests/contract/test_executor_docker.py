@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cfa.cloudops.provider.executor import Executor, NodeSpec
+from cfa.cloudops.errors import ImageError
+from cfa.cloudops.provider.executor import Executor, ImageProgress, NodeSpec
 from cfa.cloudops.testing import images
 from cfa.cloudops.testing.executor import ECHO, ExecutorContract, interrupted, read_all
+from cfa.cloudops.testing.registry import registry
 from cloudops_docker import DockerExecutor
 
 
@@ -103,3 +105,36 @@ def test_interrupted(verb: str, docker: DockerExecutor, monkeypatch: pytest.Monk
     with pytest.raises(KeyboardInterrupt):
         docker.open_node(spec)
     assert docker.list_nodes(spec.workspace) == []
+
+
+def test_pull(docker: DockerExecutor) -> None:
+    """A missing image is pulled, with progress in bytes; its shell is found behind links."""
+    steps: list[ImageProgress] = []
+    with registry() as address:
+        image = f"{address}/kit/small:1"
+        try:
+            found = docker.ensure_image(image, steps.append)
+        finally:
+            images.engine("docker").run("rmi", "--force", image, timeout_s=60)
+    assert found.user == "1234"
+    assert steps[-1].done == steps[-1].total > 4 << 20
+    assert any(0 < step.done < step.total for step in steps)
+
+
+@pytest.mark.parametrize(("name", "words"), [("small:9", "unknown"), ("secret:1", "log in")])
+def test_pull_refused(docker: DockerExecutor, name: str, words: str) -> None:
+    """A pull that the registry refuses is an ImageError with the registry's words."""
+    with registry() as address, pytest.raises(ImageError, match=words) as caught:
+        docker.ensure_image(f"{address}/kit/{name}")
+    assert f"docker pull {address}/kit/{name}" in caught.value.hint
+
+
+def test_pulled_without_shell(docker: DockerExecutor) -> None:
+    """A link to a shell that is not there is no shell."""
+    with registry(shell=False) as address:
+        image = f"{address}/kit/small:1"
+        try:
+            with pytest.raises(ImageError, match="/bin/sh"):
+                docker.ensure_image(image)
+        finally:
+            images.engine("docker").run("rmi", "--force", image, timeout_s=60)

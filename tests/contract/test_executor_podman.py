@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from cfa.cloudops.provider.executor import Executor, NodeSpec
+from cfa.cloudops.errors import ImageError
+from cfa.cloudops.provider.executor import Executor, ImageProgress, NodeSpec
 from cfa.cloudops.testing import images
 from cfa.cloudops.testing.executor import (
     ECHO,
@@ -25,6 +26,7 @@ from cfa.cloudops.testing.executor import (
     read_line,
     wait_until,
 )
+from cfa.cloudops.testing.registry import registry
 from cloudops_podman import PodmanExecutor
 
 IMAGES = (images.BUSYBOX, images.NOSHELL, images.NONROOT, images.ENTRYPOINT)
@@ -215,3 +217,50 @@ def test_interrupted(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(KeyboardInterrupt):
             executor.open_node(_spec())
         assert executor.list_nodes(_spec().workspace) == []
+
+
+@pytest.fixture
+def trusting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PodmanExecutor]:
+    """An executor whose own service takes a registry on this machine without encryption."""
+    settings = tmp_path / "registries.conf"
+    settings.write_text(
+        '[[registry]]\nprefix = "127.0.0.1"\nlocation = "127.0.0.1"\ninsecure = true\n'
+    )
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(settings))
+    monkeypatch.delenv("CONTAINER_HOST", raising=False)
+    monkeypatch.delenv("CLOUDOPS_PODMAN_SOCKET", raising=False)
+    executor = PodmanExecutor()
+    try:
+        executor.probe()
+        if executor.service_pid is None:
+            pytest.skip("a service runs at a usual place, with settings of its own")
+        yield executor
+    finally:
+        executor.close()
+
+
+def test_pull(trusting: PodmanExecutor) -> None:
+    """A missing image is pulled, with progress in words; its shell is found behind links."""
+    steps: list[ImageProgress] = []
+    with registry() as address:
+        image = f"{address}/kit/small:1"
+        try:
+            found = trusting.ensure_image(image, steps.append)
+        finally:
+            images.engine("podman").run("rmi", "--force", image, timeout_s=60)
+    assert found.user == "1234"
+    assert image in steps[0].status
+
+
+@pytest.mark.parametrize(("name", "words"), [("small:9", "unknown"), ("secret:1", "log in")])
+def test_pull_refused(trusting: PodmanExecutor, name: str, words: str) -> None:
+    """A pull that the registry refuses is an ImageError with the registry's words."""
+    with registry() as address, pytest.raises(ImageError, match=words) as caught:
+        trusting.ensure_image(f"{address}/kit/{name}")
+    assert f"podman pull {address}/kit/{name}" in caught.value.hint
+
+
+def test_short_name(trusting: PodmanExecutor) -> None:
+    """A short name that Podman has no registry for is asked for on Docker Hub, as Docker does."""
+    with pytest.raises(ImageError, match=r"docker\.io"):
+        trusting.ensure_image("cloudops-kit-no-such-image:1")
