@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import select
 import shutil
@@ -26,10 +27,10 @@ class Launcher:
     Args:
         place: an empty directory.
         shell: the program that runs it and its slots.
-        without: programs that PATH must not have.
+        path: its PATH.
     """
 
-    def __init__(self, place: Path, shell: str, without: tuple[str, ...] = ()) -> None:
+    def __init__(self, place: Path, shell: str, path: str = "/usr/bin:/bin") -> None:
         self.place = place
         self.control = place / "control"
         self.control.mkdir()
@@ -42,22 +43,12 @@ class Launcher:
             [program, place / "launcher.sh", "serve", self.control],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={"PATH": self._path(without), "PYTHONWARNINGS": "default"},
+            env={"PATH": path},
             cwd="/",
             start_new_session=True,
         )
         self._buffer = b""
         assert self.line() == "ready 1"
-
-    def _path(self, without: tuple[str, ...]) -> str:
-        if not without:
-            return "/usr/bin:/bin"
-        directory = self.place / "bin"
-        directory.mkdir()
-        for entry in os.scandir("/usr/bin"):
-            if entry.name not in without:
-                (directory / entry.name).symlink_to(entry.path)
-        return str(directory)
 
     def send(self, text: str) -> None:
         assert self.process.stdin is not None
@@ -154,15 +145,32 @@ def shell(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="module")
+def path_without(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """A PATH with all programs but one; with all for ''."""
+
+    @functools.cache
+    def make(tool: str) -> str:
+        if not tool:
+            return "/usr/bin:/bin"
+        directory = tmp_path_factory.mktemp(f"without-{tool}")
+        for entry in os.scandir("/usr/bin"):
+            if entry.name != tool:
+                (directory / entry.name).symlink_to(entry.path)
+        return str(directory)
+
+    return make
+
+
 @pytest.fixture
-def start(tmp_path: Path, shell: str) -> Iterator[Start]:
+def start(tmp_path: Path, shell: str, path_without: Callable[[str], str]) -> Iterator[Start]:
     """Starts launchers under the shell and ends them."""
     started: list[Launcher] = []
 
-    def begin(without: tuple[str, ...] = ()) -> Launcher:
+    def begin(without: str = "") -> Launcher:
         place = tmp_path / f"l{len(started)}"
         place.mkdir()
-        started.append(Launcher(place, shell, without))
+        started.append(Launcher(place, shell, path_without(without)))
         return started[-1]
 
     yield begin
@@ -174,7 +182,7 @@ def start(tmp_path: Path, shell: str) -> Iterator[Start]:
 def launcher(request: pytest.FixtureRequest, start: Start) -> Launcher:
     """A running launcher, also where the image lacks a tool that it likes to have."""
     _, _, tool = request.param.partition("without ")
-    return start((tool,) if tool else ())
+    return start(tool)
 
 
 @pytest.mark.parametrize(
