@@ -203,8 +203,11 @@ class Agent:
         client = _Client(line)
         self._clients[line.fileno()] = client
         self._selector.register(line, selectors.EVENT_READ, lambda: self._hear_client(client))
-        line.send(f"cloudops {link.version()} {os.getpid()}\n".encode())
         self.scheduler.look()
+        try:
+            line.send(f"cloudops {link.version()} {os.getpid()}\n".encode())
+        except OSError:
+            self._drop(client)  # killed since; what it wrote into the store counts
 
     def _hear_client(self, client: _Client) -> None:
         try:

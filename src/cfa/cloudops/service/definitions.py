@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from datetime import UTC, datetime
 from typing import Any
@@ -38,6 +39,9 @@ TASK_COLUMNS = (
     "task.ended, node, retried, requeued, unmet"
 )
 
+#: As `shlex` sees it: other blanks, such as a no-break space, are part of a word.
+_WORD = re.compile(r"[^ \t\r\n]+")
+
 _STATES = (TaskState.ACTIVE, TaskState.PREPARING, TaskState.RUNNING, TaskState.COMPLETED)
 
 
@@ -49,9 +53,14 @@ def split_command(text: str) -> list[str]:
     """
     if "\0" in text:
         raise InvalidInputError(f"The command {text!r} has a NUL character.", "Remove it.")
+    if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise InvalidInputError(
+            f"The command {text!r} has bytes that are no text.",
+            "Rename the file, or name it in a script that the task runs.",
+        )
     try:
         # shlex is slow; most commands have nothing for it to do.
-        words = shlex.split(text) if any(sign in text for sign in "'\"\\") else text.split()
+        words = shlex.split(text) if any(sign in text for sign in "'\"\\") else _WORD.findall(text)
     except ValueError as error:
         raise InvalidInputError(
             f"The command {text!r} cannot be split into words: {error}.",

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cfa.cloudops.errors import AgentError
+from cfa.cloudops.errors import AgentError, DiskFullError, StoreError
+from cfa.cloudops.service.store import no_space
 from cfa.cloudops.service.workspace import Workspace
 
 WAKE, NOTIFY, LEAVE = b"w", b"n", b"q"
@@ -79,7 +80,7 @@ class Link:
         """Block until something may have changed since the last call, at most `timeout_s`.
 
         Raises:
-            AgentError: no agent can be kept running.
+            AgentError: no agent can be kept running. DiskFullError: for lack of space.
         """
         deadline = time.monotonic() + timeout_s
         with self._turn:
@@ -179,10 +180,9 @@ class Link:
         while self._starts and now - self._starts[0] > _RESTARTS_S:
             self._starts.popleft()
         if len(self._starts) >= _RESTARTS:
-            raise AgentError(
+            raise self._no_agent(
                 f"The agent of {self._workspace.home} ended {_RESTARTS} times within "
-                f"{_RESTARTS_S:.0f} seconds. Its last words: {self._last_words()}",
-                f"Read {self._workspace.log}; nothing that was added is lost.",
+                f"{_RESTARTS_S:.0f} seconds."
             )
         self._starts.append(now)
         self._child = spawn(self._workspace)
@@ -192,10 +192,8 @@ class Link:
         while not self._connect():
             self._start()
             if time.monotonic() > deadline:
-                raise AgentError(
-                    f"No agent answered within {timeout_s:.0f} seconds in {self._workspace.home}. "
-                    f"Its last words: {self._last_words()}",
-                    f"Read {self._workspace.log}; nothing that was added is lost.",
+                raise self._no_agent(
+                    f"No agent answered within {timeout_s:.0f} seconds in {self._workspace.home}."
                 )
             select.select([], [], [], 0.01)  # only while one starts: it cannot tell us earlier
 
@@ -208,6 +206,18 @@ class Link:
             ended = self._child
         if ended:
             self._child = None
+
+    def _no_agent(self, what: str) -> StoreError:
+        """The error for a workspace in which no agent stays."""
+        if no_space(self._workspace.home):
+            return DiskFullError(
+                f"{what} No space is left there.",
+                "Free some space; what was committed is safe and goes on with the next call.",
+            )
+        return AgentError(
+            f"{what} Its last words: {self._last_words()}",
+            f"Read {self._workspace.log}; nothing that was added is lost.",
+        )
 
     def _last_words(self) -> str:
         try:

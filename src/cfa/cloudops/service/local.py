@@ -273,9 +273,10 @@ class LocalBatch(BatchProvider):
         if row is None:
             raise self._no_job(job_id)
         job = text.job_value(row[:-1])
-        if job.state != "active" and job.terminate_reason != BY_ITSELF:
+        by_itself = job.state == "completed" and job.terminate_reason == BY_ITSELF
+        if job.state != "active" and not by_itself:
             raise JobCompletedError(
-                f"The job {job_id!r} is {job.state} ({job.terminate_reason or 'being deleted'}) "
+                f"The job {job_id!r} is {job.state} ({job.terminate_reason or 'by the user'}) "
                 "and takes no further tasks.",
                 "Make another job.",
             )

@@ -23,6 +23,7 @@ from cfa.cloudops.provider.executor import Bind, Capabilities, Executor, Node, N
 from cfa.cloudops.service.definitions import mounts_from
 from cfa.cloudops.service.ledger import Attempt
 from cfa.cloudops.service.local import caller_ids
+from cfa.cloudops.service.store import disk_errors
 from cfa.cloudops.service.workspace import NODE_ROOT, Workspace
 
 _log = logging.getLogger(__name__)
@@ -175,7 +176,8 @@ def open_node(executors: Executors, what: Opening) -> Opened:
     sources = mount_sources(what.pool.storage, what.pool.mounts if mounts is None else mounts)
     host_root = str(what.workspace.root)
     root = NODE_ROOT if capabilities.private_paths else host_root
-    _prepare(what.workspace, what.node_id, sources, linked=not capabilities.private_paths)
+    with disk_errors(f"preparing the node {what.node_id}"):
+        _prepare(what.workspace, what.node_id, sources, linked=not capabilities.private_paths)
     control = f"{root}/volatile/{what.node_id}"
     uid, gid = caller_ids()
     binds = [Bind(source=host_root, target=NODE_ROOT)]

@@ -262,7 +262,7 @@ def _translate(error: sqlite3.Error, path: Path, verb: str) -> StoreError:
     match code:
         case sqlite3.SQLITE_FULL:
             return DiskFullError(tried, "Free some space; what was committed is safe.")
-        case sqlite3.SQLITE_IOERR if _no_space(path):
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if no_space(path.parent):
             return DiskFullError(tried, "Free some space; what was committed is safe.")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreError(
@@ -283,9 +283,10 @@ def _translate(error: sqlite3.Error, path: Path, verb: str) -> StoreError:
             return StoreError(tried, "If it happens again, please report it with this message.")
 
 
-def _no_space(path: Path) -> bool:
+def no_space(directory: Path) -> bool:
+    """Whether the disk of a directory is full."""
     try:
-        return os.statvfs(path.parent).f_bavail == 0
+        return os.statvfs(directory).f_bavail == 0
     except OSError:
         return False
 

@@ -99,18 +99,20 @@ def write_task(directory: str, words: list[str]) -> None:
     `cmd` sets the positional parameters of the shell that reads it, so that any byte but NUL passes.
 
     Raises:
-        OSError: it could not be made.
+        DiskFullError: no space for it. OSError: it could not be made.
     """
-    try:
-        os.makedirs(directory + "/wd")
-    except FileExistsError:
-        pass
     data = ("set -- " + " ".join(map(quote, words)) + "\n").encode(errors="surrogateescape")
-    descriptor = os.open(directory + "/cmd", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    try:
-        os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
+    with disk_errors(f"making the task directory {directory}"):
+        try:
+            os.makedirs(directory + "/wd")
+        except FileExistsError:
+            pass
+        descriptor = os.open(directory + "/cmd", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            while data:  # the last block of a disk takes a part
+                data = data[os.write(descriptor, data) :]
+        finally:
+            os.close(descriptor)
 
 
 def read_exit(directory: Path, attempt: str) -> str | None:
