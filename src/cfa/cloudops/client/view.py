@@ -148,6 +148,7 @@ class Farewell:
         self._batch = batch
         self._expected: dict[str, set[str]] = {}
         self._added: dict[str, set[str]] = {}
+        self._problems: dict[str, str | None] = {}
         self._pid = os.getpid()
         self._detach = at_exit == "detach" or hasattr(sys, "ps1") or "ipykernel" in sys.modules
         atexit.register(self._at_exit)
@@ -251,7 +252,10 @@ class Farewell:
         except NotFoundError:
             self._expected.pop(job_id, None)  # somebody deleted it
             return True
-        if job.state == "completed":
+        if job.problem and self._problems.get(job_id) != job.problem:
+            print(f"cloudops: {job_id} waits. {job.problem}", file=sys.stderr)  # noqa: T201
+        self._problems[job_id] = job.problem
+        if job.state == "completed" or job.counts.active + job.counts.running == 0:
             return True
         return all((job_id, task) in view.done for task in self._expected[job_id])
 

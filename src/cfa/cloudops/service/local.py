@@ -131,8 +131,9 @@ class LocalBatch(BatchProvider):
         pool = self.get_pool(pool_id)
         with self._store.transaction():
             busy = self._store.row(
-                "SELECT 1 FROM node JOIN job ON job.number = node.job "
-                "WHERE job.pool = ? AND node.ended IS NULL",
+                "SELECT 1 FROM job WHERE pool = ?1 AND state <> 'completed' AND active + running > 0 "
+                "UNION ALL SELECT 1 FROM node JOIN job ON job.number = node.job "
+                "WHERE job.pool = ?1 AND node.ended IS NULL",
                 (pool.spec.id,),
             )
             if busy:

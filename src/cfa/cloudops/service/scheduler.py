@@ -64,6 +64,8 @@ class Job:
     #: No task is active or running.
     out_of_work: bool = False
     removing: bool = False
+    #: What was said about its pool.
+    waits_for_pool: str | None = None
     #: Nobody will add tasks: its nodes need not wait for more.
     ended_by_user: bool = False
 
@@ -440,6 +442,7 @@ class Scheduler:
         self._first += 1  # take turns: the free slots of one turn may not reach every job
         turns = self._first % len(hungry)
         for job in hungry[turns:] + hungry[:turns]:
+            self._explain(job)
             if job.pool is None or job.pool_deleting or job.state != "active":
                 job.hungry = False
                 job.buffer.clear()
@@ -452,6 +455,17 @@ class Scheduler:
                 free -= len(self.crew.nodes) - nodes
             starts += taken
         return starts
+
+    def _explain(self, job: Job) -> None:
+        """Tell people when ready tasks wait for the pool."""
+        problem = None
+        if job.pool is None:
+            problem = f"There is no pool {job.pool_id!r}; make it with create_pool."
+        elif job.pool.nodes == 0:
+            problem = f"The pool {job.pool_id!r} has no nodes; make it again with some."
+        if problem != job.waits_for_pool:
+            job.waits_for_pool = problem
+            self.store.execute("UPDATE job SET problem = ? WHERE number = ?", (problem, job.number))
 
     def _room(self, pool: PoolSpec) -> int:
         """Free slots of a pool, over all of its jobs."""
