@@ -17,16 +17,16 @@ from attrs import frozen
 
 from cfa.cloudops.errors import BackendNotInstalledError, BackendUnavailableError
 from cfa.cloudops.provider.attach import AttachStream, EngineError, hijack
-from cfa.cloudops.provider.executor import Capabilities, ImageInfo
-from cfa.cloudops.provider.oci import (
+from cfa.cloudops.provider.container import (
     CPU_PERIOD_US,
     LOG_BYTES,
     Container,
-    ContainerExecutor,
     Engine,
     Plan,
     PullProgress,
 )
+from cfa.cloudops.provider.executor import Capabilities, ImageInfo
+from cfa.cloudops.provider.oci import ContainerExecutor, why
 from cloudops_docker import connection
 from cloudops_docker.endpoints import SYSTEM_SOCKET, Endpoint, candidates
 
@@ -70,7 +70,7 @@ def _translated(endpoint: str) -> Iterator[None]:
         if isinstance(error, BackendUnavailableError):
             raise
         raise BackendUnavailableError(
-            f"Docker at {endpoint} does not answer: {error}.",
+            f"Docker at {endpoint} does not answer: {why(error)}.",
             "See whether it runs, for instance with: docker info",
         ) from error
 
@@ -122,7 +122,7 @@ class DockerExecutor(ContainerExecutor):
                 return _Link(endpoint=endpoint, client=client, engine=_describe(endpoint, client))
             except (docker.errors.DockerException, EngineError, OSError) as error:
                 denied |= isinstance(error, PermissionError)
-                tried.append(f"{endpoint.url} ({endpoint.origin}): {_why(error)}")
+                tried.append(f"{endpoint.url} ({endpoint.origin}): {why(error)}")
         raise BackendUnavailableError(
             f"No Docker engine answers. Tried {'; '.join(tried)}.", _advice(found, denied)
         )
@@ -331,13 +331,6 @@ def _describe(endpoint: Endpoint, client: APIClient) -> Engine:
         remapped=any(option.startswith("name=userns") for option in options),
         selinux=any(option.startswith("name=selinux") for option in options),
     )
-
-
-def _why(error: BaseException) -> str:
-    """A few words on why an endpoint does not answer."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return str(error) or type(error).__name__
 
 
 def _advice(found: Sequence[Endpoint], denied: bool) -> str:

@@ -15,16 +15,16 @@ from attrs import frozen
 
 from cfa.cloudops.errors import BackendNotInstalledError, BackendUnavailableError
 from cfa.cloudops.provider.attach import AttachStream, EngineError, hijack
-from cfa.cloudops.provider.executor import Capabilities, ImageInfo
-from cfa.cloudops.provider.oci import (
+from cfa.cloudops.provider.container import (
     CPU_PERIOD_US,
     LOG_BYTES,
     Container,
-    ContainerExecutor,
     Engine,
     Plan,
     PullProgress,
 )
+from cfa.cloudops.provider.executor import Capabilities, ImageInfo
+from cfa.cloudops.provider.oci import ContainerExecutor, why
 from cloudops_podman import service
 from cloudops_podman.service import Endpoint, OwnService, candidates
 
@@ -100,7 +100,7 @@ class PodmanExecutor(ContainerExecutor):
             try:
                 return _open(endpoint)
             except (BackendUnavailableError, EngineError, OSError) as error:
-                tried.append(f"{endpoint.url} ({endpoint.origin}): {_why(error)}")
+                tried.append(f"{endpoint.url} ({endpoint.origin}): {why(error)}")
         if found[0].explicit:
             raise BackendUnavailableError(
                 f"No Podman service answers. Tried {'; '.join(tried)}.",
@@ -308,11 +308,13 @@ def _exchange(link: _Link, method: str, path: str, **arguments: Any) -> Any:
         return answer
     except podman.errors.APIError as error:
         if error.response is None:
-            raise _NotConnected(f"Podman at {link.endpoint.url}: {error}.", hint) from error
+            raise _NotConnected(
+                f"Podman at {link.endpoint.url} does not answer: {why(error)}.", hint
+            ) from error
         raise EngineError(error.response.status_code, str(error.explanation or error)) from error
     except (requests.RequestException, podman.errors.PodmanError, OSError) as error:
         raise BackendUnavailableError(
-            f"Podman at {link.endpoint.url} does not answer: {error}.", hint
+            f"Podman at {link.endpoint.url} does not answer: {why(error)}.", hint
         ) from error
 
 
@@ -441,9 +443,3 @@ def _docker_hub_name(image: str) -> str | None:
     if "." in first or ":" in first or first == "localhost":
         return None
     return f"docker.io/{image}"
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return str(error) or type(error).__name__

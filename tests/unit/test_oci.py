@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from cfa.cloudops.errors import BackendUnavailableError, NodeError
 from cfa.cloudops.provider.attach import AttachStream, Demultiplexer, EngineError, hijack
+from cfa.cloudops.provider.container import PullProgress
 from cfa.cloudops.provider.executor import ImageProgress
-from cfa.cloudops.provider.oci import PullProgress
 from cloudops_docker import endpoints
 from cloudops_podman import service
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cfa.cloudops.model.values import Resources
-from cfa.cloudops.provider.executor import Bind, Capabilities, NodeSpec
-from cfa.cloudops.provider.oci import (
+from cfa.cloudops.provider.container import (
     NODE_LABEL,
     WORKSPACE_LABEL,
     Engine,
@@ -14,6 +13,7 @@ from cfa.cloudops.provider.oci import (
     ownership,
     plan,
 )
+from cfa.cloudops.provider.executor import Bind, Capabilities, NodeSpec
 
 
 @pytest.mark.parametrize(
