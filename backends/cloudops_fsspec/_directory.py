@@ -77,7 +77,7 @@ class DirectoryBlobs(BlobProvider):
     def _may_be_container(self, name: str) -> bool:
         try:
             self._path(names.blob_container(name))
-        except (InvalidNameError, UnsafePathError):
+        except InvalidNameError:
             return False
         return True
 
@@ -96,7 +96,8 @@ class DirectoryBlobs(BlobProvider):
         return self._existing(container)
 
     def _path(self, container: str) -> Path:
-        return names.inside(self._root, names.blob_container(container))
+        # It may be a link: the owner of the root has put it there, to a larger disk for instance.
+        return self._root / names.blob_container(container)
 
     def _existing(self, container: str) -> Path:
         path = self._path(container)
