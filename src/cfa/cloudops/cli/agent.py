@@ -11,7 +11,6 @@ from contextlib import contextmanager
 
 from attrs import frozen
 
-from cfa.cloudops.cli import output
 from cfa.cloudops.errors import ConflictError
 from cfa.cloudops.service.link import short_path
 from cfa.cloudops.service.workspace import Workspace
@@ -81,6 +80,8 @@ def _greeting(workspace: Workspace) -> str:
 def serve(settings: Settings, *, stay: bool) -> int:
     """Be the agent of the workspace, which is made when there is none. The exit status.
 
+    Ctrl-C ends the process at once, with status 130.
+
     Raises:
         ConflictError: an agent serves it already.
     """
@@ -97,8 +98,4 @@ def serve(settings: Settings, *, stay: bool) -> int:
         )
     from cfa.cloudops.service import agent
 
-    try:
-        return agent.main(str(settings.home), stay=stay)
-    except KeyboardInterrupt:
-        output.note("the agent ends; what runs finishes, all else waits for the next agent")
-        return 130
+    return agent.main(str(settings.home), stay=stay)

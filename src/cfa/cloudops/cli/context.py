@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from attrs import evolve, frozen
+from attrs import frozen
 
 from cfa.cloudops.errors import WorkspaceNotFoundError
 
@@ -72,28 +72,12 @@ def open_batch(ctx: typer.Context) -> Iterator[LocalBatch]:
         WorkspaceNotFoundError: there is none. StoreError: it cannot be used.
     """
     settings = load_settings(ctx)
-    workspace = find_workspace(settings)
+    find_workspace(settings)
     # By its own path, not through the registry, which costs a tenth of a second.
     from cfa.cloudops.service.local import LocalBatch
 
-    batch = LocalBatch(_as_stored(settings, workspace))
+    batch = LocalBatch(settings)
     try:
         yield batch
     finally:
         batch.close()
-
-
-def _as_stored(settings: Settings, workspace: Workspace) -> Settings:
-    """Settings with what the workspace has of them: to look at it must not change it."""
-    from cfa.cloudops.service.store import Store
-
-    store = Store(workspace.store)
-    try:
-        storage, parallel = store.meta("storage"), store.meta("max_parallel")
-    finally:
-        store.close()
-    return evolve(
-        settings,
-        storage=storage or settings.storage,
-        max_parallel=int(parallel or settings.max_parallel),
-    )

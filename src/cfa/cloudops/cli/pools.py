@@ -57,6 +57,7 @@ def show(ctx: typer.Context, pool: str, as_json: Json = False) -> None:
             ("backend", spec.backend),
             ("image", spec.image or "none"),
             ("mounts", mounts_text(spec.mounts) or "none"),
+            ("storage", spec.storage),
             ("nodes", spec.nodes),
             ("slots", f"{spec.slots_per_node} a node, {spec.nodes * spec.slots_per_node} in all"),
             ("isolation", f"{spec.isolation} ({_ISOLATION[spec.isolation]})"),

@@ -128,23 +128,21 @@ def _sweep_temporaries(store: Store, broom: _Broom) -> None:
     """Reports of runs, and half-written blobs in the containers that the pools mount."""
     for path in sorted(Path(tempfile.gettempdir()).glob(f"{REPORT_PREFIX}*")):
         _reap(path, broom)
-    containers = {
-        mount.source
-        for (text,) in store.rows("SELECT definition FROM pool")
-        for mount in pool_spec(text).mounts
-    }
-    root = store.meta("storage")
-    if not containers or not root:
-        return
-    storage = backends.load_storage(root)
-    try:
-        for container in sorted(containers):
-            with contextlib.suppress(CloudOpsError):  # it is gone
-                place = storage.local_path(container)
-                if place is not None:
-                    _sweep_container(place, broom)
-    finally:
-        storage.close()
+    mounted: dict[str, set[str]] = {}
+    for (text,) in store.rows("SELECT definition FROM pool"):
+        pool = pool_spec(text)
+        if pool.mounts and pool.storage:
+            mounted.setdefault(pool.storage, set()).update(one.source for one in pool.mounts)
+    for root, containers in mounted.items():
+        storage = backends.load_storage(root)
+        try:
+            for container in sorted(containers):
+                with contextlib.suppress(CloudOpsError):  # it is gone
+                    place = storage.local_path(container)
+                    if place is not None:
+                        _sweep_container(place, broom)
+        finally:
+            storage.close()
 
 
 def _sweep_container(place: Path, broom: _Broom) -> None:

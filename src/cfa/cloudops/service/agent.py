@@ -285,6 +285,10 @@ def main(home: str, *, stay: bool = False) -> int:
         os.chdir(workspace.home)
         idle_s = inf if stay else float(os.environ.get("CLOUDOPS_AGENT_IDLE_S", IDLE_S))
         Agent(workspace, idle_s).run()
+    except KeyboardInterrupt:
+        _log.info("interrupted: what runs finishes, all else waits for the next agent")
+        logging.shutdown()
+        os._exit(130)
     except BaseException as error:  # noqa: BLE001  the top of the process
         _log.error("%s", error, exc_info=not isinstance(error, StoreError))
         logging.shutdown()

@@ -79,6 +79,8 @@ class Link:
     def wait(self, timeout_s: float) -> bool:
         """Block until something may have changed since the last call, at most `timeout_s`.
 
+        Longer only while an agent starts.
+
         Raises:
             AgentError: no agent can be kept running. DiskFullError: for lack of space.
         """
@@ -88,7 +90,7 @@ class Link:
             if line is None:
                 if not self._connect():
                     self._start()
-                    self._await_agent(min(_START_S, max(timeout_s, 1.0)))
+                    self._await_agent(_START_S)  # a busy machine may need seconds
                 self._send(NOTIFY)
                 return True
         while True:

@@ -1,0 +1,428 @@
+"""The command line: what it prints, where, and with which exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import sqlite3
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+from attrs import evolve
+
+from cfa.cloudops import backends, settings
+from cfa.cloudops.cli import main, output
+from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.model.values import JobSpec, Mount, PoolSpec, Resources
+from cfa.cloudops.service.local import LocalBatch
+
+PROGRAM = [sys.executable, "-m", "cfa.cloudops.cli"]
+
+
+@pytest.fixture
+def cloudops(workdir, monkeypatch, capsys):
+    """Runs a command in this process; returns status, standard output and standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cloudops", *arguments])
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        shown = capsys.readouterr()
+        return leaving.value.code or 0, shown.out, shown.err
+
+    return call
+
+
+@pytest.fixture
+def workspace(workdir):
+    """A workspace with a pool and a job, made with settings of its own."""
+    chosen = settings.load(
+        default_backend="subprocess",
+        arguments={"CLOUDOPS_MAX_PARALLEL": "7", "CLOUDOPS_STORAGE": str(workdir / "elsewhere")},
+    )
+    batch = LocalBatch(chosen)
+    batch.create_pool(
+        PoolSpec(
+            id="small",
+            backend="subprocess",
+            image="python:3.10-slim",
+            mounts=(Mount("input-test", "data"), Mount("results", "out")),
+            nodes=2,
+            slots_per_node=3,
+            resources=Resources(cpus=2, memory_bytes=4 << 30),
+            metadata=(("owner", "ada"),),
+        )
+    )
+    batch.create_job(JobSpec(id="fit", pool_id="small", max_task_retries=2, timeout_s=3600))
+    batch.close()
+    return workdir / ".cloudops"
+
+
+def run(*arguments, **more):
+    """Runs a command in a process of its own."""
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **more,
+    )
+
+
+def on_terminal(*arguments, **environment):
+    """Everything that a command shows on a terminal of 120 columns, and its status."""
+    main_end, its_end = pty.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, *arguments],
+        stdin=its_end,
+        stdout=its_end,
+        stderr=its_end,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120", **environment},
+        start_new_session=True,
+    )
+    os.close(its_end)
+    shown = b""
+    try:
+        while chunk := os.read(main_end, 4096):
+            shown += chunk
+    except OSError:
+        pass  # the other end is closed
+    finally:
+        os.close(main_end)
+        status = process.wait(60)
+    return status, shown.decode()
+
+
+# --- calls
+
+
+def test_version(cloudops):
+    """`--version` prints one line and needs no workspace."""
+    status, out, _ = cloudops("--version")
+    assert status == 0
+    assert out.startswith("cloudops ")
+    assert out.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["pool", "--help"], ["run", "--help"]])
+def test_help(cloudops, arguments):
+    """Help is plain text and names the commands or options."""
+    status, out, _ = cloudops(*arguments)
+    assert status == 0
+    assert "Usage: cloudops" in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["pool", "show"], ["job", "list", "--what"]])
+def test_wrong_calls(cloudops, arguments):
+    """A wrong call has status 2 and says on standard error what is wrong."""
+    status, out, err = cloudops(*arguments)
+    assert status == 2
+    assert out == ""
+    assert "Error" in err
+
+
+READING = [
+    ["pool", "list"],
+    ["pool", "show", "p"],
+    ["job", "list", "--json"],
+    ["job", "monitor", "j"],
+    ["task", "list", "j"],
+    ["task", "show", "j", "t"],
+    ["job", "delete", "j"],
+    ["logs", "j"],
+    ["sweep"],
+]
+
+
+@pytest.mark.parametrize("arguments", READING, ids=" ".join)
+def test_no_workspace(cloudops, workdir, arguments):
+    """A command that looks makes no workspace: where there is none it says so, with status 3."""
+    status, out, err = cloudops(*arguments)
+    assert status == 3
+    assert out == ""
+    assert "no workspace here" in err
+    assert "--home" in err
+    assert list(workdir.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["pool", "show", "nope"], 3, "no pool 'nope'"),
+        (["job", "show", "nope"], 3, "no job 'nope'"),
+        (["job", "delete", "nope"], 3, "no job 'nope'"),
+        (["task", "list", "nope"], 3, "no job 'nope'"),
+        (["task", "show", "fit", "nope"], 3, "no task 'nope'"),
+        (["logs", "fit", "nope"], 3, "no task 'nope'"),
+        (["logs", "fit", "--stdout", "--stderr"], 2, "exclude each other"),
+        (["job", "monitor", "fit", "--timeout", "0"], 2, "not above 0"),
+        (["run", "nope.py"], 3, "no script 'nope.py'"),
+        (["run", "--max-parallel", "none", "x.py"], 2, "CLOUDOPS_MAX_PARALLEL='none'"),
+        (["run", "--backend", "nope", __file__], 5, "no backend called 'nope'"),
+        (["--dotenv", "nope.env", "job", "list"], 2, "'nope.env' does not exist"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
+)
+def test_errors(cloudops, workspace, arguments, status, words):
+    """An error is a message and a hint on standard error, no traceback, with its own status."""
+    found, out, err = cloudops(*arguments)
+    assert found == status
+    assert out == ""
+    assert words in err
+    assert "Traceback" not in err
+    assert err.startswith("cloudops: ")
+    assert len(err.splitlines()) >= 2, "no hint"
+
+
+def test_unknown_errors_keep_their_traceback(workdir, monkeypatch):
+    """What is not an error of ours is a defect, and comes through as it is."""
+    monkeypatch.setattr(sys, "argv", ["cloudops", "backends"])
+    monkeypatch.setattr(backends, "overview", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main()
+
+
+def test_ctrl_c(cloudops, monkeypatch):
+    """Ctrl-C ends a command quietly with status 130."""
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backends, "overview", interrupt)
+    assert cloudops("backends") == (130, "", "")
+
+
+def test_reader_that_leaves(workspace):
+    """A reader that closes the pipe is no reason for a word on standard error."""
+    for arguments in (["pool", "show", "small"], ["--help"]):
+        receiver, sender = os.pipe()
+        os.close(receiver)
+        try:
+            done = subprocess.run(
+                [*PROGRAM, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=sender,
+                stderr=subprocess.PIPE,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            os.close(sender)
+        assert done.stderr == b""
+        assert done.returncode == 1
+
+
+def test_start_up_loads_nothing_slow():
+    """To know its commands, the command line loads no plugin, SDK, store or file system library."""
+    slow = ("stevedore", "docker", "podman", "fsspec", "sqlite3", "cloudops_docker")
+    code = f"import cfa.cloudops.cli.app, sys; print(*[m for m in {slow} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == ""
+
+
+# --- pools and jobs
+
+
+def test_pool_show(cloudops, workspace):
+    """`pool show` is readable: backend, image, mounts, slots, limits."""
+    status, out, _ = cloudops("pool", "show", "small")
+    assert status == 0
+    facts = dict(line.split("  ", 1) for line in out.splitlines())
+    facts = {name.strip(): value.strip() for name, value in facts.items()}
+    assert facts["pool"] == "small"
+    assert facts["backend"] == "subprocess"
+    assert facts["image"] == "python:3.10-slim"
+    assert facts["mounts"] == "input-test at /data, results at /out"
+    assert facts["slots"] == "3 a node, 6 in all"
+    assert facts["limits"] == "2 cores and 4.0 GiB of memory a node"
+    assert facts["metadata owner"] == "ada"
+
+
+def test_job_show(cloudops, workspace):
+    """`job show` is readable: pool, state, tasks, retries, time limit, directory."""
+    status, out, _ = cloudops("job", "show", "FIT")
+    assert status == 0
+    for words in ("fit", "active", "small", "1:00:00", str(workspace / "root")):
+        assert words in out
+    assert "retries" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pool", "list"],
+        ["pool", "show", "small"],
+        ["job", "list"],
+        ["job", "show", "fit"],
+        ["task", "list", "fit"],
+    ],
+    ids=" ".join,
+)
+def test_json_is_one_document(cloudops, workspace, arguments):
+    """With `--json` standard output is exactly one JSON document."""
+    status, out, err = cloudops(*arguments, "--json")
+    assert status == 0
+    assert err == ""
+    json.loads(out)
+
+
+def test_json_of_a_pool(cloudops, workspace):
+    """JSON has the names and units of the values, times in ISO 8601."""
+    [pool] = json.loads(cloudops("pool", "list", "--json")[1])
+    assert pool["spec"]["id"] == "small"
+    assert pool["spec"]["mounts"][0] == {"source": "input-test", "target": "data"}
+    assert pool["spec"]["resources"] == {"cpus": 2, "memory_bytes": 4 << 30}
+    assert datetime.fromisoformat(pool["created"]).tzinfo is not None
+
+
+def test_empty_lists(cloudops, workspace):
+    """A list without entries says so on standard error and is empty on standard output."""
+    assert cloudops("task", "list", "fit") == (0, "", "cloudops: no tasks\n")
+    cloudops("pool", "delete", "small")
+    assert cloudops("pool", "list") == (0, "", "cloudops: no pools\n")
+
+
+def test_delete_pool(cloudops, workspace):
+    """`pool delete` deletes each pool that it names."""
+    assert cloudops("pool", "delete", "small")[:2] == (0, "deleted pool small\n")
+    assert cloudops("pool", "show", "small")[0] == 3
+
+
+def test_looking_changes_nothing(cloudops, workspace):
+    """A command that looks leaves the store as it is, whatever this shell's settings are."""
+
+    def dump():
+        with contextlib.closing(sqlite3.connect(workspace / "store.db")) as store:
+            return list(store.iterdump())
+
+    before = dump()
+    for arguments in (["job", "list"], ["pool", "show", "small"], ["logs", "fit"], ["doctor"]):
+        cloudops(*arguments)
+    assert dump() == before
+
+
+def test_home(cloudops, workspace, workdir, monkeypatch):
+    """`--home` and CLOUDOPS_HOME name a workspace from anywhere; the option wins."""
+    (workdir / "deep").mkdir()
+    monkeypatch.chdir(workdir / "deep")
+    assert cloudops("job", "list")[0] == 3
+    assert "fit" in cloudops("--home", "../.cloudops", "job", "list")[1]
+    monkeypatch.setenv("CLOUDOPS_HOME", str(workspace))
+    assert "fit" in cloudops("job", "list")[1]
+    assert cloudops("--home", "elsewhere", "job", "list")[0] == 3
+
+
+def test_dotenv(cloudops, workspace, workdir, monkeypatch):
+    """`--dotenv` names a file of settings."""
+    (workdir / "deep").mkdir()
+    (workdir / "my.env").write_text(f"CLOUDOPS_HOME={workspace}\n")
+    monkeypatch.chdir(workdir / "deep")
+    assert "fit" in cloudops("--dotenv", "../my.env", "job", "list")[1]
+
+
+def test_damaged_store(cloudops, workdir):
+    """A store that cannot be read has status 6 and a hint."""
+    (workdir / ".cloudops").mkdir()
+    (workdir / ".cloudops" / "store.db").write_text("this is no database, " * 400)
+    status, _, err = cloudops("job", "list")
+    assert status == 6
+    assert "damaged" in err
+
+
+def test_backends(cloudops, monkeypatch):
+    """`backends` lists name, group, distribution, version, state, and why not."""
+    infos = [
+        backends.BackendInfo(
+            name="docker",
+            group="executors",
+            distribution="cfa-cloudops",
+            version="1",
+            state="not answering",
+            why="It does not answer. Start it.",
+        )
+    ]
+    monkeypatch.setattr(backends, "overview", lambda: infos)
+    status, out, _ = cloudops("backends")
+    assert status == 0
+    assert "not answering" in out
+    assert "Start it." in out
+    assert json.loads(cloudops("backends", "--json")[1])[0]["state"] == "not answering"
+
+
+# --- terminals
+
+
+def test_terminal_tables(workspace):
+    """On a terminal a table is laid out by rich and coloured; elsewhere it is plain and aligned."""
+    status, shown = on_terminal("job", "list")
+    assert status == 0
+    assert "\x1b[" in shown
+    assert "fit" in shown
+    plain = run("job", "list").stdout
+    assert "\x1b" not in plain
+    header, line = plain.splitlines()
+    assert header.index("POOL") == line.index("small")
+
+
+def test_no_color(workspace):
+    """NO_COLOR takes the colours, also on a terminal."""
+    _, shown = on_terminal("job", "show", "nope", NO_COLOR="1")
+    assert "\x1b[31m" not in shown
+    _, shown = on_terminal("job", "show", "nope")
+    assert "\x1b[31m" in shown
+
+
+# --- words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 s"), (9.94, "9.9 s"), (42.4, "42 s"), (3723, "1:02:03")],
+)
+def test_durations(seconds, text):
+    """Durations are short to read."""
+    assert output.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 40, "5.0 TiB")]
+)
+def test_sizes(count, text):
+    """Sizes have binary units."""
+    assert output.size(count) == text
+
+
+def test_cells_have_no_control_characters(capsys):
+    """A command of several lines, or one that would steer the terminal, stays one plain line."""
+    output.table(("a", "b"), [("x\ny", "\x1b[31mred"), ("é", "")])
+    assert capsys.readouterr().out == "A     B\nx\\ny  \\x1b[31mred\né\n"
+
+
+def test_facts_leave_out_what_is_empty(capsys):
+    """Names without a value are not shown; 0 is a value."""
+    output.facts([("one", 0), ("two", None), ("three", ""), ("four", "x")])
+    assert capsys.readouterr().out == "one   0\nfour  x\n"
+
+
+def test_documents(capsys):
+    """Values of ours, times and tuples become JSON."""
+    output.document(
+        {
+            "pool": evolve(PoolSpec(id="p", backend="b"), mounts=(Mount("abc", "d"),)),
+            "at": datetime(2026, 1, 2, tzinfo=UTC),
+            "error": InvalidInputError.exit_status,
+        }
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert found["pool"]["isolation"] == "job"
+    assert found["pool"]["mounts"] == [{"source": "abc", "target": "d"}]
+    assert found["at"] == "2026-01-02T00:00:00+00:00"

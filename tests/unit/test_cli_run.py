@@ -1,0 +1,432 @@
+"""`cloudops run`, `job monitor` and `logs`, without an engine."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from cfa.cloudops.cli import logs, monitor
+from cfa.cloudops.client.view import REPORT_VARIABLE, Farewell, OutputView
+from cfa.cloudops.errors import AgentError, JobNotFoundError, WaitTimeoutError
+from cfa.cloudops.model.values import (
+    Event,
+    Failure,
+    Job,
+    JobSpec,
+    JobState,
+    Task,
+    TaskCounts,
+    TaskResult,
+    TaskState,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PROGRAM = [sys.executable, "-m", "cfa.cloudops.cli"]
+
+
+def cloudops(*arguments):
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+class FakeBatch:
+    """A service that answers from what the test puts into it; each wait takes the next job."""
+
+    def __init__(self, *jobs, tasks=(), events=(), files=None):
+        self.jobs = list(jobs)
+        self.tasks = list(tasks)
+        self.events = list(events)
+        self.files = dict(files or {})
+        self.waits = []
+
+    def get_job(self, job_id):
+        if not self.jobs:
+            raise JobNotFoundError(f"There is no job {job_id!r}.")
+        return self.jobs[0]
+
+    def get_task(self, job_id, task_id):
+        return next(task for task in self.tasks if task.id == task_id)
+
+    def list_tasks(self, job_id):
+        return iter(self.tasks)
+
+    def list_events(self, job_id, after=0):
+        return [event for event in self.events if event.number > after]
+
+    def read_task_file(self, job_id, task_id, name, offset=0, limit=1 << 20):
+        return self.files.get((task_id, name), b"")[offset : offset + limit]
+
+    def task_counts(self, job_id):
+        return self.get_job(job_id).counts
+
+    def wait_for_change(self, timeout_s):
+        self.waits.append(timeout_s)
+        if len(self.jobs) > 1:
+            del self.jobs[0]
+        return True
+
+    def close(self):
+        pass
+
+
+def job(state=JobState.ACTIVE, **counts):
+    return Job(
+        spec=JobSpec(id="j", pool_id="p"), state=state, created=NOW, counts=TaskCounts(**counts)
+    )
+
+
+def task(identifier, result=None):
+    return Task(
+        id=identifier,
+        job_id="j",
+        command_line="x",
+        state=TaskState.ACTIVE if result is None else TaskState.COMPLETED,
+        result=result,
+        failure=Failure(code="FailureExitCode", message="It ended with exit code 3.")
+        if result is TaskResult.FAILURE
+        else None,
+        created=NOW,
+    )
+
+
+GOOD, BAD, NEVER = task("a", TaskResult.SUCCESS), task("b", TaskResult.FAILURE), task("c")
+
+
+# --- run
+
+
+def test_script_is_as_if_python_ran_it(workdir):
+    """A script finds its arguments, its `__main__`, its directory on the path, this interpreter."""
+    (workdir / "scripts").mkdir()
+    (workdir / "scripts" / "helper.py").write_text("word = 'helped'\n")
+    (workdir / "scripts" / "s.py").write_text(
+        "import json, os, sys, __main__, helper\n"
+        "print(json.dumps([sys.argv, __name__, __main__.__file__, sys.path[0], sys.executable,\n"
+        "                  helper.word, os.environ['CLOUDOPS_BACKEND']]))\n"
+    )
+    done = cloudops("run", "scripts/s.py", "--backend", "x", "-h", "--", "two words")
+    assert done.returncode == 0, done.stderr
+    directory = str(workdir / "scripts")
+    assert json.loads(done.stdout) == [
+        ["scripts/s.py", "--backend", "x", "-h", "--", "two words"],
+        "__main__",
+        f"{directory}/s.py",
+        directory,
+        sys.executable,
+        "helped",
+        "auto",
+    ]
+
+
+SHOW = """
+import json, os
+print(json.dumps({n: v for n, v in os.environ.items() if n.startswith("CLOUDOPS_")}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "environment", "expected"),
+    [
+        ([], [], {}, {"CLOUDOPS_BACKEND": "auto", "CLOUDOPS_AT_EXIT": None}),
+        ([], [], {"CLOUDOPS_BACKEND": "subprocess"}, {"CLOUDOPS_BACKEND": "subprocess"}),
+        (
+            [],
+            ["--backend", "subprocess", "--max-parallel", "3", "--detach"],
+            {"CLOUDOPS_BACKEND": "docker"},
+            {
+                "CLOUDOPS_BACKEND": "subprocess",
+                "CLOUDOPS_MAX_PARALLEL": "3",
+                "CLOUDOPS_AT_EXIT": "detach",
+                "CLOUDOPS_STORAGE": None,
+            },
+        ),
+        (["--home", "there"], [], {}, {"CLOUDOPS_HOME": "{work}/there"}),
+        (
+            ["--dotenv", "my.env"],
+            [],
+            {},
+            {"CLOUDOPS_BACKEND": "subprocess", "CLOUDOPS_ISOLATION": "task"},
+        ),
+    ],
+)
+def test_settings_reach_the_script(workdir, monkeypatch, before, after, environment, expected):
+    """Options beat the environment, which beats `.env`; the backend is always set."""
+    (workdir / "my.env").write_text("CLOUDOPS_BACKEND=subprocess\nCLOUDOPS_ISOLATION=task\n")
+    (workdir / "s.py").write_text(SHOW)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = cloudops(*before, "run", *after, "s.py")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for name, value in expected.items():
+        assert found.get(name) == (value and value.format(work=workdir))
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("pass", 0),
+        ("raise SystemExit(9)", 9),
+        ("1 / 0", 1),
+        ("import os; os.kill(os.getpid(), 9)", 137),
+        ("import os; os.kill(os.getpid(), 2)", 130),
+    ],
+)
+def test_exit_status_is_the_scripts(workdir, code, status):
+    """Without tasks the exit status is the script's; 128 and the signal's number after one."""
+    (workdir / "s.py").write_text(code)
+    done = cloudops("run", "s.py")
+    assert done.returncode == status
+    assert "cfa/cloudops/cli" not in done.stderr, "the traceback is the script's alone"
+
+
+REPORTS = f"""
+import os, sys
+with open(os.environ["{REPORT_VARIABLE}"], "a") as file:
+    file.write(sys.argv[1])
+sys.exit(int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "own", "status"),
+    [
+        ([(0, 0, 0)], 0, 0),
+        ([(0, 0, 0), (2, 0, 0)], 0, 1),
+        ([(0, 1, 0)], 0, 1),
+        ([(1, 0, 130)], 0, 130),
+        ([(0, 0, 6)], 0, 6),
+        ([(2, 0, 0)], 4, 4),
+    ],
+)
+def test_failed_tasks_are_not_success(workdir, lines, own, status):
+    """A script that ends well with tasks that failed or never ran has status 1; its own wins."""
+    (workdir / "s.py").write_text(REPORTS)
+    text = "".join(
+        json.dumps({"failed": failed, "unrun": unrun, "status": wrong}) + "\n"
+        for failed, unrun, wrong in lines
+    )
+    assert cloudops("run", "s.py", text, str(own)).returncode == status
+    assert not list(Path(tempfile.gettempdir()).glob("cloudops-run-*")), "a report is left"
+
+
+WAITS = """
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(21))
+signal.signal(signal.SIGINT, lambda *_: sys.exit(22))
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 21), (signal.SIGINT, 22)])
+def test_signals_are_for_the_script(workdir, number, status):
+    """Who ends `cloudops run` ends the script, which may do it in its own way."""
+    (workdir / "s.py").write_text(WAITS)
+    with subprocess.Popen(
+        [*PROGRAM, "run", "s.py"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        assert process.wait(30) == status
+
+
+# --- what a client reports
+
+
+@pytest.fixture
+def farewell(workdir, monkeypatch):
+    """Makes farewells that report into a file; they are cancelled, and so report, by `end`."""
+    report = workdir / "report"
+    report.touch()
+    monkeypatch.setenv(REPORT_VARIABLE, str(report))
+    made = []
+
+    def make(batch):
+        made.append(Farewell(batch, "wait"))
+        return made[-1]
+
+    yield make, lambda: [json.loads(line) for line in report.read_text().splitlines()]
+    report.unlink()
+    for one in made:
+        one.cancel()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "tasks", "expected"),
+    [
+        ([job(JobState.COMPLETED, succeeded=1, failed=1)], [GOOD, BAD], (1, 0)),
+        ([job(JobState.COMPLETED, succeeded=1, active=1)], [GOOD, NEVER], (0, 1)),
+        ([job(JobState.COMPLETED, failed=1, active=1)], [BAD, NEVER], (1, 1)),
+        ([job(failed=1, active=1)], [BAD, NEVER], (1, 0)),
+        ([job(JobState.COMPLETED, succeeded=1)], [GOOD], (0, 0)),
+        ([], [], (0, 0)),
+    ],
+)
+def test_report(farewell, jobs, tasks, expected):
+    """A client reports how many of its own tasks failed, and how many will never run."""
+    make, reports = farewell
+    one = make(FakeBatch(*jobs, tasks=[*tasks, task("others", TaskResult.FAILURE)]))
+    one.expect("j", ["a", "b", "c"])
+    one.cancel()
+    assert reports() == [{"failed": expected[0], "unrun": expected[1], "status": 0}]
+
+
+def test_report_of_what_was_seen_already(farewell):
+    """Tasks whose end the script has watched count in the report, though nothing is shown."""
+    make, reports = farewell
+    one = make(FakeBatch(job(JobState.COMPLETED, failed=1), tasks=[BAD]))
+    one.expect("j", ["b"])
+    one.forget("j")
+    one.cancel()
+    assert reports() == [{"failed": 1, "unrun": 0, "status": 0}]
+
+
+def test_report_of_an_error(farewell, monkeypatch):
+    """A report that cannot be made says so by the error's status."""
+    make, reports = farewell
+    batch = FakeBatch()
+    one = make(batch)
+    one.expect("j", ["b"])
+
+    def fail(job_id):
+        raise AgentError("gone")
+
+    monkeypatch.setattr(batch, "get_job", fail)
+    one.cancel()
+    assert reports() == [{"failed": 0, "unrun": 0, "status": AgentError.exit_status}]
+
+
+def test_no_report_where_nobody_asks(farewell, workdir):
+    """Without the variable, or when its file is gone, nothing is written."""
+    make, _ = farewell
+    os.environ[REPORT_VARIABLE] = str(workdir / "gone")
+    one = make(FakeBatch(job(JobState.COMPLETED, failed=1), tasks=[BAD]))
+    one.expect("j", ["b"])
+    one.cancel()
+    assert not (workdir / "gone").exists()
+
+
+# --- monitor
+
+
+@pytest.mark.parametrize(
+    ("jobs", "status"),
+    [
+        ([job(active=1), job(running=1), job(JobState.COMPLETED, succeeded=1)], 0),
+        ([job(active=2), job(JobState.COMPLETED, succeeded=1, failed=1)], 1),
+        ([job(active=2), job(JobState.COMPLETED, succeeded=1, active=1)], 1),
+        ([job()], 0),
+    ],
+)
+def test_monitor_tells_the_truth(capsys, jobs, status):
+    """`job monitor` is 0 only when every task succeeded."""
+    batch = FakeBatch(*jobs, tasks=[GOOD, BAD])
+    assert monitor.follow(batch, "j", None) == status
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1 if status == 0 or not jobs[-1].counts.failed else -2].startswith("j ")
+    assert ("b: It ended with exit code 3." in out) == bool(jobs[-1].counts.failed)
+
+
+def test_monitor_shows_little_elsewhere(capsys):
+    """Without a terminal a line is printed when it says something new, not at every look."""
+    batch = FakeBatch(*[job(active=9 - n, succeeded=n) for n in range(9)], job(succeeded=9))
+    assert monitor.follow(batch, "j", None) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["0.0 s: tasks 9: 9 waiting", "j active; tasks 9: 9 succeeded"]
+
+
+def test_monitor_shows_why_nothing_runs(capsys):
+    """What keeps a job from running is shown."""
+    stuck = evolve(job(active=1), problem="The pool 'p' does not exist.")
+    assert monitor.follow(FakeBatch(stuck, job(succeeded=1)), "j", None) == 0
+    assert "The pool 'p' does not exist." in capsys.readouterr().out
+
+
+def test_monitor_has_a_time_limit():
+    """When the time is over an error with status 7 says how far the job is."""
+    with pytest.raises(WaitTimeoutError, match="1 waiting") as caught:
+        monitor.follow(FakeBatch(job(active=1)), "j", 0.0)
+    assert caught.value.exit_status == 7
+
+
+# --- output
+
+
+def event(number, what, identifier="a"):
+    return Event(number=number, time=NOW, task_id=identifier, what=what, detail="")
+
+
+FILES = {("a", "stdout.txt"): b"out\nrest", ("a", "stderr.txt"): b"err\n"}
+
+
+def test_logs_of_a_task_that_was_tried_twice(capsys):
+    """What is left of a task's output is shown once, however often it was tried."""
+    events = [event(n, what) for n, what in enumerate(["running", "retry", "running"], 1)]
+    events.append(event(4, "completed"))
+    batch = FakeBatch(job(failed=1), tasks=[GOOD], events=events, files=FILES)
+    logs.show(batch, "j", [], ["stdout.txt", "stderr.txt"], wait=False)
+    shown = capsys.readouterr()
+    assert shown.out == "a | out\na | rest\n"
+    assert shown.err == "a | err\n"
+
+
+@pytest.mark.parametrize("stream", ["stdout.txt", "stderr.txt"])
+def test_logs_of_one_stream(capsys, stream):
+    """One stream alone goes to standard output; the lines of one task have no prefix."""
+    batch = FakeBatch(job(running=1), tasks=[GOOD], events=[event(1, "running")], files=FILES)
+    logs.show(batch, "j", ["a"], [stream], wait=False)
+    expected = "out\nrest\n" if stream == "stdout.txt" else "err\n"
+    assert capsys.readouterr() == (expected, "")
+
+
+def test_logs_follow(capsys):
+    """Following ends when the tasks are completed, also when the job goes on."""
+    batch = FakeBatch(
+        job(running=2),
+        job(running=1, succeeded=1),
+        tasks=[GOOD, NEVER],
+        events=[event(1, "running"), event(2, "running", "c")],
+        files=FILES,
+    )
+
+    def wait(timeout_s):
+        batch.events.append(event(3, "completed"))
+        batch.files["a", "stdout.txt"] += b" and more\n"
+
+    batch.wait_for_change = wait
+    logs.show(batch, "j", ["a"], ["stdout.txt"], wait=True)
+    assert capsys.readouterr().out == "out\nrest and more\n"
+
+
+def test_view_shows_the_last_try_of_a_task_it_follows():
+    """Between two looks a retry shows the rest of the try before it."""
+    out = io.StringIO()
+    batch = FakeBatch(job(running=1), events=[event(1, "running")], files=FILES)
+    view = OutputView(batch, out=out, err=io.StringIO())
+    view.look("j")
+    batch.events.append(event(2, "retry"))
+    view.look("j")
+    batch.events += [event(3, "running"), event(4, "completed")]
+    view.look("j")
+    assert out.getvalue() == "a | out\na | rest\n" * 2
