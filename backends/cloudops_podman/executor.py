@@ -147,9 +147,6 @@ class PodmanExecutor(ContainerExecutor):
             BackendUnavailableError: it does not answer.
         """
         link = self._link()
-        with self._linking:
-            if self._own is not None and self._own.pid is None:
-                self._own.ensure()  # it left for being idle
         try:
             return _exchange(link, method, path, **arguments)
         except _NotConnected as error:
@@ -301,6 +298,13 @@ def _exchange(link: _Link, method: str, path: str, **arguments: Any) -> Any:
         arguments["headers"] = {"Content-Type": "application/json"}
     arguments.setdefault("timeout", CALL_S)
     hint = "See whether it runs, for instance with: podman info"
+    try:
+        # First without the SDK, which hides why it cannot connect and leaves a socket open then.
+        service.connect(link.endpoint).close()
+    except OSError as error:
+        raise _NotConnected(
+            f"Podman at {link.endpoint.url} does not answer: {why(error)}.", hint
+        ) from error
     try:
         send = getattr(link.client, method.lower())
         answer = send(path, **arguments)
