@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cfa.cloudops.errors import BackendUnavailableError
+from cfa.cloudops.provider.attach import Connection
 from cloudops_docker.endpoints import Endpoint
+from cloudops_docker.tls import TlsConnection
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -52,7 +54,7 @@ def client(endpoint: Endpoint) -> APIClient:
     return found
 
 
-def connect(endpoint: Endpoint) -> tuple[socket.socket, subprocess.Popen[bytes] | None]:
+def connect(endpoint: Endpoint) -> tuple[Connection, subprocess.Popen[bytes] | None]:
     """A raw connection, and the program that carries it if there is one.
 
     Raises:
@@ -67,7 +69,11 @@ def connect(endpoint: Endpoint) -> tuple[socket.socket, subprocess.Popen[bytes] 
         plain = socket.create_connection(address, CONNECT_S)
         if not endpoint.tls:
             return plain, None
-        return _tls_context(endpoint).wrap_socket(plain, server_hostname=address[0]), None
+        try:
+            return TlsConnection(plain, _tls_context(endpoint), address[0]), None
+        except BaseException:
+            plain.close()
+            raise
     if parts.scheme == "ssh":
         return _ssh(parts.hostname or "", parts.username, parts.port)
     raise BackendUnavailableError(

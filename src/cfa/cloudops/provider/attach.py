@@ -11,12 +11,12 @@ import contextlib
 import json
 import select
 import socket
-import ssl
 import struct
 import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from typing import Protocol
 from urllib.parse import urlencode
 
 from cfa.cloudops.errors import NodeError
@@ -28,6 +28,19 @@ STALL_S = 30.0
 #: Seconds that an engine may take to answer the request to attach; Podman prepares the container.
 ATTACH_S = 60.0
 _MAX_HEAD = 64 << 10
+
+
+class Connection(Protocol):
+    """What is used of a `socket.socket` here, so that an encrypted connection can stand for one."""
+
+    def fileno(self) -> int: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def send(self, data: bytes | memoryview, /) -> int: ...
+    def sendall(self, data: bytes, /) -> None: ...
+    def shutdown(self, how: int, /) -> None: ...
+    def setblocking(self, flag: bool, /) -> None: ...
+    def settimeout(self, timeout_s: float | None, /) -> None: ...
+    def close(self) -> None: ...
 
 
 class EngineError(Exception):
@@ -83,7 +96,7 @@ class Demultiplexer:
         return b"".join(out)
 
 
-def hijack(connection: socket.socket, path: str, query: Mapping[str, str]) -> None:
+def hijack(connection: Connection, path: str, query: Mapping[str, str]) -> None:
     """Turn a fresh connection to an engine into the raw stream of an attached container.
 
     Nothing behind the head of the answer is read. Blocks up to `ATTACH_S`.
@@ -110,7 +123,7 @@ def hijack(connection: socket.socket, path: str, query: Mapping[str, str]) -> No
         raise EngineError(status, _refusal(connection, lines))
 
 
-def _refusal(connection: socket.socket, lines: list[str]) -> str:
+def _refusal(connection: Connection, lines: list[str]) -> str:
     """The engine's own words in the body of an error."""
     fields = dict(line.lower().split(":", 1) for line in lines[1:] if ":" in line)
     left = min(int(fields.get("content-length", "0").strip() or 0), _MAX_HEAD)
@@ -131,7 +144,7 @@ class AttachStream:
     """A hijacked connection as the two streams of a node; see `Node` for what each method means."""
 
     def __init__(
-        self, connection: socket.socket, helper: subprocess.Popen[bytes] | None = None
+        self, connection: Connection, helper: subprocess.Popen[bytes] | None = None
     ) -> None:
         connection.setblocking(False)
         self._socket = connection
@@ -153,22 +166,15 @@ class AttachStream:
             while not self.ended:
                 try:
                     data = b"" if self._closed else self._socket.recv(1 << 18)
-                except (BlockingIOError, ssl.SSLWantReadError):
+                except BlockingIOError:
                     return None
                 except OSError:
                     data = b""
                 if not data:
                     self.ended = True
-                elif found := self._frames.feed(data) + self._pending():
+                elif found := self._frames.feed(data):
                     return found
             return b""
-
-    def _pending(self) -> bytes:
-        """What TLS has decrypted already: the descriptor would not poll readable for it."""
-        found = b""
-        while isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
-            found += self._frames.feed(self._socket.recv(self._socket.pending()))
-        return found
 
     def write(self, data: bytes) -> None:
         """See `Node.write`."""
@@ -180,7 +186,7 @@ class AttachStream:
                     raise NodeError("The node has ended, or its standard input is closed.")
                 try:
                     sent = self._socket.send(left)
-                except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                except BlockingIOError:
                     sent = 0
                 except OSError as error:
                     raise NodeError(f"The connection to the node is gone: {error}.") from error
@@ -210,11 +216,8 @@ class AttachStream:
             if self._closed or self._input_ended:
                 return
             self._input_ended = True
-            with contextlib.suppress(OSError, ValueError):
-                if isinstance(self._socket, ssl.SSLSocket):
-                    self._socket.unwrap()  # sends "close notify"; does not wait: it is non-blocking
-                else:
-                    self._socket.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Give the connection back. May be called twice and from another thread."""
