@@ -1,0 +1,244 @@
+"""What a task finds in its node, and who owns what it leaves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.conftest import loaded
+
+from cfa.cloudops.testing import images
+
+ROOT = "/mnt/batch/tasks"
+
+
+def environment(bench, client, task="j--1"):
+    """The AZ_BATCH variables that a task printed with `env`."""
+    lines = bench.output(client, task).splitlines()
+    return dict(line.split("=", 1) for line in lines if line.startswith("AZ_BATCH_"))
+
+
+def test_variables(bench):
+    """A task sees the service's variables with the cloud's names and forms."""
+    client = bench.ready()
+    client.add_task("env", name_suffix="s")
+    task = bench.finished(client)["j-s-1"]
+    found = environment(bench, client, "j-s-1")
+    private = bench.backend.capabilities.private_paths
+    root = ROOT if private else str(bench.place / ".cloudops" / "root")
+    place = f"{root}/workitems/j/job-1/j-s-1"
+    assert found.pop("AZ_BATCH_ACCOUNT_NAME")
+    assert found.pop("AZ_BATCH_ACCOUNT_URL").startswith("https://")
+    assert found == {
+        "AZ_BATCH_POOL_ID": "p",
+        "AZ_BATCH_NODE_ID": task.node_id,
+        "AZ_BATCH_NODE_IS_DEDICATED": "true",
+        "AZ_BATCH_JOB_ID": "j",
+        "AZ_BATCH_TASK_ID": "j-s-1",
+        "AZ_BATCH_NODE_ROOT_DIR": root,
+        "AZ_BATCH_NODE_SHARED_DIR": f"{root}/shared",
+        "AZ_BATCH_NODE_STARTUP_DIR": f"{root}/startup",
+        "AZ_BATCH_NODE_STARTUP_WORKING_DIR": f"{root}/startup/wd",
+        "AZ_BATCH_NODE_MOUNTS_DIR": f"{root}/fsmounts",
+        "AZ_BATCH_TASK_DIR": place,
+        "AZ_BATCH_TASK_WORKING_DIR": f"{place}/wd",
+        "AZ_BATCH_CERTIFICATES_DIR": f"{place}/certs",
+        "AZ_BATCH_TASK_RESERVED_EPHEMERAL_DISK_SPACE_BYTES": "1000000",
+    }
+
+
+def test_directories(bench):
+    """The node's directories are where the variables say; streams lie beside `wd`."""
+    (bench.place / "d").mkdir()
+    (bench.place / "d" / "file").write_text("seen\n")
+    client = bench.ready(mounts=[("d", "data")])
+    script = (
+        "for name in NODE_ROOT NODE_SHARED NODE_STARTUP NODE_MOUNTS TASK; do "
+        "eval test -d \\$AZ_BATCH_${name}_DIR || echo no $name; done; "
+        "echo made >$AZ_BATCH_TASK_WORKING_DIR/made; "
+        "echo shared >$AZ_BATCH_NODE_SHARED_DIR/left; "
+        "cat $AZ_BATCH_NODE_MOUNTS_DIR/data/file /data/file; ls $AZ_BATCH_TASK_DIR"
+    )
+    client.add_task(f"sh -c '{script}'")
+    client.add_task("sh -c 'cat $AZ_BATCH_NODE_SHARED_DIR/left'", depends_on="j--1")
+    assert {task.result for task in bench.finished(client).values()} == {"success"}
+    assert bench.output(client, "j--1").split() == [
+        "seen", "seen", "cmd", "stderr.txt", "stdout.txt", "wd"
+    ]  # fmt: skip
+    place = Path(client._batch.get_task("j", "j--1").directory)
+    assert place == bench.place / ".cloudops/root/workitems/j/job-1/j--1"
+    assert (place / "wd" / "made").read_text() == "made\n"
+    assert bench.output(client, "j--2") == "shared\n"
+
+
+def test_start_directory(bench):
+    """A task starts in the image's WORKDIR; where there is none, in its own `wd`."""
+    client = bench.ready()
+    client.add_task("sh -c 'pwd; echo $AZ_BATCH_TASK_WORKING_DIR'")
+    bench.finished(client)
+    here, own = bench.output(client, "j--1").split()
+    assert here == own
+
+
+def test_workdir_of_the_image(bench, request):
+    """An image's WORKDIR is where its tasks start."""
+    if not bench.containers:
+        pytest.skip("no images here")
+    image = derived(bench, "WORKDIR", request)
+    client = bench.ready(container_image_name=image)
+    client.add_task("pwd")
+    client.add_task("sh -c 'cd $AZ_BATCH_TASK_WORKING_DIR && pwd'")
+    assert {task.result for task in bench.finished(client).values()} == {"success"}
+    assert bench.output(client, "j--1") == "/home\n"
+    assert bench.output(client, "j--2").endswith("/j--2/wd\n")
+
+
+def derived(bench, what, request):
+    """An image made from the small one with another setting, removed after the test."""
+    engine = bench.backend.engine
+    name = f"cloudops-test/derived-{what.lower()}:1"
+    made = engine.run("create", bench.image, "true", timeout_s=60)
+    assert made.returncode == 0, made.stderr
+    container = made.stdout.strip()
+    request.addfinalizer(lambda: engine.run("rmi", "--force", name, timeout_s=60))
+    done = engine.run("commit", "--change", f"{what} /home", container, name, timeout_s=60)
+    engine.run("rm", "--force", container, timeout_s=60)
+    assert done.returncode == 0, done.stderr
+    return name
+
+
+def test_entrypoint_of_the_image(bench):
+    """An image's ENTRYPOINT does not stand before tasks."""
+    client = bench.ready(container_image_name=loaded(bench.backend, images.ENTRYPOINT))
+    client.add_task("echo ran")
+    bench.finished(client)
+    assert bench.output(client, "j--1") == "ran\n"
+
+
+@pytest.mark.parametrize("isolation", ["job", "task"])
+def test_files_are_the_callers(bench, isolation):
+    """Whatever user an image has, what its tasks write belongs to the caller."""
+    (bench.place / "d").mkdir()
+    client = bench.ready(
+        container_image_name=loaded(bench.backend, images.NONROOT),
+        mounts=["d"],
+        isolation=isolation,
+    )
+    client.add_task("sh -c 'mkdir -p /d/sub && echo x >/d/sub/file && echo y >here; id'")
+    task = bench.finished(client)["j--1"]
+    assert task.result == "success", bench.output(client, "j--1", name="stderr")
+    place = Path(task.directory)
+    found = [place, *place.rglob("*"), *(bench.place / "d").rglob("*")]
+    names = {path.name for path in found}
+    assert names >= {"file", "sub", "stdout.txt", "stderr.txt", "exit", "wd"}
+    owners = {(path.stat().st_uid, path.stat().st_gid) for path in found}
+    assert owners == {(os.getuid(), os.getgid())}
+    shutil.rmtree(bench.place / "d" / "sub")
+
+
+def test_image_of_a_task(bench):
+    """A task may have its own image, in a node of its own."""
+    if not bench.containers:
+        pytest.skip("no images here")
+    other = loaded(bench.backend, images.ENTRYPOINT)
+    client = bench.ready()
+    client.add_task("true")
+    client.add_task("true", container_image_name=other)
+    client.add_task("true")
+    tasks = bench.finished(client)
+    assert {task.result for task in tasks.values()} == {"success"}
+    nodes = [task.node_id for task in tasks.values()]
+    assert nodes[0] == nodes[2] != nodes[1]
+
+
+def test_mounts_of_a_task(bench):
+    """`mount_pairs` replace the pool's mounts for one task."""
+    for name in ("a", "b"):
+        (bench.place / name).mkdir()
+        (bench.place / name / "name").write_text(f"{name}\n")
+    client = bench.ready(mounts=[("a", "x")])
+    client.add_task("cat /x/name")
+    client.add_task("cat /x/name", mount_pairs=[{"source": "b", "target": "x"}])
+    client.add_task("cat /y/z/name", mount_pairs=[{"source": "b", "target": "/y/z"}])
+    client.add_task("cat /x/name", mount_pairs=[])
+    tasks = bench.finished(client)
+    assert [bench.output(client, task) for task in tasks] == ["a\n", "b\n", "b\n", ""]
+    assert [str(task.result) for task in tasks.values()] == ["success"] * 3 + ["failure"]
+
+
+@pytest.mark.parametrize(
+    "mounts",
+    [["d"], ["/d/"], [("d", "d")], [["d", "/d"]], [{"source": "d", "target": "d"}]],
+)
+def test_forms_of_mounts(bench, mounts):
+    """Every form of a mount that scripts use means the same."""
+    client = bench.client()
+    client.create_blob_container("d")
+    client.create_pool("p", mounts=mounts, container_image_name=bench.image)
+    client.create_job("j", "p")
+    client.add_task("sh -c 'echo x >/d/file'")
+    bench.finished(client)
+    assert (bench.place / "d" / "file").read_text() == "x\n"
+
+
+def test_job_isolation_shares_a_node(bench):
+    """Tasks of a job run in one node: what one leaves in it another finds."""
+    client = bench.ready()
+    client.add_task("sh -c 'echo left >/tmp/cloudops-left-$AZ_BATCH_NODE_ID'")
+    client.add_task(
+        "sh -c 'cat /tmp/cloudops-left-$AZ_BATCH_NODE_ID; rm /tmp/cloudops-left-*'",
+        depends_on="j--1",
+    )
+    tasks = bench.finished(client)
+    assert len({task.node_id for task in tasks.values()}) == 1
+    assert bench.output(client, "j--2") == "left\n"
+
+
+def test_task_isolation_shares_nothing_but_mounts(bench):
+    """With isolation `task` each task has a fresh node; only mounts and `shared` are common."""
+    (bench.place / "d").mkdir()
+    client = bench.ready(isolation="task", mounts=["d"])
+    own = "/left" if bench.backend.capabilities.private_paths else "left"
+    client.add_task(f"sh -c 'echo left >/d/left; echo x >{own}'")
+    client.add_task(f"sh -c 'cat /d/left; ls {own}'", depends_on="j--1")
+    client.add_task("sh -c 'sleep 600 & true'", run_dependent_tasks_on_fail=True)
+    tasks = bench.finished(client)
+    assert len({task.node_id for task in tasks.values()}) == 3
+    assert bench.output(client, "j--2") == "left\n"
+    bench.until(
+        client, lambda: not client._batch._store.rows("SELECT 1 FROM node WHERE ended IS NULL")
+    )
+    if bench.containers:
+        assert bench.container_names() == []
+
+
+def test_large_output(bench):
+    """Megabytes on both streams arrive complete."""
+    client = bench.ready()
+    client.add_task("sh -c 'head -c 3000000 /dev/zero; head -c 2000000 /dev/zero >&2; exit 2'")
+    task = bench.finished(client)["j--1"]
+    assert task.exit_code == 2
+    assert (Path(task.directory) / "stdout.txt").stat().st_size == 3_000_000
+    assert (Path(task.directory) / "stderr.txt").stat().st_size == 2_000_000
+
+
+def test_text_in_any_language(bench):
+    """Words beyond ASCII pass to programs and back unharmed."""
+    client = bench.ready()
+    client.add_task("echo 'Zoë 数 \U0001d11e'")
+    bench.finished(client)
+    assert bench.output(client, "j--1") == "Zoë 数 \U0001d11e\n"
+
+
+def test_deep_workspace(bench, monkeypatch):
+    """A workspace deeper than a socket's name may be long, with blanks in it, works."""
+    deep = bench.place / ("deep er " * 5) / ("x" * 80)
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    (deep / "d").mkdir()
+    client = bench.ready(mounts=["d"])
+    client.add_task("sh -c 'echo $0 >/d/file' \"it's\"")
+    assert bench.finished(client)["j--1"].result == "success"
+    assert (deep / "d" / "file").read_text() == "it's\n"
