@@ -103,10 +103,13 @@ def write_task(directory: str, words: list[str]) -> None:
     """
     data = ("set -- " + " ".join(map(quote, words)) + "\n").encode(errors="surrogateescape")
     with disk_errors(f"making the task directory {directory}"):
-        try:
-            os.makedirs(directory + "/wd")
-        except FileExistsError:
-            pass
+        for path in (directory, directory + "/wd"):
+            try:
+                os.mkdir(path)
+            except FileExistsError:
+                pass
+            except FileNotFoundError:  # the first task of its job
+                os.makedirs(path, exist_ok=True)
         descriptor = os.open(directory + "/cmd", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
             while data:  # the last block of a disk takes a part
