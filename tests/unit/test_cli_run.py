@@ -344,7 +344,9 @@ def test_monitor_tells_the_truth(capsys, jobs, status):
     batch = FakeBatch(*jobs, tasks=[GOOD, BAD])
     assert monitor.follow(batch, "j", None) == status
     out = capsys.readouterr().out
-    assert out.splitlines()[-1 if status == 0 or not jobs[-1].counts.failed else -2].startswith("j ")
+    assert out.splitlines()[-1 if status == 0 or not jobs[-1].counts.failed else -2].startswith(
+        "j "
+    )
     assert ("b: It ended with exit code 3." in out) == bool(jobs[-1].counts.failed)
 
 

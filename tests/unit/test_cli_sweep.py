@@ -108,6 +108,20 @@ def stale_socket(workspace):
 # --- sweep
 
 
+def swept(workspace, *, dry_run, failed=0):
+    broom = sweep.Broom(dry_run)
+    sweep.sweep(workspace, broom)
+    assert broom.failed == failed
+    return broom.count
+
+
+def swept_others(workspace, *, dry_run):
+    broom = sweep.Broom(dry_run)
+    sweep.sweep_others(workspace, broom)
+    assert not broom.failed
+    return broom.count
+
+
 def test_sweep(place, use, capsys):
     """Nodes, their directories and the socket that a killed agent left are removed and named."""
     workspace, identifier = place
@@ -121,17 +135,17 @@ def test_sweep(place, use, capsys):
     (workspace.volatile / "one" / "launcher.sh").touch()
     stale_socket(workspace)
 
-    assert sweep.sweep(workspace, dry_run=True) == 4
+    assert swept(workspace, dry_run=True) == 4
     assert len(engine.nodes) == 3
     assert "would remove running node one" in capsys.readouterr().out
 
-    assert sweep.sweep(workspace, dry_run=False) == 4
+    assert swept(workspace, dry_run=False) == 4
     assert [owner for owner, _, _ in engine.nodes] == ["another"]
     assert not list(workspace.volatile.iterdir())
     assert not workspace.socket.exists()
     out = capsys.readouterr().out
     assert "removed ended node two (docker engine-two)" in out
-    assert sweep.sweep(workspace, dry_run=False) == 0
+    assert swept(workspace, dry_run=False) == 0
 
 
 def test_sweep_leaves_a_living_agent_alone(place, use, living, capsys):
@@ -141,7 +155,7 @@ def test_sweep_leaves_a_living_agent_alone(place, use, living, capsys):
     use(docker=engine)
     (workspace.volatile / "one").mkdir()
     stale_socket(workspace)
-    assert sweep.sweep(workspace, dry_run=False) == 0
+    assert swept(workspace, dry_run=False) == 0
     assert len(engine.nodes) == 1
     assert (workspace.volatile / "one").exists()
     assert workspace.socket.exists()
@@ -159,7 +173,7 @@ def test_sweep_with_an_engine_that_does_not_answer(place, use, capsys):
     use(docker=FakeExecutor(error=BackendUnavailableError("It is down.", "Start it.")))
     (workspace.volatile / "one").mkdir()
     (workspace.volatile / "two").mkdir()
-    assert sweep.sweep(workspace, dry_run=False) == 1
+    assert swept(workspace, dry_run=False, failed=1) == 1
     assert [path.name for path in workspace.volatile.iterdir()] == ["one"]
     assert "It is down." in capsys.readouterr().err
 
@@ -177,7 +191,7 @@ def test_sweep_goes_on_after_a_failure(place, use, capsys, monkeypatch):
         remove(owner, node_id)
 
     monkeypatch.setattr(engine, "remove_node", fail)
-    assert sweep.sweep(workspace, dry_run=False) == 1
+    assert swept(workspace, dry_run=False, failed=1) == 1
     assert "It is stuck." in capsys.readouterr().err
 
 
@@ -205,7 +219,7 @@ def test_sweep_of_temporaries(place, use, workdir):
     report.touch()
     with (folder / ".cloudops-1-alive-2.part").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert sweep.sweep(workspace, dry_run=False) == 3
+        assert swept(workspace, dry_run=False) == 3
     kept = sorted(path.name for path in folder.iterdir())
     assert kept == [".cloudops-1-alive-2.part", "data", "data.part"]
     assert not report.exists()
@@ -229,8 +243,8 @@ def test_sweep_of_other_workspaces(place, use, workdir, tmp_path, capsys):
     use(docker=engine)
     with busy.lock.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert sweep.sweep_others(mine, dry_run=True) == 2
-        assert sweep.sweep_others(mine, dry_run=False) == 2
+        assert swept_others(mine, dry_run=True) == 2
+        assert swept_others(mine, dry_run=False) == 2
     left = {status.node_id for _, _, status in engine.nodes}
     assert left == {"g2", "n1", "i2", "b1", "m1"}
     shown = capsys.readouterr()
@@ -245,7 +259,7 @@ def test_sweep_of_others_on_a_remote_engine(use, tmp_path, capsys):
     nodes = [("gone", str(tmp_path / "gone"), node("g1", running=False))]
     engine = FakeExecutor(*nodes, capabilities=remote)
     use(docker=engine)
-    assert sweep.sweep_others(None, dry_run=False) == 0
+    assert swept_others(None, dry_run=False) == 0
     assert engine.nodes
     assert "tcp://far:2375" in capsys.readouterr().err
 
@@ -257,9 +271,7 @@ def test_sweep_of_others_on_a_remote_engine(use, tmp_path, capsys):
 def examine(workdir):
     def call(**arguments):
         given = {f"CLOUDOPS_{name.upper()}": value for name, value in arguments.items()}
-        return doctor.examine(
-            lambda: settings.load(default_backend="auto", arguments=given)
-        )
+        return doctor.examine(lambda: settings.load(default_backend="auto", arguments=given))
 
     return call
 

@@ -8,7 +8,7 @@ import typer
 
 from cfa.cloudops.cli import jobs, output, pools, tasks
 from cfa.cloudops.cli.context import Json, Options, find_workspace, load_settings, open_batch
-from cfa.cloudops.errors import AmbiguousCallError
+from cfa.cloudops.errors import AmbiguousCallError, BackendError
 
 # Help without boxes and colours: rich would cost every wrong call a tenth of a second.
 app = typer.Typer(
@@ -160,16 +160,21 @@ def sweep(
     """Remove what crashes left behind.
 
     These are nodes that no agent holds, sockets, and temporary files. Nothing of a living agent is
-    touched. Tasks that were running on a removed node run again.
+    touched. Tasks that were running on a removed node run again. Exit status: 5 when something could
+    not be removed.
     """
-    from cfa.cloudops.cli.sweep import sweep, sweep_others
+    from cfa.cloudops.cli.sweep import Broom, sweep, sweep_others
 
     settings = load_settings(ctx)
     workspace = None if everywhere and not settings.home.exists() else find_workspace(settings)
-    count = 0 if workspace is None else sweep(workspace, dry_run=dry_run)
+    broom = Broom(dry_run)
+    if workspace is not None:
+        sweep(workspace, broom)
     if everywhere:
-        count += sweep_others(workspace, dry_run=dry_run)
-    if not count:
+        sweep_others(workspace, broom)
+    if broom.failed:
+        raise typer.Exit(BackendError.exit_status)
+    if not broom.count:
         output.note("nothing to remove")
 
 

@@ -33,11 +33,15 @@ _PARTIAL = (".cloudops-", ".part")
 
 
 @define
-class _Broom:
-    """Removes, says what, and counts; with `dry_run` it only says."""
+class Broom:
+    """Removes, says what, and counts; with `dry_run` it only says.
 
-    dry_run: bool
+    `count`: things that were removed; `failed`: those that were not, or not looked for.
+    """
+
+    dry_run: bool = False
     count: int = 0
+    failed: int = 0
 
     def remove(self, what: str, action: Callable[[], object]) -> None:
         """Do it, and go on with the next thing if it cannot be done."""
@@ -45,19 +49,19 @@ class _Broom:
             if not self.dry_run:
                 action()
         except (OSError, CloudOpsError) as error:
+            self.failed += 1
             output.note(f"could not remove {what}: {error}")
             return
         self.count += 1
         print(f"{'would remove' if self.dry_run else 'removed'} {what}", flush=True)
 
 
-def sweep(workspace: Workspace, *, dry_run: bool) -> int:
-    """Remove what is left of a workspace; how many things that were.
+def sweep(workspace: Workspace, broom: Broom) -> None:
+    """Remove what is left of a workspace.
 
     Raises:
         StoreError: its store cannot be read.
     """
-    broom = _Broom(dry_run)
     store = Store(workspace.store)
     try:
         with agent_lock(workspace) as free:
@@ -68,10 +72,9 @@ def sweep(workspace: Workspace, *, dry_run: bool) -> int:
         _sweep_temporaries(store, broom)
     finally:
         store.close()
-    return broom.count
 
 
-def _sweep_nodes(workspace: Workspace, store: Store, broom: _Broom) -> None:
+def _sweep_nodes(workspace: Workspace, store: Store, broom: Broom) -> None:
     """Nodes, their directories and the socket. No agent lives, and none can start meanwhile."""
     identifier = store.meta("workspace") or ""
     rows = store.rows("SELECT id, backend FROM node WHERE ended IS NULL")
@@ -85,6 +88,7 @@ def _sweep_nodes(workspace: Workspace, store: Store, broom: _Broom) -> None:
         except BackendError as error:
             silent.add(name)
             if name in open_nodes.values():
+                broom.failed += 1
                 output.note(f"{name} was not looked at, though nodes may be there: {error}")
     for directory in sorted(workspace.volatile.glob("*")):
         if open_nodes.get(directory.name) not in silent:
@@ -104,9 +108,7 @@ def _executor(name: str) -> Iterator[Executor]:
         executor.close()
 
 
-def _remove(
-    broom: _Broom, executor: Executor, workspace: str, node: NodeStatus, whose: str
-) -> None:
+def _remove(broom: Broom, executor: Executor, workspace: str, node: NodeStatus, whose: str) -> None:
     state = "running" if node.running else "ended"
     broom.remove(
         f"{state} node {node.node_id} ({executor.name} {node.engine_id[:12]}){whose}",
@@ -124,7 +126,7 @@ def _rmtree(path: Path) -> None:
 # --- temporary files
 
 
-def _sweep_temporaries(store: Store, broom: _Broom) -> None:
+def _sweep_temporaries(store: Store, broom: Broom) -> None:
     """Reports of runs, and half-written blobs in the containers that the pools mount."""
     for path in sorted(Path(tempfile.gettempdir()).glob(f"{REPORT_PREFIX}*")):
         _reap(path, broom)
@@ -145,7 +147,7 @@ def _sweep_temporaries(store: Store, broom: _Broom) -> None:
             storage.close()
 
 
-def _sweep_container(place: Path, broom: _Broom) -> None:
+def _sweep_container(place: Path, broom: Broom) -> None:
     for folder, names, files in os.walk(place):
         for name in [*names, *files]:
             if name.startswith(_PARTIAL[0]) and name.endswith(_PARTIAL[1]):
@@ -153,7 +155,7 @@ def _sweep_container(place: Path, broom: _Broom) -> None:
         names[:] = [name for name in names if not name.startswith(_PARTIAL[0])]
 
 
-def _reap(path: Path, broom: _Broom) -> None:
+def _reap(path: Path, broom: Broom) -> None:
     """Remove a temporary file or folder of ours, if nobody writes it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -173,12 +175,11 @@ def _reap(path: Path, broom: _Broom) -> None:
 # --- other workspaces
 
 
-def sweep_others(mine: Workspace | None, *, dry_run: bool) -> int:
-    """Remove ended nodes of other workspaces that no agent serves; how many there were.
+def sweep_others(mine: Workspace | None, broom: Broom) -> None:
+    """Remove ended nodes of other workspaces that no agent serves.
 
     What runs is never touched: it may be finishing tasks, and ends by itself.
     """
-    broom = _Broom(dry_run)
     for name in backends.names(backends.EXECUTORS):
         with contextlib.suppress(BackendError), _executor(name) as executor:
             endpoint = executor.probe().endpoint
@@ -190,10 +191,9 @@ def sweep_others(mine: Workspace | None, *, dry_run: bool) -> int:
             for identifier, home in sorted(executor.workspaces().items()):
                 if mine is None or home != str(mine.home):
                     _sweep_other(executor, identifier, home, broom)
-    return broom.count
 
 
-def _sweep_other(executor: Executor, identifier: str, home: str, broom: _Broom) -> None:
+def _sweep_other(executor: Executor, identifier: str, home: str, broom: Broom) -> None:
     with _abandoned(home, identifier) as (abandoned, whose):
         for node in executor.list_nodes(identifier):
             if abandoned and not node.running:
