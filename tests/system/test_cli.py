@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -184,6 +185,34 @@ def test_sweep_after_a_kill(workdir, script, image, backend):
     (workdir / "input-test" / "go").touch()
     cloudops("job", "monitor", "job")
     assert document("task", "show", "job", "job--1")["requeue_count"] == 1
+
+
+def test_sweep_of_a_deleted_workspace(workdir, script, image, backend, monkeypatch):
+    """Containers of a workspace that was deleted under a killed agent go with `sweep --all`."""
+    if backend.engine is None:
+        pytest.skip("processes are no containers: the next reader of their directory is gone")
+    (workdir / "other").mkdir()
+    monkeypatch.chdir(workdir / "other")
+    cloudops("run", "--detach", f"../{script}", image, "sleep 600")
+    until("the task", lambda: document("job", "list")[0]["counts"]["running"] == 1)
+    workspace = workdir / "other" / ".cloudops"
+    store = Store(workspace / "store.db")
+    identifier = store.meta("workspace")
+    store.close()
+    os.kill(document("doctor")["agent"]["pid"], signal.SIGKILL)
+    until("its end", lambda: document("doctor")["agent"]["state"] == "none")
+    shutil.rmtree(workspace)
+    monkeypatch.chdir(workdir)
+    executor = load_executor(backend.executor)
+    try:
+        assert executor.workspaces()[identifier] == str(workspace)
+        cloudops("sweep", "--all", "--dry-run")
+        assert executor.list_nodes(identifier)
+        out, _ = cloudops("sweep", "--all")
+        assert f"of {workspace}, which is gone" in out
+        assert not executor.list_nodes(identifier)
+    finally:
+        executor.close()
 
 
 def test_doctor(workdir, backend):

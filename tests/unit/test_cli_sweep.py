@@ -6,6 +6,8 @@ import fcntl
 import json
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -225,14 +227,17 @@ def test_sweep_of_temporaries(place, use, workdir):
     assert not report.exists()
 
 
-def test_sweep_of_other_workspaces(place, use, workdir, tmp_path, capsys):
-    """Of others only ended nodes go, and only where the workspace is gone or has no agent."""
+def test_sweep_of_other_workspaces(place, use, tmp_path, capsys, monkeypatch):
+    """Of others only nodes of deleted workspaces go, and ended ones of those without an agent."""
+    monkeypatch.setattr(sweep, "agent_may_live", lambda home: home == str(tmp_path / "moved"))
+    monkeypatch.setattr(sweep, "is_here", lambda endpoint: True)
     mine, _ = place
     idle, idle_id = make(tmp_path / "idle")
     busy, busy_id = make(tmp_path / "busy")
     nodes = [
         ("gone", str(tmp_path / "gone"), node("g1", running=False)),
         ("gone", str(tmp_path / "gone"), node("g2")),
+        ("moved", str(tmp_path / "moved"), node("v1")),
         ("nameless", "", node("n1", running=False)),
         (idle_id, str(idle.home), node("i1", running=False)),
         (idle_id, str(idle.home), node("i2")),
@@ -243,25 +248,44 @@ def test_sweep_of_other_workspaces(place, use, workdir, tmp_path, capsys):
     use(docker=engine)
     with busy.lock.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert swept_others(mine, dry_run=True) == 2
-        assert swept_others(mine, dry_run=False) == 2
+        assert swept_others(mine, dry_run=True) == 3
+        assert swept_others(mine, dry_run=False) == 3
     left = {status.node_id for _, _, status in engine.nodes}
-    assert left == {"g2", "n1", "i2", "b1", "m1"}
+    assert left == {"v1", "n1", "i2", "b1", "m1"}
     shown = capsys.readouterr()
     assert "which is gone" in shown.out
-    assert "kept node g2" in shown.err
-    assert "kept node b1" in shown.err
+    for kept in ("v1", "i2", "b1"):
+        assert f"kept node {kept}" in shown.err
 
 
-def test_sweep_of_others_on_a_remote_engine(use, tmp_path, capsys):
+def test_an_agent_whose_directory_was_moved(tmp_path):
+    """An agent is found among the processes by its arguments."""
+    home = str(tmp_path / "moved")
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()", "cfa.cloudops.service.agent", home],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            assert agent.agent_may_live(home)
+        finally:
+            process.kill()
+    assert not agent.agent_may_live(home)
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://far:2375", "unix://forwarded.sock"])
+def test_sweep_of_others_on_a_remote_engine(use, workdir, tmp_path, capsys, endpoint):
     """Whether a workspace on another machine lives cannot be seen: its nodes stay."""
-    remote = evolve(READY, endpoint="tcp://far:2375")
+    remote = evolve(READY, endpoint=endpoint)
     nodes = [("gone", str(tmp_path / "gone"), node("g1", running=False))]
     engine = FakeExecutor(*nodes, capabilities=remote)
     use(docker=engine)
-    assert swept_others(None, dry_run=False) == 0
+    with socket.socket(socket.AF_UNIX) as line:  # served by a process that is no engine
+        line.bind("forwarded.sock")
+        line.listen()
+        assert swept_others(None, dry_run=False) == 0
     assert engine.nodes
-    assert "tcp://far:2375" in capsys.readouterr().err
+    assert endpoint in capsys.readouterr().err
 
 
 # --- doctor

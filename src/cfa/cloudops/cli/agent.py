@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from attrs import frozen
 
@@ -75,6 +76,27 @@ def _greeting(workspace: Workspace) -> str:
             while not data.endswith(b"\n") and (more := line.recv(256)):
                 data += more
     return data.decode(errors="replace")
+
+
+def agent_may_live(home: str) -> bool:
+    """Whether some process may be the agent of a workspace whose directory is not at its place.
+
+    The directory may have been moved with its agent alive. Without `/proc` the answer is yes.
+    """
+    try:
+        pids = [name for name in os.listdir("/proc") if name.isdecimal()]
+    except OSError:
+        return True
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            words = Path("/proc", pid, "cmdline").read_bytes().split(b"\0")
+            if b"cfa.cloudops.service.agent" in words and os.fsencode(home) in words:
+                return True
+            # In the foreground: which workspace it serves is not in its arguments.
+            ours = any(os.path.basename(word) == b"cloudops" for word in words[:2])
+            if b"agent" in words and (ours or b"cfa.cloudops.cli" in words):
+                return True
+    return False
 
 
 def serve(settings: Settings, *, stay: bool) -> int:

@@ -151,7 +151,7 @@ def sweep(
     ctx: typer.Context,
     everywhere: Annotated[
         bool,
-        typer.Option("--all", help="Also ended containers of workspaces that no agent serves."),
+        typer.Option("--all", help="Also containers of other workspaces that nobody can use."),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be removed.")

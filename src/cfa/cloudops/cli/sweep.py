@@ -11,6 +11,8 @@ import errno
 import fcntl
 import os
 import shutil
+import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ from attrs import define
 
 from cfa.cloudops import backends
 from cfa.cloudops.cli import output
-from cfa.cloudops.cli.agent import agent_lock
+from cfa.cloudops.cli.agent import agent_lock, agent_may_live
 from cfa.cloudops.cli.run import REPORT_PREFIX
 from cfa.cloudops.errors import BackendError, CloudOpsError
 from cfa.cloudops.provider.executor import Executor, NodeStatus
@@ -30,6 +32,9 @@ from cfa.cloudops.service.workspace import Workspace
 
 #: Names of blobs that are being written.
 _PARTIAL = (".cloudops-", ".part")
+#: Processes that serve an engine's socket; systemd where it opened the socket for them.
+_ENGINES = frozenset({"dockerd", "podman", "systemd"})
+_CONNECT_S = 5.0
 
 
 @define
@@ -176,48 +181,68 @@ def _reap(path: Path, broom: Broom) -> None:
 
 
 def sweep_others(mine: Workspace | None, broom: Broom) -> None:
-    """Remove ended nodes of other workspaces that no agent serves.
+    """Remove nodes of other workspaces that nobody can use any more.
 
-    What runs is never touched: it may be finishing tasks, and ends by itself.
+    These are the nodes of workspaces that were deleted, and the ended ones of those that no agent
+    serves. What runs for a workspace that exists is not touched: it may be finishing tasks.
     """
     for name in backends.names(backends.EXECUTORS):
         with contextlib.suppress(BackendError), _executor(name) as executor:
             endpoint = executor.probe().endpoint
-            if "://" in endpoint and not endpoint.startswith("unix:"):
-                output.note(
-                    f"{name} is at {endpoint}: whether its workspaces live is not seen here"
-                )
+            if not is_here(endpoint):
+                output.note(f"{name}, {endpoint}: whether its workspaces live is not seen here")
                 continue
             for identifier, home in sorted(executor.workspaces().items()):
                 if mine is None or home != str(mine.home):
                     _sweep_other(executor, identifier, home, broom)
 
 
+def is_here(endpoint: str) -> bool:
+    """Whether an engine sees the files and processes that we see.
+
+    Not one on another machine, also behind a forwarded socket; not one outside of the container
+    that we are in. The process at the other end of its socket tells.
+    """
+    if not endpoint.startswith("unix://"):
+        return "://" not in endpoint  # a program, not a socket
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.settimeout(_CONNECT_S)
+            line.connect(endpoint.removeprefix("unix://"))
+            credentials = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        pid = int.from_bytes(credentials[:4], sys.byteorder)  # 0 outside of our namespace
+        return Path(f"/proc/{pid}/comm").read_text().strip() in _ENGINES
+    except (OSError, AttributeError):
+        return False  # AttributeError: a system without SO_PEERCRED
+
+
 def _sweep_other(executor: Executor, identifier: str, home: str, broom: Broom) -> None:
-    with _abandoned(home, identifier) as (abandoned, whose):
+    with _owner(home) as state:
+        whose = f" of {home or identifier}{', which is gone' if state == 'gone' else ''}"
         for node in executor.list_nodes(identifier):
-            if abandoned and not node.running:
-                _remove(broom, executor, identifier, node, f" of {whose}")
-            else:
-                state = "runs" if node.running else "is there"
-                output.note(
-                    f"kept node {node.node_id} ({executor.name} {node.engine_id[:12]}) of {whose}: "
-                    f"{f'it {state}' if abandoned else 'it may be in use'}"
-                )
+            if state == "gone" or (state == "idle" and not node.running):
+                _remove(broom, executor, identifier, node, whose)
+                continue
+            reason = "it runs and ends by itself" if state == "idle" else "it may be in use"
+            engine_id = node.engine_id[:12]
+            output.note(f"kept node {node.node_id} ({executor.name} {engine_id}){whose}: {reason}")
 
 
 @contextmanager
-def _abandoned(home: str, identifier: str) -> Iterator[tuple[bool, str]]:
-    """Whether nobody owns the nodes of a workspace, as long as the context lasts; and its name."""
+def _owner(home: str) -> Iterator[str]:
+    """What became of a workspace, true as long as the context lasts.
+
+    `gone`: it was deleted and no agent is left. `idle`: no agent serves it. `unknown`: all else.
+    """
     if not home:
-        yield False, f"workspace {identifier}"
+        yield "unknown"
         return
     workspace = Workspace(Path(home))
     try:
         os.stat(workspace.store)
     except OSError as error:
-        gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
-        yield gone, f"{home}, which is gone" if gone else home
+        gone = error.errno in (errno.ENOENT, errno.ENOTDIR) and not agent_may_live(home)
+        yield "gone" if gone else "unknown"
         return
     with agent_lock(workspace) as free:
-        yield free, home
+        yield "idle" if free else "unknown"
