@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from attrs import frozen
-from measure import LIMIT_S, SCRIPTS, Left, timed
+from measure import SCRIPTS, Left, timed
 
 
 @frozen(kw_only=True)
@@ -38,33 +38,19 @@ def here(count: int, width: int) -> Iterator[Peer | Left]:
         yield Left("GNU parallel", "not installed")
     if shutil.which("xargs"):
         yield Peer(name="xargs", run=lambda _: _xargs(numbers, width), keeps_queue=False)
-    if shutil.which("hq"):
-        yield Peer(name="HyperQueue", run=lambda place: _hyperqueue(count, width, place))
-    else:
-        yield Left("HyperQueue", "not installed")
-    for name, module in (("Dask", "distributed"), ("Parsl", "parsl")):
+    for name, module in (("HyperQueue", "hyperqueue"), ("Dask", "distributed"), ("Parsl", "parsl")):
         if find_spec(module):
             script = str(SCRIPTS / f"peer_{name.lower()}.py")
             command = [sys.executable, script, str(count), str(width)]
-            yield Peer(name=name, run=lambda place, command=command: timed(command, cwd=place))
+            yield Peer(name=name, run=lambda place, command=command: _quiet(command, place))
         else:
             yield Left(name, "not installed")
+
+
+def _quiet(command: list[str], place: Path) -> float:
+    return timed(command, cwd=place, stderr=subprocess.DEVNULL)
 
 
 def _xargs(numbers: list[str], width: int) -> float:
     with subprocess.Popen(["/usr/bin/printf", "%s\\n", *numbers], stdout=subprocess.PIPE) as source:
         return timed(["xargs", f"-P{width}", "-n1", "true"], stdin=source.stdout)
-
-
-def _hyperqueue(count: int, width: int, place: Path) -> float:
-    """A server, a worker, an array of tasks; all from nothing, all stopped again."""
-    hq = ["hq", "--server-dir", str(place / "hq")]
-    with subprocess.Popen([*hq, "server", "start"], cwd=place, stdout=subprocess.DEVNULL) as server:
-        worker = [*hq, "worker", "start", f"--cpus={width}"]
-        with subprocess.Popen(worker, cwd=place, stdout=subprocess.DEVNULL) as _:
-            submit = [*hq, "submit", "--array", f"1-{count}", "--wait", "--", "true"]
-            try:
-                return timed(submit, cwd=place)
-            finally:
-                timed([*hq, "server", "stop"], cwd=place)
-                server.wait(timeout=LIMIT_S)

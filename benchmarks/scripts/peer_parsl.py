@@ -1,6 +1,5 @@
-"""N times `true` with Parsl's threads: `peer_parsl.py N WIDTH`."""
+"""N times `true`, as a command with two log files, with Parsl's threads: `peer_parsl.py N WIDTH`."""
 
-import subprocess
 import sys
 
 import parsl
@@ -8,12 +7,13 @@ from parsl.config import Config
 from parsl.executors.threads import ThreadPoolExecutor
 
 
-@parsl.python_app
-def task(_: int) -> int:
-    return subprocess.run(["true"], check=False).returncode
+@parsl.bash_app
+def task(stdout: str, stderr: str) -> str:
+    return "true"
 
 
 if __name__ == "__main__":
     count, width = map(int, sys.argv[1:3])
     with parsl.load(Config(executors=[ThreadPoolExecutor(max_threads=width)])):
-        assert sum(future.result() for future in [task(number) for number in range(count)]) == 0
+        futures = [task(stdout=f"{n}.out", stderr=f"{n}.err") for n in range(count)]
+        assert sum(future.result() for future in futures) == 0
