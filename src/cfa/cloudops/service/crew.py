@@ -24,6 +24,7 @@ from cfa.cloudops.service.nodes import (
     open_node,
     send,
 )
+from cfa.cloudops.service.recovery import FULL
 from cfa.cloudops.service.workspace import read_exit
 
 if TYPE_CHECKING:
@@ -101,6 +102,9 @@ class Crew:
         match words:
             case [b"exited", token, code]:
                 self._ended(node, token.decode(), code.decode())
+            case [b"full", token]:
+                node.full.add(token.decode())
+                self._scheduler.problem(node.group.job, FULL)
             case [b"lost", slot]:
                 attempt = node.running.pop(int(slot), None)
                 if attempt is not None:  # and the slot is never used again
@@ -116,6 +120,9 @@ class Crew:
         if attempt is None:
             return
         del node.running[attempt.slot]
+        if token in node.full:
+            node.full.discard(token)
+            self._scheduler.problem(node.group.job, None)
         if attempt.verdict is not None:  # what survived TERM must not survive the task
             send(node, f"kill {attempt.slot} {attempt.token} KILL\n")
         node.give_back(attempt.slot)

@@ -5,7 +5,8 @@
 #   stdin                                   stdout
 #   run <slot> <attempt> <task directory>   ready <protocol>
 #   kill <slot> <attempt> <signal>          exited <attempt> <code | missing | denied>
-#   end of file: drain                      lost <slot>
+#   end of file: drain                      full <attempt>: its result waits for space on the disk
+#                                           lost <slot>
 #
 # Every slot is one warm shell, fed a line a task through a FIFO: no engine call, no subshell, one
 # vfork and one exec a task. `exit` is written before it is reported, so nothing depends on the
@@ -59,7 +60,10 @@ __run() {
     fi
     # A full disk is waited for, so that no result is lost. A task that took its own directory away
     # is not.
+    __told=
     until echo "$__attempt $__code" >"$__task/exit"; do
+        [ -n "$__told" ] || echo "full $__attempt"
+        __told=1
         [ -w "$__task" ] && [ ! -d "$__task/exit" ] && sleep 1 || break
     done
     echo "exited $__attempt $__code"

@@ -182,6 +182,7 @@ class Link:
         while self._starts and now - self._starts[0] > _RESTARTS_S:
             self._starts.popleft()
         if len(self._starts) >= _RESTARTS:
+            self._starts.clear()  # the next call, after something was done about it, tries again
             raise self._no_agent(
                 f"The agent of {self._workspace.home} ended {_RESTARTS} times within "
                 f"{_RESTARTS_S:.0f} seconds."

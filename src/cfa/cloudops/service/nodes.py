@@ -57,6 +57,8 @@ class LiveNode:
     mapping: tuple[tuple[str, str], ...] = ()
     buffer: bytes = b""
     running: dict[int, Attempt] = field(factory=dict)  # by slot
+    #: Attempts whose result does not fit on the disk yet, by token.
+    full: set[str] = field(factory=set)
     idle_since: float = 0.0
     #: The loop wakes up when it has been idle for long enough.
     alarmed: bool = False

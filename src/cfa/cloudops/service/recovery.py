@@ -17,6 +17,7 @@ from attrs import define, field
 from cfa.cloudops.errors import CloudOpsError
 from cfa.cloudops.provider.executor import NodeStatus
 from cfa.cloudops.service.ledger import Attempt
+from cfa.cloudops.service.store import no_space
 from cfa.cloudops.service.workspace import read_exit
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+FULL = "No space is left in the workspace: the results of its tasks wait for some."
 _FIRST_S, _LONGEST_S = 0.05, 1.0
 #: An engine may still be working on what a killed agent asked for: look again for so long.
 _AFTERMATH_S = 2.0
@@ -46,6 +48,7 @@ class Recovery:
         self._orphans: dict[str, _Orphan] = {}
         self._searching: set[str] = set()
         self._until = 0.0
+        self._full = False
 
     @property
     def busy(self) -> bool:
@@ -109,6 +112,7 @@ class Recovery:
                 _log.warning("looking for nodes on %s: %s", backend, error, exc_info=not transient)
             else:
                 self._sort(backend, set(alive))
+            self._look_at_disk()
             now = time.monotonic()
             left = any(orphan.backend == backend for orphan in self._orphans.values())
             if left or now < self._until:
@@ -118,6 +122,16 @@ class Recovery:
                 self._searching.discard(backend)
 
         self._agent.work(search, done)
+
+    def _look_at_disk(self) -> None:
+        """Say it when nodes of a dead agent cannot write down their results."""
+        full = no_space(self._scheduler.workspace.home)
+        if full == self._full:
+            return
+        self._full = full
+        for orphan in self._orphans.values():
+            for attempt in orphan.attempts.values():
+                self._scheduler.problem(attempt.job, FULL if full else None)
 
     def _sort(self, backend: str, alive: set[str]) -> None:
         for orphan in list(self._orphans.values()):

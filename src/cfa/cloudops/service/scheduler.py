@@ -142,6 +142,10 @@ class Scheduler:
     def lost(self, attempt: Attempt, reason: str) -> None:
         self._lost.append((attempt, reason))
 
+    def problem(self, job: int, text: str | None) -> None:
+        """Why a job makes no progress, for people; None: it does again."""
+        self._problems[job] = text
+
     def losses(self, attempt: Attempt) -> int:
         """How often the task of an attempt lost its node or slot so far."""
         return self._losses.get(attempt.number, 0)

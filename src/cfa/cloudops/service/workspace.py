@@ -15,7 +15,7 @@ import os
 import shutil
 from pathlib import Path
 
-from cfa.cloudops.errors import StoreUnreadableError
+from cfa.cloudops.errors import StoreError, StoreUnreadableError
 from cfa.cloudops.service.store import disk_errors
 
 #: Where containers and sandboxes see `root`.
@@ -55,6 +55,8 @@ class Workspace:
                 ignore = self.home / ".gitignore"
                 if not ignore.exists():
                     ignore.write_text("*\n")
+        except StoreError:
+            raise
         except OSError as error:
             raise StoreUnreadableError(
                 f"Could not make the workspace {self.home}: {error.strerror}.",
