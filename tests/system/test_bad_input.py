@@ -106,6 +106,7 @@ def test_engine_that_dies_before_the_job(bench):
         pytest.skip("no engine here")
     client = bench.ready()
     # A client that waits would start an agent of its own: look without.
+    until((bench.place / ".cloudops/agent.sock").exists)
     until(lambda: not (bench.place / ".cloudops/agent.sock").exists())
     dead = dict.fromkeys(("DOCKER_HOST", "CONTAINER_HOST"), f"unix://{bench.place}/dead.sock")
     script = (
