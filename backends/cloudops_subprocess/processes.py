@@ -190,6 +190,8 @@ def kill_all(
     deadline = time.monotonic() + timeout_s
     known = list(known)
     while found := members(value, leader, known):
+        # The oldest first: a shell that outlived its task would report the kill as the task's end.
+        found.sort(key=lambda process: (process.start, process.pid))
         pidfds = [pidfd for process in found if (pidfd := _kill(process)) is not None]
         try:
             done = wait_for(pidfds, deadline - time.monotonic())
