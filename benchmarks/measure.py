@@ -175,7 +175,7 @@ class Bench:
         return {**found, "process_s": process_s}
 
 
-def settle(directory: Path, limit_s: float = 60.0) -> None:
+def settle(directory: Path, limit_s: float = 180.0) -> None:
     """Wait until the agent of a workspace has left."""
     lock = directory / ".cloudops" / "agent.lock"
     deadline = time.monotonic() + limit_s
