@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 import socket
 import sys
 import threading
@@ -27,8 +28,8 @@ from cfa.cloudops.service.workspace import Workspace
 WAKE, NOTIFY, LEAVE = b"w", b"n", b"q"
 
 _START_S = 15.0
-_RESTARTS = 5  # of our own agents within _RESTARTS_S, before we say that something is wrong
-_RESTARTS_S = 10.0
+_FAILURES = 5  # of our own agents within _FAILURES_S, before we say that something is wrong
+_FAILURES_S = 10.0
 
 
 def version() -> str:
@@ -62,7 +63,7 @@ class Link:
         self._workspace = workspace
         self._socket: socket.socket | None = None
         self._child: int | None = None
-        self._starts: deque[float] = deque()
+        self._failures: deque[float] = deque()
         self._greeted = False
         self._turn = threading.RLock()
 
@@ -179,15 +180,14 @@ class Link:
         if self._child is not None:
             return
         now = time.monotonic()
-        while self._starts and now - self._starts[0] > _RESTARTS_S:
-            self._starts.popleft()
-        if len(self._starts) >= _RESTARTS:
-            self._starts.clear()  # the next call, after something was done about it, tries again
+        while self._failures and now - self._failures[0] > _FAILURES_S:
+            self._failures.popleft()
+        if len(self._failures) >= _FAILURES:
+            self._failures.clear()  # the next call, after something was done about it, tries again
             raise self._no_agent(
-                f"The agent of {self._workspace.home} ended {_RESTARTS} times within "
-                f"{_RESTARTS_S:.0f} seconds."
+                f"The agent of {self._workspace.home} failed {_FAILURES} times within "
+                f"{_FAILURES_S:.0f} seconds."
             )
-        self._starts.append(now)
         self._child = spawn(self._workspace)
 
     def _await_agent(self, timeout_s: float) -> None:
@@ -204,11 +204,14 @@ class Link:
         if self._child is None:
             return
         try:
-            ended, _ = os.waitpid(self._child, os.WNOHANG)
+            ended, status = os.waitpid(self._child, os.WNOHANG)
         except ChildProcessError:
-            ended = self._child
+            ended, status = self._child, 0
         if ended:
             self._child = None
+            # One that was killed says nothing about the next.
+            if os.waitstatus_to_exitcode(status) not in (0, -signal.SIGKILL):
+                self._failures.append(time.monotonic())
 
     def _no_agent(self, what: str) -> StoreError:
         """The error for a workspace in which no agent stays."""
