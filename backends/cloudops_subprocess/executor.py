@@ -314,7 +314,7 @@ def _wait_for_start(pipe: int, spec: NodeSpec) -> None:
         chunk = _read(pipe, deadline)
         text += chunk
         if not chunk:
-            why = _words(text) or f"the sandbox was not ready after {_OPEN_LIMIT_S:.0f} s"
+            why = _words(text) or f"the sandbox ended, or took over {_OPEN_LIMIT_S:.0f} s"
             raise NodeError(f"Node {spec.node_id} cannot be started: {why}.")
 
 

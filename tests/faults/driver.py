@@ -233,6 +233,7 @@ class Driver:
         client = CloudClient(at_exit="detach")
         try:
             deadline = time.monotonic() + LIMIT_S
+            client._batch.wait_for_change(0)  # an agent, also when the jobs are done: it tidies up
             for job in client._batch.list_jobs():
                 while (counts := client._batch.task_counts(job.spec.id)).completed < counts.total:
                     left = deadline - time.monotonic()
@@ -282,7 +283,7 @@ class Driver:
             f"{len(tasks)} tasks, {len(starts)} runs, {sum(ends.values())} finished, "
             f"{sum(task.requeue_count for task in tasks.values())} requeued"
         )
-        assert not problems, "\n".join([*problems, self.words()])
+        assert not problems, "\n".join([*problems, self.words(), *problems])
 
     def _problems(self, task: str, runs: list[Run], ends: Counter[Run]) -> list[str]:
         found = []

@@ -358,7 +358,7 @@ def test_slot_killed_by_its_task(start: Start) -> None:
     """`kill -9 0` takes the slot's shell along; that is said, and other slots go on."""
     launcher = start()
     directory = launcher.run(1, "1.1", ["sh", "-c", "kill -9 0"])
-    assert launcher.line() == "lost 1"
+    assert launcher.line() == "lost 1 alone"
     assert workspace.read_exit(directory, "1.1") is None
     launcher.run(2, "1.2", ["true"])
     assert launcher.line() == "exited 1.2 0"
@@ -383,7 +383,7 @@ def test_nothing_starts_in_a_lost_slot(start: Start) -> None:
     assert launcher.outcome(["true"])[0] == "0"
     os.kill(int((launcher.control / "slot.1.pid").read_text()), signal.SIGKILL)
     directory = launcher.run(1, "2.1", ["true"], "b")
-    assert launcher.line() == "lost 1"
+    assert launcher.line() == "lost 1 alone"
     launcher.run(1, "2.2", ["true"], "b")
     launcher.run(2, "3.1", ["true"], "c")
     assert launcher.line() == "exited 3.1 0"
@@ -419,3 +419,22 @@ def test_shell_survives_a_task_that_removes_its_directory(launcher: Launcher) ->
     launcher.run(1, "1.1", ["sh", "-c", 'rm -rf "$AZ_BATCH_TASK_DIR"; exit 5'])
     assert launcher.line() == "exited 1.1 5"
     assert launcher.outcome(["printf", "on"], "2.1")[1] == "on"
+
+
+def test_removed_workspace_ends_everything(launcher: Launcher) -> None:
+    """When its directory is gone there is nothing left to finish: launcher, slots and tasks end."""
+    directory = launcher.run(1, "1.1", ["sh", "-c", "echo $$ > pid; exec sleep 600"])
+    pid = directory / "wd" / "pid"
+    deadline = time.monotonic() + LIMIT_S
+    while not pid.exists() or not pid.read_text():
+        assert time.monotonic() < deadline
+        select.select([], [], [], 0.01)
+    task = os.pidfd_open(int(pid.read_text()))
+    try:
+        shutil.rmtree(launcher.control)
+        assert launcher.process.stdin is not None
+        launcher.process.stdin.close()
+        assert launcher.process.wait(LIMIT_S) == 0
+        assert select.select([task], [], [], LIMIT_S)[0], "the task still runs"
+    finally:
+        os.close(task)

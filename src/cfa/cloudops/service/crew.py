@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from cfa.cloudops.errors import CloudOpsError
+from cfa.cloudops.errors import CloudOpsError, NodeError
 from cfa.cloudops.provider.executor import NodeEnd
 from cfa.cloudops.service.ledger import Attempt, Outcome
 from cfa.cloudops.service.nodes import (
@@ -34,8 +34,8 @@ _log = logging.getLogger(__name__)
 
 #: Seconds from TERM to KILL, and from KILL to the end of the whole node.
 GRACE_S = 5.0
-#: How often a task may lose the shell of its slot before that counts as its own exit.
-_SLOT_LOSSES = 2
+#: How often a task may vanish with the shell of its slot before that counts as its exit.
+_LOST_ALONE = 2
 _RETRY_S = (0.2, 10.0)  # first and longest wait for an engine that does not answer
 
 
@@ -47,6 +47,7 @@ class Crew:
         self._agent = scheduler.agent
         self.executors = Executors()
         self.nodes: dict[str, LiveNode] = {}
+        self._lost_alone: dict[int, int] = {}  # by number of the task
 
     # --- opening
 
@@ -91,6 +92,7 @@ class Crew:
         if not data:
             self._agent.unwatch(node.node.fileno())
             node.closing = True
+            node.broken = not node.ready
             _log.warning("node %s ended by itself", node.id)
             self._close(node, 0)
             return
@@ -105,10 +107,10 @@ class Crew:
             case [b"full", token]:
                 node.full.add(token.decode())
                 self._scheduler.problem(node.group.job, FULL)
-            case [b"lost", slot]:
+            case [b"lost", slot, *alone]:
                 attempt = node.running.pop(int(slot), None)
                 if attempt is not None:  # and the slot is never used again
-                    self._slot_lost(node, attempt)
+                    self._slot_lost(node, attempt, alone=bool(alone))
             case [b"ready", _] if line == PROTOCOL:
                 node.ready = True
                 self._scheduler.node_ready(node)
@@ -129,15 +131,18 @@ class Crew:
         self._scheduler.exited(attempt, code)
         self._has_room(node)
 
-    def _slot_lost(self, node: LiveNode, attempt: Attempt) -> None:
+    def _slot_lost(self, node: LiveNode, attempt: Attempt, *, alone: bool) -> None:
         """The shell of a slot was killed: from outside, or by a task that killed its process group.
 
-        Nobody can tell one from the other, so such a task is tried again, but not for long.
+        The latter leaves nothing of the task. An outsider that meets the moment does so as well, so
+        it counts as the task's own doing only when it happens again and again.
         """
         code = read_exit(self._scheduler.directory(attempt), attempt.token)
-        if code is None and self._scheduler.losses(attempt) >= _SLOT_LOSSES:
-            code = "137"
+        if code is None and alone:
+            lost = self._lost_alone[attempt.number] = self._lost_alone.get(attempt.number, 0) + 1
+            code = None if lost <= _LOST_ALONE else "137"
         if code is not None:
+            self._lost_alone.pop(attempt.number, None)
             self._scheduler.exited(attempt, code)
         else:
             self._scheduler.lost(attempt, "the shell of its slot was killed")
@@ -208,6 +213,11 @@ class Crew:
         if group is not None and node in group.nodes:
             group.nodes.remove(node)
         self._scheduler.node_ended(node.id, reason)
+        if node.broken:
+            text = f"The node {node.id} ended before it was ready. {reason}".strip()
+            self._scheduler.opening_failed(
+                node, NodeError(text, f"Read {self._agent.workspace.log}.")
+            )
         self.collect(node.running.values(), reason or f"the node {node.id} went away")
 
     def collect(self, attempts: Iterable[Attempt], reason: str) -> None:

@@ -6,7 +6,7 @@
 #   run <slot> <attempt> <task directory>   ready <protocol>
 #   kill <slot> <attempt> <signal>          exited <attempt> <code | missing | denied>
 #   end of file: drain                      full <attempt>: its result waits for space on the disk
-#                                           lost <slot>
+#                                           lost <slot> [alone]
 #
 # Every slot is one warm shell, fed a line a task through a FIFO: no engine call, no subshell, one
 # vfork and one exec a task. `exit` is written before it is reported, so nothing depends on the
@@ -96,14 +96,14 @@ __slot() {
 
 # Runs a slot's shell. When that is killed (a task may do it, by its process group) the slot is given
 # up: what runs there is ended, what waits in the FIFO is swallowed, and only then is it said to be
-# lost, so that the agent may start the attempt again elsewhere.
+# lost, so that the agent may start the attempt again elsewhere; `alone` when nothing ran any more.
 guard() {
     trap : PIPE # there may be nobody to tell
     fifo=$directory/slot.$1
     $setsid $reset "$shell" "$self" slot "$fifo" && return
     exec <>"$fifo"
     signal "$1" "CLOUDOPS_SLOT=$fifo;" KILL
-    echo "lost $1"
+    [ $tries -gt 0 ] && echo "lost $1" || echo "lost $1 alone"
     # With the shell's end of the FIFO a `quit` in it was lost as well; a later one arrives.
     while [ -e "$directory/serving" ] && read -r verb rest; do
         [ "$verb" = quit ] && return
@@ -163,6 +163,7 @@ serve() {
     trap 'exit 143' TERM INT HUP
     trap : PIPE # the agent may be gone
     : >"$directory/serving"
+    export CLOUDOPS_DIRECTORY="$directory;" # by which all that we start can be found
     echo "ready $protocol"
     while read -r verb slot attempt argument; do
         case $verb in
@@ -189,13 +190,17 @@ serve() {
                         __prepare
                         __attempt=$attempt __task=$argument
                         __run
-                    ) || echo "lost $slot"
+                    ) || echo "lost $slot alone"
                 } </dev/null 2>/dev/null &
                 ;;
             kill) signal "$slot" "CLOUDOPS_ATTEMPT=$attempt;" "$argument" ;;
         esac
     done
     rm -f "$directory/serving"
+    if [ ! -d "$directory" ]; then # the workspace was removed: nothing can be finished any more
+        signal 0 "CLOUDOPS_DIRECTORY=$directory;" KILL
+        exit 0
+    fi
     for slot in $slots; do
         [ -p "$directory/slot.$slot" ] && echo "quit" 1<>"$directory/slot.$slot"
     done

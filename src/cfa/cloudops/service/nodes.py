@@ -50,6 +50,8 @@ class LiveNode:
     node: Node | None = None
     ready: bool = False
     closing: bool = False
+    #: It ended by itself before it was ready.
+    broken: bool = False
     single_use: bool = False
     used: bool = False
     #: Host and node side of `root`; the same where paths cannot differ.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from cfa.cloudops.errors import BlobContainerNotFoundError, CloudOpsError, ImageError
+from cfa.cloudops.errors import BlobContainerNotFoundError, CloudOpsError, ImageError, NodeError
 from cfa.cloudops.model.values import Isolation, PoolSpec
 from cfa.cloudops.service import ledger as rules
 from cfa.cloudops.service.crew import GRACE_S, Crew, verdict
@@ -39,9 +39,11 @@ _log = logging.getLogger(__name__)
 LINGER_S = 5.0
 #: How often a task may lose its node to something else than a dying agent.
 _MAX_LOSSES = 10
+#: How often in a row a node must fail to open before the tasks that need it fail.
+_OPEN_TRIES = 4
 #: Ready tasks read ahead from the store.
 _READ_AHEAD = 64
-_BACKOFF_S = (0.5, 10.0)
+_BACKOFF_S = (0.2, 10.0)
 
 
 @define(eq=False)
@@ -146,10 +148,6 @@ class Scheduler:
         """Why a job makes no progress, for people; None: it does again."""
         self._problems[job] = text
 
-    def losses(self, attempt: Attempt) -> int:
-        """How often the task of an attempt lost its node or slot so far."""
-        return self._losses.get(attempt.number, 0)
-
     def node_ended(self, node_id: str, reason: str) -> None:
         self._ended_nodes.append((node_id, reason))
 
@@ -158,7 +156,10 @@ class Scheduler:
         group = self.group(node.group)
         if group is None:
             return
-        if isinstance(error, CloudOpsError) and error.transient:
+        again = isinstance(error, CloudOpsError) and error.transient
+        # One that was killed while it came up looks like one that cannot be opened: see again.
+        again |= isinstance(error, NodeError) and group.failures + 1 < _OPEN_TRIES
+        if again:
             group.failures += 1
             wait = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2 ** (group.failures - 1))
             group.not_before = time.monotonic() + wait
@@ -421,6 +422,8 @@ class Scheduler:
         if job is None:
             return
         job.buffer.clear()
+        job.groups[key].failures = 0
+        self._problems[key.job] = None
         for number, task_id in self.store.rows(
             "SELECT number, id FROM task WHERE job = ? AND state = 0 AND unmet = 0 "
             "AND image IS ? AND mounts IS ?",
