@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -242,17 +243,21 @@ def _prepare(workspace: Workspace, node_id: str, sources: dict[str, str], *, lin
     directory = workspace.node_directory(node_id)
     directory.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(Path(__file__).with_name("launcher.sh"), directory / "launcher.sh")
-    for target, source in sources.items():
+    for number, (target, source) in enumerate(sources.items()):
+        # Other nodes may be coming up beside this one: every step is atomic.
         place = workspace.fsmounts / target
         if linked:
             place.parent.mkdir(parents=True, exist_ok=True)
+            link = directory / f"mount.{number}"
+            link.symlink_to(source)
             if place.is_symlink() or not place.exists():
-                place.unlink(missing_ok=True)
-                place.symlink_to(source)
+                os.replace(link, place)
+            else:
+                link.unlink()
         else:
             # An engine would make the mount point itself, as root.
             if place.is_symlink():
-                place.unlink()
+                place.unlink(missing_ok=True)
             place.mkdir(parents=True, exist_ok=True)
 
 
