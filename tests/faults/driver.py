@@ -208,7 +208,9 @@ class Driver:
         ]
 
     def _slots(self) -> list[int]:
-        return self._launchers(b"slot")
+        shells = set(self._launchers(b"slot"))
+        # A shell's child looks like it until it has become the task's program.
+        return [pid for pid in shells if parent(pid) not in shells]
 
     def _note_exits(self) -> None:
         """Which attempts have written down, or brought into the store, that they are over."""
@@ -283,7 +285,8 @@ class Driver:
             f"{len(tasks)} tasks, {len(starts)} runs, {sum(ends.values())} finished, "
             f"{sum(task.requeue_count for task in tasks.values())} requeued"
         )
-        assert not problems, "\n".join([*problems, self.words(), *problems])
+        problems.sort(key=lambda text: "DependencyFailed" in text)
+        assert not problems, "\n".join([*problems[:20], self.words()])
 
     def _problems(self, task: str, runs: list[Run], ends: Counter[Run]) -> list[str]:
         found = []
