@@ -77,24 +77,24 @@ class Crew:
         node.idle_since = time.monotonic()
         _log.info("node %s open: %s %s", node.id, node.backend, opened.node.engine_id)
         if node.closing:
-            self._close(node, 0)
+            self._close(node)
             return
         self._agent.watch(opened.node.fileno(), lambda: self._read(node))
 
     # --- listening
 
     def _read(self, node: LiveNode) -> None:
-        if node.node is None or node.closing:
+        if node.node is None or (node.closing and not node.draining):
             return
         data = node.node.read()
         if data is None:
             return
         if not data:
-            self._agent.unwatch(node.node.fileno())
-            node.closing = True
-            node.broken = not node.ready
-            _log.warning("node %s ended by itself", node.id)
-            self._close(node, 0)
+            if not node.draining:
+                node.broken = not node.ready
+                _log.warning("node %s ended by itself", node.id)
+            node.closing = node.draining = True
+            self._part(node)
             return
         for line in node.lines(data):
             self._hear(node, line)
@@ -174,16 +174,31 @@ class Crew:
     # --- closing
 
     def dismiss(self, node: LiveNode, grace_s: float) -> None:
-        """Close a node. What still runs on it when it is gone is lost and goes to the queue."""
-        if node.closing:
+        """Close a node. What still runs on it when it is gone is lost and goes to the queue.
+
+        With a grace it is left to end by itself, which its stream tells: asking an engine to stop a
+        container and how far it is costs as much again as starting one.
+        """
+        if node.closing and (grace_s or not node.draining):
             return
         node.closing = True
         if node.node is None:
             return  # it is being opened; `_opened` closes it
-        self._agent.unwatch(node.node.fileno())
-        self._close(node, grace_s)
+        node.draining = True
+        if grace_s:
+            node.node.drain()
+            self._agent.at(time.monotonic() + grace_s, lambda: self._part(node))
+        else:
+            self._part(node)
 
-    def _close(self, node: LiveNode, grace_s: float, wait_s: float = 0.0) -> None:
+    def _part(self, node: LiveNode) -> None:
+        """Close a node that ended or whose grace is over."""
+        if node.draining and node.node is not None:
+            node.draining = False
+            self._agent.unwatch(node.node.fileno())
+            self._close(node)
+
+    def _close(self, node: LiveNode, wait_s: float = 0.0) -> None:
         engine = node.node
         if engine is None:
             return
@@ -191,16 +206,14 @@ class Crew:
         def close() -> NodeEnd:
             if wait_s:
                 time.sleep(wait_s)  # a worker thread; the engine does not answer
-            if grace_s:
-                engine.drain()
-            return engine.close(grace_s)
+            return engine.close(0)
 
         def done(end: Any, error: BaseException | None) -> None:
             if error is not None:
                 transient = isinstance(error, CloudOpsError) and error.transient
                 _log.warning("closing node %s: %s", node.id, error, exc_info=not transient)
                 if transient:
-                    self._close(node, 0, min(_RETRY_S[1], wait_s * 2 or _RETRY_S[0]))
+                    self._close(node, min(_RETRY_S[1], wait_s * 2 or _RETRY_S[0]))
                     return
             self._gone(node, end.reason if isinstance(end, NodeEnd) else str(error))
 

@@ -51,6 +51,8 @@ class LiveNode:
     node: Node | None = None
     ready: bool = False
     closing: bool = False
+    #: It was told to end; its stream is still read, and says when it did.
+    draining: bool = False
     #: It ended by itself before it was ready.
     broken: bool = False
     single_use: bool = False

@@ -8,6 +8,7 @@ back to the queue what neither exited nor can exit any more.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -66,9 +67,22 @@ class Recovery:
                 self._scheduler.crew.collect([attempt], "its node is gone")
             else:
                 orphan.attempts[attempt.token] = attempt
+        self._remove_rests()
         self._until = time.monotonic() + _AFTERMATH_S
         for backend in {orphan.backend for orphan in self._orphans.values()}:
             self._search(backend, _FIRST_S)
+
+    def _remove_rests(self) -> None:
+        """Remove directories of nodes that ended when nobody could remove them any more."""
+        workspace = self._scheduler.workspace
+        rests = [name for name in os.listdir(workspace.volatile) if name not in self._orphans]
+
+        def remove() -> None:
+            for name in rests:
+                workspace.remove_node(name)
+
+        if rests:
+            self._agent.work(remove, lambda _, __: None)
 
     def has(self, node_id: str) -> bool:
         return node_id in self._orphans
