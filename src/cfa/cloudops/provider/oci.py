@@ -118,6 +118,7 @@ class ContainerExecutor(Executor):
         self._names: set[str] = set()  # names of containers that are being opened
         self._guard = threading.Lock()
         self._shells: set[str] = set()  # ids of images that have a shell
+        self._looking = threading.Lock()
 
     # --- verbs
 
@@ -195,9 +196,10 @@ class ContainerExecutor(Executor):
                 f"{self.name} says that it pulled {image!r}, but the image is not there.",
                 f"Try by hand: {self.name} pull {image}",
             )
-        if found.id not in self._shells:
-            self._require_shell(image, found)
-            self._shells.add(found.id)
+        with self._looking:  # when many nodes are opened at once, one thread looks for all
+            if found.id not in self._shells:
+                self._require_shell(image, found)
+                self._shells.add(found.id)
         return found
 
     def _require_shell(self, image: str, found: ImageInfo) -> None:
