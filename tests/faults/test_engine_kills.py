@@ -1,0 +1,153 @@
+"""Kills on real engines: as on plain processes, and of the engine itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from attrs import define
+from tests.conftest import REQUIRED
+from tests.faults.driver import Driver, commands
+
+from cfa.cloudops.testing import images
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+
+KILLS = os.environ.get("CLOUDOPS_FAULT_KILLS")
+SEED = int(os.environ.get("CLOUDOPS_FAULT_SEED") or random.randrange(1 << 32))
+TARGETS = {"script": 2, "agent": 3, "recovering": 1, "node": 3, "slot": 3, "engine": 3}
+STARTER = Path(__file__).parents[2] / ".ci" / "engines"
+
+
+@define
+class Server:
+    """An engine of our own, which may be killed without harm to anybody.
+
+    `find` gives the processes that must die for the engine to be dead; `start` brings it back, or
+    does nothing where a client does that.
+    """
+
+    name: str
+    engine: images.Engine
+    environment: dict[str, str]
+    find: Callable[[], list[int]]
+    start: Callable[[], None]
+
+    def kill(self, chance: random.Random) -> bool:
+        """Kill the engine at once and start it again after a random while."""
+        found = self.find()
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(chance.random() * 1.5)
+        self.start()
+        return bool(found)
+
+    def containers(self) -> list[str]:
+        """Containers of ours, running or not."""
+        listed = self.engine.run(
+            "ps", "--all", "--filter", "label=cfa.cloudops.workspace", "--quiet", timeout_s=60
+        )
+        return [f"container {name}" for name in listed.stdout.split()]
+
+
+def lacking(name: str, why: str) -> None:
+    if name in REQUIRED:
+        pytest.fail(f"{name} is required here. {why}", pytrace=False)
+    pytest.skip(f"{name}: {why}")
+
+
+@pytest.fixture(scope="module", params=["docker", "podman", "podman-rootless"])
+def server(request, tmp_path_factory) -> Iterator[Server]:
+    """Each engine in turn, started for this module alone."""
+    rootless = request.param == "podman-rootless"
+    if rootless != (os.getuid() != 0):
+        pytest.skip(f"{request.param}: not for this user")
+    if rootless:
+        with _rootless() as server:
+            yield server
+        return
+    if shutil.which(request.param) is None or not STARTER.exists():
+        lacking(request.param, "it is not installed.")
+    # The shortest path that there is: sockets below it have names of limited length.
+    state = tmp_path_factory.mktemp("e", numbered=True)
+    try:
+        with _own(request.param, state) as server:
+            yield server
+    finally:
+        subprocess.run([sys.executable, STARTER, "stop", "--state", state], timeout=120)
+
+
+@contextlib.contextmanager
+def _own(name: str, state: Path) -> Iterator[Server]:
+    def start() -> None:
+        command = [sys.executable, STARTER, "start", "--state", state, "--only", name]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        if done.returncode != 0:
+            lacking(name, f"It does not start: {done.stderr}")
+
+    def find() -> list[int]:
+        return [int(json.loads((state / "state.json").read_text())[f"pid.{name}"])]
+
+    start()
+    variables = dict(
+        line.removeprefix("export ").split("=", 1)
+        for line in (state / "env").read_text().splitlines()
+    )
+    other = "CONTAINER" if name == "docker" else "DOCKER"
+    environment = {key: value for key, value in variables.items() if not key.startswith(other)}
+    engine = images.engine(name, {**os.environ, **environment})
+    images.load(engine, images.BUSYBOX)
+    yield Server(name, engine, environment, find, start)
+
+
+@contextlib.contextmanager
+def _rootless() -> Iterator[Server]:
+    """The user's own Podman: its service is started by our executor, and by nobody else."""
+    if shutil.which("podman") is None:
+        lacking("podman-rootless", "it is not installed.")
+    engine = images.engine("podman")
+    if engine.run("info", timeout_s=60).returncode != 0:
+        lacking("podman-rootless", "it does not work.")
+    images.load(engine, images.BUSYBOX)
+
+    def find() -> list[int]:
+        return [
+            pid
+            for pid, words in commands()
+            if words[1:3] == [b"system", b"service"]
+            and b"podman" in words[0]
+            and os.stat(f"/proc/{pid}").st_uid == os.getuid()
+        ]
+
+    yield Server("podman", engine, {}, find, lambda: None)
+
+
+@pytest.mark.parametrize("isolation", ["job", "task"])
+def test_kills_on_an_engine(server: Server, workdir: Path, monkeypatch, isolation: str):
+    """In containers: every task succeeds, no finished one runs again, nothing is left."""
+    monkeypatch.setenv("CLOUDOPS_BACKEND", server.name)
+    monkeypatch.setenv("CLOUDOPS_AGENT_IDLE_S", "1")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    kills = int(KILLS) if KILLS else {"job": 12, "task": 6}[isolation]
+    driver = Driver(
+        images.BUSYBOX,
+        isolation,
+        SEED,
+        TARGETS,
+        kill_engine=server.kill,
+        leftovers=server.containers,
+        tasks_per_job=8,
+    )
+    driver.run(kills, pause_s=0.8)
