@@ -153,6 +153,7 @@ class OwnService:
         if self._answers():
             return
         self._end()
+        self._sweep()
         argv = [program(), "system", "service", "--time", str(self._idle_s), self.endpoint.url]
         with tempfile.TemporaryFile() as words:
             self._process = subprocess.Popen(
@@ -172,6 +173,18 @@ class OwnService:
                         "Try by hand: podman info",
                     )
                 time.sleep(0.01)
+
+    def _sweep(self) -> None:
+        """Remove sockets of services that were killed, as were those who started them."""
+        for path in self._socket.parent.glob("cloudops-podman-*-*.sock"):
+            pid = path.name.split("-")[2]
+            if pid.isdecimal() and not Path("/proc", pid).exists():
+                try:
+                    connect(Endpoint(url=f"unix://{path}", origin="")).close()
+                except ConnectionRefusedError:
+                    path.unlink(missing_ok=True)
+                except OSError:
+                    continue  # it is gone, or busy
 
     def _answers(self) -> bool:
         """Whether the API answers; it listens some time before it is ready."""

@@ -91,6 +91,10 @@ def server(request, tmp_path_factory) -> Iterator[Server]:
 @contextlib.contextmanager
 def _own(name: str, state: Path) -> Iterator[Server]:
     def start() -> None:
+        # Where nobody reaps processes in time the old numbers look alive: dockerd's, and that of the
+        # containerd that died with it.
+        for file in ("docker.pid", "exec/containerd/containerd.pid"):
+            (state / "docker" / file).unlink(missing_ok=True)
         command = [sys.executable, STARTER, "start", "--state", state, "--only", name]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         if done.returncode != 0:
