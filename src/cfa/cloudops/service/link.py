@@ -65,6 +65,7 @@ class Link:
         self._child: int | None = None
         self._failures: deque[float] = deque()
         self._greeted = False
+        self._asked = False
         self._turn = threading.RLock()
 
     def wake(self) -> None:
@@ -88,12 +89,14 @@ class Link:
         deadline = time.monotonic() + timeout_s
         with self._turn:
             line = self._socket
-            if line is None:
-                if not self._connect():
-                    self._start()
-                    self._await_agent(_START_S)  # a busy machine may need seconds
+            if line is None and not self._connect():
+                self._start()
+                self._await_agent(_START_S)  # a busy machine may need seconds
+            if not self._asked:  # this connection is new, perhaps made by `wake`
+                self._asked = True
                 self._send(NOTIFY)
                 return True
+            assert line is not None  # noqa: S101  a connection that was asked before was there
         while True:
             try:
                 heard, _, _ = select.select([line], [], [], max(0.0, deadline - time.monotonic()))
@@ -133,7 +136,7 @@ class Link:
             ) from error
         line.setblocking(False)
         self._socket = line
-        self._greeted = False
+        self._greeted = self._asked = False
         return True
 
     def _send(self, message: bytes) -> None:

@@ -9,26 +9,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import define, field
-
 from cfa.cloudops.errors import BlobContainerNotFoundError, CloudOpsError, ImageError, NodeError
-from cfa.cloudops.model.values import Isolation, PoolSpec
 from cfa.cloudops.service import ledger as rules
 from cfa.cloudops.service.crew import GRACE_S, Crew, verdict
 from cfa.cloudops.service.definitions import pool_spec, split_command
 from cfa.cloudops.service.ledger import Attempt, Ledger, Outcome
 from cfa.cloudops.service.local import BY_ITSELF
-from cfa.cloudops.service.nodes import Group, GroupKey, LiveNode, Opening, send
-from cfa.cloudops.service.paths import map_command
+from cfa.cloudops.service.nodes import Group, GroupKey, LiveNode
+from cfa.cloudops.service.placement import Job, Placement
 from cfa.cloudops.service.recovery import Recovery
 from cfa.cloudops.service.store import ACTIVE, DELETE, RUNNING
-from cfa.cloudops.service.workspace import write_task
 
 if TYPE_CHECKING:
     from cfa.cloudops.service.agent import Agent
@@ -41,39 +36,7 @@ LINGER_S = 5.0
 _MAX_LOSSES = 10
 #: How often in a row a node must fail to open before the tasks that need it fail.
 _OPEN_TRIES = 4
-#: Ready tasks read ahead from the store.
-_READ_AHEAD = 64
 _BACKOFF_S = (0.2, 10.0)
-
-
-@define(eq=False)
-class Job:
-    """A job that is not completed, or whose nodes are not closed yet."""
-
-    number: int
-    id: str
-    pool_id: str
-    state: str = "active"
-    auto_complete: bool = True
-    deadline: float | None = None
-    pool: PoolSpec | None = None
-    pool_deleting: bool = False
-    groups: dict[GroupKey, Group] = field(factory=dict)
-    running: dict[str, Attempt] = field(factory=dict)  # by token
-    buffer: deque[Attempt] = field(factory=deque)
-    #: There may be ready tasks in the store.
-    hungry: bool = True
-    #: No task is active or running.
-    out_of_work: bool = False
-    removing: bool = False
-    #: What was said about its pool.
-    waits_for_pool: str | None = None
-    #: Nobody will add tasks: its nodes need not wait for more.
-    ended_by_user: bool = False
-
-    @property
-    def nodes(self) -> list[LiveNode]:
-        return [node for group in self.groups.values() for node in group.nodes]
 
 
 class Scheduler:
@@ -87,12 +50,11 @@ class Scheduler:
         self.ledger = Ledger(self.store)
         self.crew = Crew(self)
         self.recovery = Recovery(self)
-        self._jobs: dict[int, Job] = {}
+        self.jobs: dict[int, Job] = {}
+        self._placement = Placement(self)
         self._attempts: dict[str, Attempt] = {}
         self._losses: dict[int, int] = {}
-        self._max_parallel = 1
         self._look = True
-        self._first = 0
         # What came in since the last turn.
         self._exits: list[tuple[Attempt, str]] = []
         self._lost: list[tuple[Attempt, str]] = []
@@ -120,12 +82,11 @@ class Scheduler:
     def adopt(self, attempt: Attempt, started: float) -> None:
         """An attempt that runs on a node of a dead agent."""
         self._attempts[attempt.token] = attempt
-        job = self._jobs.get(attempt.job)
+        job = self.jobs.get(attempt.job)
         if job is not None:
             job.running[attempt.token] = attempt
         if attempt.timeout is not None:
-            left = started + attempt.timeout - time.time()
-            self.agent.at(time.monotonic() + left, partial(self._expire, attempt))
+            self._limit(attempt, started + attempt.timeout - time.time())
 
     def node_ready(self, node: LiveNode) -> None:
         group = self.group(node.group)
@@ -135,8 +96,8 @@ class Scheduler:
         self._wanted(node.group.job)
 
     def _wanted(self, job: int) -> None:
-        if job in self._jobs:
-            self._jobs[job].hungry = True
+        if job in self.jobs:
+            self.jobs[job].hungry = True
 
     def exited(self, attempt: Attempt, code: str) -> None:
         self._exits.append((attempt, code))
@@ -175,11 +136,11 @@ class Scheduler:
         self._failed_groups.append((node.group, Outcome(None, code, str(error))))
 
     def group(self, key: GroupKey) -> Group | None:
-        job = self._jobs.get(key.job)
+        job = self.jobs.get(key.job)
         return None if job is None else job.groups.get(key)
 
     def directory(self, attempt: Attempt) -> Path:
-        job = self._jobs.get(attempt.job)
+        job = self.jobs.get(attempt.job)
         return self.workspace.task_directory(job.id if job else "gone", attempt.task_id)
 
     # --- the turn
@@ -199,11 +160,16 @@ class Scheduler:
                 if requests:
                     self._take_requests()
                 self._take_exits()
-                starts = self._claim()
+                starts = self._placement.claim(self._placement.max_parallel - len(self._attempts))
+                self._attempts.update((attempt.token, attempt) for attempt in starts)
                 self._complete_jobs()
                 self.ledger.flush()
             for attempt in starts:
-                self._dispatch(attempt)
+                self._placement.dispatch(attempt)
+                self._limit(attempt, attempt.timeout)
+            openings, self._placement.openings = self._placement.openings, []
+            for node, what in openings:
+                self.crew.open(node, what)
             after, self._after = self._after, []
             for action in after:
                 action()
@@ -214,8 +180,8 @@ class Scheduler:
             or self._attempts
             or self.recovery.busy
             or self._has_news()
-            or any(job.state in ("terminating", "deleting") for job in self._jobs.values())
-            or any(group.failures for job in self._jobs.values() for group in job.groups.values())
+            or any(job.state in ("terminating", "deleting") for job in self.jobs.values())
+            or any(group.failures for job in self.jobs.values() for group in job.groups.values())
         )
 
     def _has_news(self) -> bool:
@@ -227,7 +193,7 @@ class Scheduler:
             or self._failed_groups
             or self._problems
             or self._removed
-            or any(job.hungry for job in self._jobs.values())
+            or any(job.hungry for job in self.jobs.values())
         )
 
     def leave(self) -> None:
@@ -237,7 +203,7 @@ class Scheduler:
     # --- reading the store
 
     def _read_settings(self) -> None:
-        self._max_parallel = int(self.store.meta("max_parallel") or 1)
+        self._placement.max_parallel = int(self.store.meta("max_parallel") or 1)
 
     def _read_jobs(self) -> None:
         """Take over new and changed jobs and pools; few rows."""
@@ -252,23 +218,23 @@ class Scheduler:
         )
         for number, identifier, pool_id, state, auto_complete, deadline, out_of_work in rows:
             seen.add(number)
-            job = self._jobs.get(number)
+            job = self.jobs.get(number)
             if job is None:
-                job = self._jobs[number] = Job(number, identifier, pool_id)
+                job = self.jobs[number] = Job(number, identifier, pool_id)
                 if deadline is not None:
-                    left = deadline - time.time()
-                    self.agent.at(time.monotonic() + left, self.look)
-            job.state, job.auto_complete, job.deadline = state, bool(auto_complete), deadline
+                    job.deadline = time.monotonic() + deadline - time.time()
+                    self.agent.at(job.deadline, self.look)
+            job.state, job.auto_complete = state, bool(auto_complete)
             job.out_of_work = bool(out_of_work)
             pool_state, definition = pools.get(pool_id.lower(), ("", None))
             job.pool = None if definition is None else pool_spec(definition)
             job.pool_deleting = pool_state == "deleting"
             job.hungry = state == "active" and not out_of_work
-        for number, job in list(self._jobs.items()):
+        for number, job in list(self.jobs.items()):
             if number not in seen:
                 job.state, job.out_of_work, job.hungry = "completed", True, False
                 if not job.nodes and not job.running:
-                    del self._jobs[number]
+                    del self.jobs[number]
 
     # --- what clients ask for
 
@@ -278,7 +244,7 @@ class Scheduler:
         ):
             self._take_task_request(number, job_number, request, state, task_id)
         now = time.time()
-        for job in self._jobs.values():
+        for job in self.jobs.values():
             if job.state == "active" and job.deadline is not None and job.deadline <= now:
                 job.state = "terminating"
                 self.store.execute(
@@ -312,12 +278,12 @@ class Scheduler:
         elif state == ACTIVE:
             ended = Outcome(None, rules.ENDED, "Ended by the user before it ran.")
             self.ledger.fail_waiting(job, number, task_id, ended)
-        if job in self._jobs:
-            self._jobs[job].hungry = True
+        if job in self.jobs:
+            self.jobs[job].hungry = True
 
     def _delete_task(self, job_number: int, number: int, task_id: str) -> None:
         self.ledger.delete(job_number, number)
-        job = self._jobs.get(job_number)
+        job = self.jobs.get(job_number)
         row = self.store.row("SELECT id FROM job WHERE number = ?", (job_number,))
         job_id = job.id if job else str(row[0]) if row else ""
         self._after.append(partial(self.workspace.remove_task, job_id, task_id))
@@ -325,7 +291,7 @@ class Scheduler:
     def _delete_pools(self) -> None:
         """Pools go when no node of theirs is left."""
         for (pool_id,) in self.store.rows("SELECT id FROM pool WHERE state = 'deleting'"):
-            jobs = [job for job in self._jobs.values() if job.pool_id.lower() == pool_id.lower()]
+            jobs = [job for job in self.jobs.values() if job.pool_id.lower() == pool_id.lower()]
             if not any(job.nodes or job.running for job in jobs):
                 self.store.execute("DELETE FROM pool WHERE id = ?", (pool_id,))
                 for job in jobs:
@@ -398,7 +364,7 @@ class Scheduler:
 
     def _forget(self, attempt: Attempt) -> Job | None:
         self._attempts.pop(attempt.token, None)
-        job = self._jobs.get(attempt.job)
+        job = self.jobs.get(attempt.job)
         if job is not None:
             job.running.pop(attempt.token, None)
         return job
@@ -418,7 +384,7 @@ class Scheduler:
 
     def _fail_group(self, key: GroupKey, outcome: Outcome) -> None:
         """No node can be opened for these tasks: fail those that are ready."""
-        job = self._jobs.get(key.job)
+        job = self.jobs.get(key.job)
         if job is None:
             return
         job.buffer.clear()
@@ -432,131 +398,11 @@ class Scheduler:
             self.ledger.fail_waiting(key.job, number, task_id, outcome)
         job.hungry = True
 
-    # --- what starts next
+    # --- ending attempts
 
-    def _claim(self) -> list[Attempt]:
-        """Mark tasks as running for every free slot; open nodes where they are short."""
-        starts: list[Attempt] = []
-        # A node that is coming up will take a slot at least: do not open one for every job.
-        coming = sum(
-            not node.ready and not node.closing and not node.single_use
-            for node in self.crew.nodes.values()
-        )
-        free = self._max_parallel - len(self._attempts) - coming
-        hungry = [job for job in self._jobs.values() if job.hungry or job.buffer]
-        if not hungry:
-            return starts
-        self._first += 1  # take turns: the free slots of one turn may not reach every job
-        turns = self._first % len(hungry)
-        for job in hungry[turns:] + hungry[:turns]:
-            self._explain(job)
-            if job.pool is None or job.pool_deleting or job.state != "active":
-                job.hungry = False
-                job.buffer.clear()
-                continue
-            nodes = len(self.crew.nodes)
-            room = min(free, self._room(job.pool))
-            taken = self._claim_from(job, job.pool, room)
-            free -= len(taken)
-            if job.pool.isolation is Isolation.JOB:
-                free -= len(self.crew.nodes) - nodes
-            starts += taken
-        return starts
-
-    def _explain(self, job: Job) -> None:
-        """Tell people when ready tasks wait for the pool."""
-        problem = None
-        if job.pool is None:
-            problem = f"There is no pool {job.pool_id!r}; make it with create_pool."
-        elif job.pool.nodes == 0:
-            problem = f"The pool {job.pool_id!r} has no nodes; make it again with some."
-        if problem != job.waits_for_pool:
-            job.waits_for_pool = problem
-            self.store.execute("UPDATE job SET problem = ? WHERE number = ?", (problem, job.number))
-
-    def _room(self, pool: PoolSpec) -> int:
-        """Free slots of a pool, over all of its jobs."""
-        busy = sum(
-            len(job.running)
-            for job in self._jobs.values()
-            if job.pool is not None and job.pool.id == pool.id
-        )
-        return pool.nodes * pool.slots_per_node - busy
-
-    def _claim_from(self, job: Job, pool: PoolSpec, room: int) -> list[Attempt]:
-        starts: list[Attempt] = []
-        while True:
-            if not job.buffer:
-                job.buffer.extend(self.ledger.ready(job.number, _READ_AHEAD))
-                if not job.buffer:
-                    break
-            group = self._group_of(job, pool, job.buffer[0])
-            if pool.isolation is Isolation.TASK:  # ahead, while all slots are taken
-                self._open_nodes(job, pool, group)
-            if len(starts) >= room:
-                break
-            if not group.nodes:
-                self._open_nodes(job, pool, group)
-            place = group.take()
-            if place is None:
-                break
-            attempt = job.buffer.popleft()
-            node, attempt.slot = place
-            attempt.node = node.id
-            if not self.ledger.start(attempt):  # a client was faster
-                node.give_back(attempt.slot)
-                node.used = False
-                continue
-            node.running[attempt.slot] = attempt
-            job.running[attempt.token] = attempt
-            self._attempts[attempt.token] = attempt
-            starts.append(attempt)
-        job.hungry = False
-        return starts
-
-    def _group_of(self, job: Job, pool: PoolSpec, attempt: Attempt) -> Group:
-        key = GroupKey(job.number, attempt.image, attempt.mounts)
-        group = job.groups.get(key)
-        if group is None:
-            group = job.groups[key] = Group(key, pool.isolation)
-        return group
-
-    def _open_nodes(self, job: Job, pool: PoolSpec, group: Group) -> None:
-        if time.monotonic() < group.not_before:
-            return
-        capacity = min(self._max_parallel, pool.nodes * pool.slots_per_node)
-        for _ in range(group.shortage(len(job.buffer), capacity)):
-            node = self.crew.enlist(group, pool.backend, pool.isolation is Isolation.TASK)
-            what = Opening(
-                node_id=node.id,
-                workspace_id=self.workspace_id,
-                workspace=self.workspace,
-                job_id=job.id,
-                pool=pool,
-                image=group.key.image or pool.image,
-                mounts=group.key.mounts,
-            )
-            self.store.execute(
-                "INSERT INTO node (id, job, backend, name, opened) VALUES (?, ?, ?, ?, ?)",
-                (node.id, job.number, pool.backend, job.id, time.time()),
-            )
-            self._after.append(partial(self.crew.open, node, what))
-
-    def _dispatch(self, attempt: Attempt) -> None:
-        """Hand a committed attempt to its node."""
-        node = self.crew.nodes[attempt.node]
-        job = self._jobs[attempt.job]
-        relative = f"workitems/{job.id.replace(':', '/')}" + ("" if ":" in job.id else "/job-1")
-        words = split_command(attempt.command)
-        if node.mapping:
-            words = map_command(words, node.mapping)
-        write_task(f"{self.workspace.root}/{relative}/{attempt.task_id}", words)
-        send(
-            node,
-            f"run {attempt.slot} {attempt.token} {node.root}/{relative}/{attempt.task_id}\n",
-        )
-        if attempt.timeout is not None:
-            self.agent.at(time.monotonic() + attempt.timeout, partial(self._expire, attempt))
+    def _limit(self, attempt: Attempt, left_s: float | None) -> None:
+        if left_s is not None:
+            self.agent.at(time.monotonic() + left_s, partial(self._expire, attempt))
 
     def _expire(self, attempt: Attempt) -> None:
         """The wall clock of an attempt ran out."""
@@ -577,7 +423,7 @@ class Scheduler:
 
     def _complete_jobs(self) -> None:
         self.ledger.flush()  # the counters below must be of now
-        for job in list(self._jobs.values()):
+        for job in list(self.jobs.values()):
             if job.running or (job.state == "active" and (job.hungry or job.buffer)):
                 continue
             if job.state == "active":
@@ -630,12 +476,12 @@ class Scheduler:
         self.store.execute("DELETE FROM node WHERE job = ?", (number,))
         self.store.execute("DELETE FROM job WHERE number = ?", (number,))
         self.store.execute("DELETE FROM meta WHERE name = ?", (f"given-ids-{number}",))
-        self._jobs.pop(number, None)
+        self.jobs.pop(number, None)
 
     def _close_idle(self) -> None:
         """Close nodes of jobs without work, at once when no client is there that may add some."""
         now = time.monotonic()
-        for job in list(self._jobs.values()):
+        for job in list(self.jobs.values()):
             if not job.out_of_work or job.running:
                 continue
             for node in job.nodes:
@@ -649,4 +495,4 @@ class Scheduler:
                 else:
                     self.crew.dismiss(node, GRACE_S)
             if job.state == "completed" and not job.nodes:
-                del self._jobs[job.number]
+                del self.jobs[job.number]

@@ -177,10 +177,10 @@ class Store:
             for script in MIGRATIONS[found:]:
                 for statement in script.split(";\n"):
                     if statement.strip():
-                        self._db.execute(statement)
+                        self.execute(statement)
             if found == 0:
-                self._db.execute("INSERT INTO meta VALUES ('workspace', ?)", (uuid4().hex[:12],))
-            self._db.execute(f"PRAGMA user_version = {newest}")
+                self.execute("INSERT INTO meta VALUES ('workspace', ?)", (uuid4().hex[:12],))
+            self.execute(f"PRAGMA user_version = {newest}")
 
     # --- statements
 
