@@ -61,7 +61,7 @@ def test_job_kept_open(bench):
 
 def test_time_limit_of_a_job(bench):
     """At its time limit a job's running tasks are ended, others stay active, the job completes."""
-    client = bench.ready(timeout=2 / 60, task_retries=5)
+    client = bench.ready(timeout=6 / 60, task_retries=5)
     client.add_task(UP)
     client.add_task("true", depends_on="j--1")
     job = bench.completed(client)

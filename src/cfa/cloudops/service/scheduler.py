@@ -243,7 +243,7 @@ class Scheduler:
             "SELECT number, job, request, state, id FROM task WHERE request > 0"
         ):
             self._take_task_request(number, job_number, request, state, task_id)
-        now = time.time()
+        now = time.monotonic()
         for job in self.jobs.values():
             if job.state == "active" and job.deadline is not None and job.deadline <= now:
                 job.state = "terminating"

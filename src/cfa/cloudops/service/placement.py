@@ -1,0 +1,201 @@
+"""Placement: which ready task gets which free slot, and which nodes are opened for the others."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from cfa.cloudops.model.values import Isolation, PoolSpec
+from cfa.cloudops.service.definitions import split_command
+from cfa.cloudops.service.ledger import Attempt
+from cfa.cloudops.service.nodes import Group, GroupKey, LiveNode, Opening, send
+from cfa.cloudops.service.paths import map_command
+from cfa.cloudops.service.workspace import write_task
+
+if TYPE_CHECKING:
+    from cfa.cloudops.service.scheduler import Scheduler
+
+#: Ready tasks read ahead from the store.
+_READ_AHEAD = 64
+
+
+@define(eq=False)
+class Job:
+    """A job that is not completed, or whose nodes are not closed yet."""
+
+    number: int
+    id: str
+    pool_id: str
+    state: str = "active"
+    auto_complete: bool = True
+    #: On the monotonic clock: somebody may set the other one.
+    #: When its time limit passes, on the monotonic clock.
+    deadline: float | None = None
+    pool: PoolSpec | None = None
+    pool_deleting: bool = False
+    groups: dict[GroupKey, Group] = field(factory=dict)
+    running: dict[str, Attempt] = field(factory=dict)  # by token
+    buffer: deque[Attempt] = field(factory=deque)
+    #: There may be ready tasks in the store.
+    hungry: bool = True
+    #: No task is active or running.
+    out_of_work: bool = False
+    removing: bool = False
+    #: What was said about its pool.
+    waits_for_pool: str | None = None
+    #: Nobody will add tasks: its nodes need not wait for more.
+    ended_by_user: bool = False
+
+    @property
+    def nodes(self) -> list[LiveNode]:
+        return [node for group in self.groups.values() for node in group.nodes]
+
+
+class Placement:
+    """Claims tasks for slots, inside a transaction of the scheduler; hands them over after it."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._store = scheduler.store
+        self._ledger = scheduler.ledger
+        self._crew = scheduler.crew
+        self._workspace = scheduler.workspace
+        self._workspace_id = scheduler.workspace_id
+        self._jobs = scheduler.jobs
+        #: Tasks at once on this machine.
+        self.max_parallel = 1
+        #: Nodes that were decided on; to be opened after the commit.
+        self.openings: list[tuple[LiveNode, Opening]] = []
+        self._first = 0
+
+    def claim(self, free: int) -> list[Attempt]:
+        """Mark tasks as running for every free slot; open nodes where they are short.
+
+        Args:
+            free: how many more tasks may run on this machine.
+
+        Returns:
+            Attempts to be handed over by `dispatch` when they are committed.
+        """
+        starts: list[Attempt] = []
+        # A node that is coming up will take a slot at least: do not open one for every job.
+        coming = sum(
+            not node.ready and not node.closing and not node.single_use
+            for node in self._crew.nodes.values()
+        )
+        free -= coming
+        hungry = [job for job in self._jobs.values() if job.hungry or job.buffer]
+        if not hungry:
+            return starts
+        self._first += 1  # take turns: the free slots of one turn may not reach every job
+        turns = self._first % len(hungry)
+        for job in hungry[turns:] + hungry[:turns]:
+            self._explain(job)
+            if job.pool is None or job.pool_deleting or job.state != "active":
+                job.hungry = False
+                job.buffer.clear()
+                continue
+            nodes = len(self._crew.nodes)
+            room = min(free, self._room(job.pool))
+            taken = self._claim_from(job, job.pool, room)
+            free -= len(taken)
+            if job.pool.isolation is Isolation.JOB:
+                free -= len(self._crew.nodes) - nodes
+            starts += taken
+        return starts
+
+    def _explain(self, job: Job) -> None:
+        """Tell people when ready tasks wait for the pool."""
+        problem = None
+        if job.pool is None:
+            problem = f"There is no pool {job.pool_id!r}; make it with create_pool."
+        elif job.pool.nodes == 0:
+            problem = f"The pool {job.pool_id!r} has no nodes; make it again with some."
+        if problem != job.waits_for_pool:
+            job.waits_for_pool = problem
+            self._store.execute(
+                "UPDATE job SET problem = ? WHERE number = ?", (problem, job.number)
+            )
+
+    def _room(self, pool: PoolSpec) -> int:
+        """Free slots of a pool, over all of its jobs."""
+        busy = sum(
+            len(job.running)
+            for job in self._jobs.values()
+            if job.pool is not None and job.pool.id == pool.id
+        )
+        return pool.nodes * pool.slots_per_node - busy
+
+    def _claim_from(self, job: Job, pool: PoolSpec, room: int) -> list[Attempt]:
+        starts: list[Attempt] = []
+        while True:
+            if not job.buffer:
+                job.buffer.extend(self._ledger.ready(job.number, _READ_AHEAD))
+                if not job.buffer:
+                    break
+            group = self._group_of(job, pool, job.buffer[0])
+            if pool.isolation is Isolation.TASK:  # ahead, while all slots are taken
+                self._open_nodes(job, pool, group)
+            if len(starts) >= room:
+                break
+            if not group.nodes:
+                self._open_nodes(job, pool, group)
+            place = group.take()
+            if place is None:
+                break
+            attempt = job.buffer.popleft()
+            node, attempt.slot = place
+            attempt.node = node.id
+            if not self._ledger.start(attempt):  # a client was faster
+                node.give_back(attempt.slot)
+                node.used = False
+                continue
+            node.running[attempt.slot] = attempt
+            job.running[attempt.token] = attempt
+            starts.append(attempt)
+        job.hungry = False
+        return starts
+
+    def _group_of(self, job: Job, pool: PoolSpec, attempt: Attempt) -> Group:
+        key = GroupKey(job.number, attempt.image, attempt.mounts)
+        group = job.groups.get(key)
+        if group is None:
+            group = job.groups[key] = Group(key, pool.isolation)
+        return group
+
+    def _open_nodes(self, job: Job, pool: PoolSpec, group: Group) -> None:
+        if time.monotonic() < group.not_before:
+            return
+        capacity = min(self.max_parallel, pool.nodes * pool.slots_per_node)
+        for _ in range(group.shortage(len(job.buffer), capacity)):
+            node = self._crew.enlist(group, pool.backend, pool.isolation is Isolation.TASK)
+            what = Opening(
+                node_id=node.id,
+                workspace_id=self._workspace_id,
+                workspace=self._workspace,
+                job_id=job.id,
+                pool=pool,
+                image=group.key.image or pool.image,
+                mounts=group.key.mounts,
+            )
+            self._store.execute(
+                "INSERT INTO node (id, job, backend, name, opened) VALUES (?, ?, ?, ?, ?)",
+                (node.id, job.number, pool.backend, job.id, time.time()),
+            )
+            self.openings.append((node, what))
+
+    def dispatch(self, attempt: Attempt) -> None:
+        """Hand a committed attempt to its node."""
+        node = self._crew.nodes[attempt.node]
+        job = self._jobs[attempt.job]
+        relative = f"workitems/{job.id.replace(':', '/')}" + ("" if ":" in job.id else "/job-1")
+        words = split_command(attempt.command)
+        if node.mapping:
+            words = map_command(words, node.mapping)
+        write_task(f"{self._workspace.root}/{relative}/{attempt.task_id}", words)
+        send(
+            node,
+            f"run {attempt.slot} {attempt.token} {node.root}/{relative}/{attempt.task_id}\n",
+        )
