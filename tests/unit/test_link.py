@@ -44,12 +44,16 @@ class FakeAgent:
                         return
                     if key.fileobj is self._listener:
                         line, _ = self._listener.accept()
-                        line.sendall(self._greeting)
                         self.lines.append(line)
+                        with contextlib.suppress(BrokenPipeError):
+                            line.sendall(self._greeting)
                         selector.register(line, selectors.EVENT_READ)
                         continue
                     line = key.fileobj  # type: ignore[assignment]
-                    data = line.recv(100)
+                    try:
+                        data = line.recv(100)
+                    except ConnectionError:
+                        data = b""
                     if data:
                         self.heard.append(data)
                     else:
