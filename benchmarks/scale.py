@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from measure import Bench, Left, Limit, Line, middle, ms
 
@@ -14,25 +15,24 @@ def lines(bench: Bench) -> Iterator[Line | Left]:
     if why:
         yield Left("many tasks, subprocess", why)
         return
-    base = 0.0
-    for count in (1_000, 10_000) if bench.quick else (1_000, 10_000, 100_000):
-        runs = [
-            bench.script("tasks", count, "warm", backend="subprocess", CLOUDOPS_MAX_PARALLEL=WIDTH)
-            for _ in range(bench.repeats if count < 100_000 else 1)
-        ]
-        cost = middle([run["whole_s"] / count for run in runs])
-        base = base or cost
-        if count == 1_000:
-            continue
+    runs: dict[int, list[dict[str, Any]]] = {1_000: [], 10_000: []}
+    for _ in range(bench.repeats):
+        for count in runs:
+            runs[count].append(_run(bench, count))
+    if not bench.quick:
+        runs[100_000] = [_run(bench, 100_000)]
+    # The best of each: what else runs here only adds.
+    cost = {count: min(run["whole_s"] for run in found) / count for count, found in runs.items()}
+    for count, found in list(runs.items())[1:]:
         yield Line(
             work=f"{count:,} tasks, cost of one",
-            measured=ms(cost),
-            raw=f"of 1,000: {ms(base)}",
-            value=cost / base,
+            measured=ms(cost[count]),
+            raw=f"of 1,000: {ms(cost[1_000])}",
+            value=cost[count] / cost[1_000],
             promise=Limit(at_most=1.2),
             goal=Limit(at_most=1.2),
         )
-        peak = middle([run["peak_mb"] for run in runs])
+        peak = middle([run["peak_mb"] for run in found])
         yield Line(
             work="  the agent's peak memory",
             measured=f"{peak:.3g} MB",
@@ -41,7 +41,7 @@ def lines(bench: Bench) -> Iterator[Line | Left]:
             promise=Limit(at_most=150),
             goal=Limit(at_most=100),
         )
-        added = middle([run["add_s"] for run in runs])
+        added = middle([run["add_s"] for run in found])
         limit = Limit(at_most=3.0 * count / 100_000)
         yield Line(
             work="  the collection added",
@@ -51,3 +51,7 @@ def lines(bench: Bench) -> Iterator[Line | Left]:
             promise=limit,
             goal=limit,
         )
+
+
+def _run(bench: Bench, count: int) -> dict[str, Any]:
+    return bench.script("tasks", count, "warm", backend="subprocess", CLOUDOPS_MAX_PARALLEL=WIDTH)
