@@ -6,6 +6,9 @@
 Every number of ours is the whole path, taken by a fresh Python process that runs a user's script in a
 fresh workspace; medians of three, with --quick of one and fewer tasks. Only ratios mean anything on
 another machine. The exit status is 1 when a promise is not kept.
+
+A file system may still be busy with what was deleted before: ext4 makes every new file slow for minutes
+after thousands were removed, as at the end of the last run. `TMPDIR=/dev/shm` shows the difference.
 """
 
 from __future__ import annotations
