@@ -40,11 +40,18 @@ SCRIPT = """\
 import random, sys, time
 from pathlib import Path
 from cfa.cloudops.local import CloudClient
-from cfa.cloudops.errors import ConflictError
+from cfa.cloudops.errors import BackendUnavailableError
 
 image, isolation, tasks = sys.argv[1], sys.argv[2], int(sys.argv[3])
 client = CloudClient(at_exit="detach", isolation=isolation, max_parallel=3)
-client.create_pool("p", mounts=["rec"], container_image_name=image or None, task_slots_per_node=3)
+while True:
+    try:
+        client.create_pool(
+            "p", mounts=["rec"], container_image_name=image or None, task_slots_per_node=3
+        )
+        break
+    except BackendUnavailableError:
+        time.sleep(0.2)  # the engine was killed
 while not Path("stop").exists():
     jobs = client._batch.list_jobs()
     number = len(jobs) or 1

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cfa.cloudops.errors import CloudOpsError, NodeError
@@ -70,8 +71,9 @@ class Crew:
             error = error or RuntimeError("no node")
             if not isinstance(error, CloudOpsError):
                 _log.error("opening node %s", node.id, exc_info=error)
-            self._gone(node, str(error))
+            node.closing = True
             self._scheduler.opening_failed(node, error)
+            self._remove(node, str(error))
             return
         node.node, node.root, node.mapping = opened.node, opened.root, opened.mapping
         node.idle_since = time.monotonic()
@@ -80,6 +82,26 @@ class Crew:
             self._close(node)
             return
         self._agent.watch(opened.node.fileno(), lambda: self._read(node))
+
+    def _remove(self, node: LiveNode, reason: str, wait_s: float = 0.0) -> None:
+        """See that nothing is left of a node that failed to open: its engine may have died midway."""
+
+        def remove() -> None:
+            executor = self.executors.get(node.backend)
+            executor.remove_node(self._scheduler.workspace_id, node.id)
+
+        def done(_: object, error: BaseException | None) -> None:
+            if isinstance(error, CloudOpsError) and error.transient:
+                self._again(wait_s, lambda longer: self._remove(node, reason, longer))
+            else:
+                self._gone(node, reason)
+
+        self._agent.work(remove, done)
+
+    def _again(self, wait_s: float, call: Callable[[float], None]) -> None:
+        """Call after `wait_s`, longer each time: the engine does not answer."""
+        longer = min(_RETRY_S[1], wait_s * 2 or _RETRY_S[0])
+        self._agent.at(time.monotonic() + longer, partial(call, longer))
 
     # --- listening
 
@@ -203,21 +225,18 @@ class Crew:
         if engine is None:
             return
 
-        def close() -> NodeEnd:
-            if wait_s:
-                time.sleep(wait_s)  # a worker thread; the engine does not answer
-            return engine.close(0)
-
         def done(end: Any, error: BaseException | None) -> None:
             if error is not None:
                 transient = isinstance(error, CloudOpsError) and error.transient
                 _log.warning("closing node %s: %s", node.id, error, exc_info=not transient)
                 if transient:
-                    self._close(node, min(_RETRY_S[1], wait_s * 2 or _RETRY_S[0]))
-                    return
-            self._gone(node, end.reason if isinstance(end, NodeEnd) else str(error))
+                    self._again(wait_s, partial(self._close, node))
+                else:
+                    self._remove(node, str(error))
+                return
+            self._gone(node, end.reason if isinstance(end, NodeEnd) else "")
 
-        self._agent.work(close, done)
+        self._agent.work(partial(engine.close, 0), done)
 
     def _gone(self, node: LiveNode, reason: str) -> None:
         """Nothing of the node runs any more: collect what it left."""
