@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -243,6 +244,18 @@ def python_image(backend: Backend) -> str:
 
 
 # --- the gate -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def quiet_logger() -> Iterator[None]:
+    """A client sets up the package's logger for its process; the next test begins without that."""
+    yield
+    logger = logging.getLogger("cfa.cloudops")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="module", autouse=True)

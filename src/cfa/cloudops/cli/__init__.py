@@ -25,8 +25,8 @@ def main() -> None:
         status = leaving.code
     except BrokenPipeError:
         status = 1  # nobody reads any more
-    finally:
-        _flush()
+    if not _flush():
+        status = status or 1
     sys.exit(status)
 
 
@@ -47,10 +47,16 @@ def _run() -> int:
     return 0
 
 
-def _flush() -> None:
-    """Flush what is buffered; a reader that left is no reason for a traceback at exit."""
+def _flush() -> bool:
+    """Flush what is buffered; a reader that left is no reason for a traceback at exit.
+
+    False when one had left.
+    """
+    whole = True
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            whole = False
+    return whole

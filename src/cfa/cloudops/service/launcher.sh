@@ -62,9 +62,10 @@ __run() {
     # is not.
     __told=
     until echo "$__attempt $__code" >"$__task/exit"; do
+        [ -w "$__task" ] && [ ! -d "$__task/exit" ] || break
         [ -n "$__told" ] || echo "full $__attempt"
         __told=1
-        [ -w "$__task" ] && [ ! -d "$__task/exit" ] && sleep 1 || break
+        sleep 1
     done
     echo "exited $__attempt $__code"
 }

@@ -35,7 +35,7 @@ LINGER_S = 5.0
 #: How often a task may lose its node to something else than a dying agent.
 _MAX_LOSSES = 10
 #: How often in a row a node must fail to open before the tasks that need it fail.
-_OPEN_TRIES = 4
+_OPEN_TRIES = 6
 _BACKOFF_S = (0.2, 10.0)
 
 
