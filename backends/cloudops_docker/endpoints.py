@@ -34,6 +34,14 @@ class Endpoint:
     verify: bool = True
 
 
+def user_home() -> Path:
+    """The user's home; `/`, as engines have it, where neither HOME nor the user database names one."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
+
+
 def candidates(
     host: str | None, environment: Mapping[str, str], home: Path, uid: int
 ) -> list[Endpoint]:

@@ -28,7 +28,7 @@ from cfa.cloudops.provider.container import (
 from cfa.cloudops.provider.executor import Capabilities, ImageInfo
 from cfa.cloudops.provider.oci import ContainerExecutor, why
 from cloudops_docker import connection
-from cloudops_docker.endpoints import SYSTEM_SOCKET, Endpoint, candidates
+from cloudops_docker.endpoints import SYSTEM_SOCKET, Endpoint, candidates, user_home
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -112,7 +112,7 @@ class DockerExecutor(ContainerExecutor):
             ) from error
         tried: list[str] = []
         deadline = time.monotonic() + _PROBE_S
-        found = candidates(self.options.get("host"), os.environ, Path.home(), os.getuid())
+        found = candidates(self.options.get("host"), os.environ, user_home(), os.getuid())
         denied = False
         for endpoint in found:
             if tried and time.monotonic() > deadline:

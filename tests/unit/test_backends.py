@@ -162,6 +162,13 @@ def test_auto_takes_the_first_that_answers(plugins, monkeypatch):
     assert why == "silent does not answer; absent does not answer; good 9 answers"
 
 
+def test_auto_passes_over_a_plugin_that_crashes(plugins, monkeypatch, caplog):
+    """A plugin that raises anything does not stop `auto`; the log names it."""
+    monkeypatch.setattr(backends, "AUTO_ORDER", ("rude", "good"))
+    assert backends.choose("auto") == ("good", "rude is broken; good 9 answers")
+    assert "rude is broken: KeyError" in caplog.text
+
+
 def test_auto_without_any(plugins, monkeypatch):
     """When nothing answers, `auto` says so and what shows the reasons."""
     monkeypatch.setattr(backends, "AUTO_ORDER", ("silent",))

@@ -164,6 +164,13 @@ def test_docker_usual_places(tmp_path: Path) -> None:
     ]
 
 
+def test_home_of_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither HOME nor the password database names a home: that is no error."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_007)
+    assert endpoints.user_home() == Path("/")
+
+
 @pytest.mark.parametrize(
     ("host", "environment", "uid", "expected"),
     [

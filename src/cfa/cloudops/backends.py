@@ -19,6 +19,7 @@ from cfa.cloudops.errors import (
     BackendNotInstalledError,
     BackendUnavailableError,
     CloudOpsError,
+    SettingError,
     UnknownBackendError,
 )
 
@@ -170,6 +171,7 @@ def choose(name: str) -> tuple[str, str]:
 
     Raises:
         BackendError: the named backend cannot be used, or none answers.
+        SettingError: a setting of the backend asked cannot be used.
     """
     if name != "auto":
         _find(EXECUTORS, name)
@@ -185,6 +187,12 @@ def choose(name: str) -> tuple[str, str]:
         except BackendError as error:
             _log.debug("auto: %s: %s", candidate, error)
             reasons.append(f"{candidate} does not answer")
+            continue
+        except SettingError:
+            raise  # the user's own: nothing else says it
+        except Exception as error:  # noqa: BLE001  one plugin's fault must not stop the others
+            _log.warning("auto: %s is broken: %s: %s", candidate, type(error).__name__, error)
+            reasons.append(f"{candidate} is broken")
             continue
         because = f"{candidate} {found.version} answers"
         return candidate, "; ".join([*reasons, because])
