@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -354,6 +356,23 @@ def test_doctor_of_places_that_cannot_be_written(examine, use, workdir):
     [problem] = report.problems
     assert "file/workspace" in problem.what
     assert "CLOUDOPS_HOME" in problem.advice
+
+
+def test_doctor_of_a_store_that_cannot_be_used(examine, use, workdir):
+    """A store of a newer version, or a damaged one, is a fatal problem with what to do."""
+    use(docker=FakeExecutor())
+    make(workdir / ".cloudops")
+    assert examine().usable
+    store = workdir / ".cloudops" / "store.db"
+    with contextlib.closing(sqlite3.connect(store)) as db:
+        db.execute("PRAGMA user_version = 99")
+    report = examine()
+    assert not report.usable
+    (problem,) = report.problems
+    assert "newer version" in problem.what
+    assert "CLOUDOPS_HOME" in problem.advice
+    store.write_bytes(b"no database " * 999)
+    assert not examine().usable
 
 
 def test_doctor_of_bad_settings(examine, use):

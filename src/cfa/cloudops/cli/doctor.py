@@ -24,6 +24,7 @@ from cfa.cloudops.errors import (
     CloudOpsError,
 )
 from cfa.cloudops.provider.executor import Capabilities
+from cfa.cloudops.service.store import Store
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import VARIABLES, Settings
 
@@ -107,6 +108,7 @@ def examine(load: Callable[[], Settings]) -> Report:
     _write_storage(settings.storage, report)
     workspace = Workspace(settings.home)
     if workspace.store.exists():
+        _open_store(workspace, report)
         report.agent = agent_state(workspace)
         if report.agent.stale_socket:
             report.problem(
@@ -198,6 +200,18 @@ def _choose(wanted: str, report: Report) -> None:
 
 def _write_workspace(home: Path, report: Report) -> None:
     report.places.append(_write_directory("workspace", home, "CLOUDOPS_HOME", report))
+
+
+def _open_store(workspace: Workspace, report: Report) -> None:
+    """Open the store and ask it something, as every command does."""
+    try:
+        store = Store(workspace.store)
+        try:
+            store.meta("workspace")
+        finally:
+            store.close()
+    except CloudOpsError as error:
+        report.problem(error.message, error.hint, fatal=True)
 
 
 def _write_storage(url: str, report: Report) -> None:
