@@ -203,7 +203,7 @@ def test_mount_target_refuses(text: str) -> None:
         (names.job_id, "my job", "myjob"),
         (names.task_id, "job--1", "job--1"),
         (names.name_suffix, "", ""),
-        (names.backend_name, "docker", "docker"),
+        (names.name_suffix, "x" * 64, "x" * 64),
     ],
 )
 def test_ids_accept(check: Callable[[str], str], text: str, name: str) -> None:
@@ -217,6 +217,15 @@ def test_ids_refuse(check: Callable[[str], str], text: str) -> None:
     """An id that the service refuses is refused here."""
     with pytest.raises(InvalidNameError):
         check(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"), [("x" * 80, "80 characters"), ("a b", "letters, digits"), ("a\n", "letters")]
+)
+def test_name_suffix_refuses(text: str, fault: str) -> None:
+    """The message says which rule is broken: the length or the characters."""
+    with pytest.raises(InvalidNameError, match=fault):
+        names.name_suffix(text)
 
 
 class TestInside:

@@ -13,9 +13,8 @@ from pathlib import Path, PurePosixPath
 from cfa.cloudops.errors import InvalidNameError, UnsafePathError
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-_SUFFIX = re.compile(r"[A-Za-z0-9_-]{0,64}\Z")
+_SUFFIX = re.compile(r"[A-Za-z0-9_-]*\Z")
 _BLOB_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
-_BACKEND = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 _BLOB_LENGTH = 1024
 _BLOB_SEGMENTS = 254
 
@@ -55,18 +54,14 @@ def task_id(text: str) -> str:
 
 def name_suffix(text: str) -> str:
     """The middle part of a task id; may be empty."""
-    if not _SUFFIX.match(_text("name suffix", text)):
+    if len(_text("name suffix", text)) > 64:
+        raise InvalidNameError(
+            f"{text!r} cannot be part of a task id: it has {len(text)} characters.",
+            "Use at most 64; a whole task id has no more either.",
+        )
+    if not _SUFFIX.match(text):
         raise InvalidNameError(
             f"{text!r} cannot be part of a task id.", "Use letters, digits, '-' and '_' only."
-        )
-    return text
-
-
-def backend_name(text: str) -> str:
-    """The name of a backend, as it stands in an entry point."""
-    if not _BACKEND.match(_text("backend name", text)):
-        raise InvalidNameError(
-            f"{text!r} cannot be the name of a backend.", "Run 'cloudops backends' for the names."
         )
     return text
 
