@@ -421,6 +421,23 @@ def test_logs_follow(capsys):
     assert capsys.readouterr().out == "out\nrest and more\n"
 
 
+@pytest.mark.parametrize(
+    ("last", "named", "follows", "status"),
+    [
+        (job(succeeded=1), [], True, 0),
+        (job(succeeded=1, failed=1), [], True, 1),
+        (job(JobState.COMPLETED, succeeded=1, active=1), [], True, 1),
+        (job(succeeded=1, failed=1), ["a"], True, 0),
+        (job(succeeded=1, failed=1), ["a", "b"], True, 1),
+        (job(succeeded=1, failed=1), [], False, 0),
+    ],
+)
+def test_logs_follow_tells_the_truth(last, named, follows, status):
+    """Following is 0 only when every task that was asked for succeeded; just showing always is."""
+    batch = FakeBatch(last, tasks=[GOOD, BAD], files=FILES)
+    assert logs.show(batch, "j", named, ["stdout.txt"], wait=follows) == status
+
+
 def test_view_shows_the_last_try_of_a_task_it_follows():
     """Between two looks a retry shows the rest of the try before it."""
     out = io.StringIO()

@@ -134,7 +134,11 @@ def logs(
     stdout: Annotated[bool, typer.Option("--stdout", help="Only their standard output.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="Only their standard error.")] = False,
 ) -> None:
-    """Show what the tasks of a job wrote."""
+    """Show what the tasks of a job wrote.
+
+    Exit status with --follow: 0 when the tasks succeeded, 1 when one failed or never ran.
+    Without it: 0.
+    """
     if stdout and stderr:
         raise AmbiguousCallError("--stdout and --stderr exclude each other.", "Leave both out.")
     from cfa.cloudops.cli.logs import show
@@ -143,7 +147,8 @@ def logs(
         name for name, other in (("stdout.txt", stderr), ("stderr.txt", stdout)) if not other
     ]
     with open_batch(ctx) as batch:
-        show(batch, job, tasks or [], streams, follow)
+        status = show(batch, job, tasks or [], streams, follow)
+    raise typer.Exit(status)
 
 
 @app.command()

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cfa.cloudops.client.view import LOOK_S, OutputView
-from cfa.cloudops.model.values import JobState
+from cfa.cloudops.model.values import JobState, TaskResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cfa.cloudops.model.values import Job
     from cfa.cloudops.provider.batch import BatchProvider
 
 
 def show(
     batch: BatchProvider, job_id: str, task_ids: Sequence[str], streams: Sequence[str], wait: bool
-) -> None:
-    """Print output of tasks, all of the job's when none is named.
+) -> int:
+    """Print output of tasks, all of the job's when none is named; the exit status.
+
+    It is 1 when `wait`ing has shown that one of the tasks failed or will not run, else 0.
 
     Args:
         batch: the service.
@@ -43,6 +46,14 @@ def show(
         view.look(job.spec.id)
         if ended or (wanted and all((job.spec.id, task) in view.done for task in wanted)):
             view.finish()
-            return
+            return int(wait and not _good(batch, job, wanted))
         batch.wait_for_change(LOOK_S)
         job = batch.get_job(job_id)
+
+
+def _good(batch: BatchProvider, job: Job, wanted: set[str]) -> bool:
+    """Whether the named tasks, or else all of the job's, succeeded."""
+    if wanted:
+        found = (batch.get_task(job.spec.id, task_id) for task_id in wanted)
+        return all(task.result is TaskResult.SUCCESS for task in found)
+    return job.counts.failed + job.counts.active == 0
