@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cfa.cloudops import backends, settings
-from cfa.cloudops.errors import InvalidInputError, PoolExistsError, UnsafePathError
+from cfa.cloudops.errors import CloudOpsError, InvalidInputError, PoolExistsError, UnsafePathError
 from cfa.cloudops.model import names, sizes
 from cfa.cloudops.model.values import Mount, PoolSpec, Resources
 
@@ -82,13 +82,12 @@ class PoolMixin:
         del cache_blobfuse, monitoring_interval_seconds, benchmark_runtime_seconds
         pool_id = names.pool_id(pool_name)
         _check_choices(availability_zones, enable_node_monitoring, monitoring_script_url)
-        nodes = (
-            _count("max_autoscale_nodes", max_autoscale_nodes)
-            if autoscale
-            else _count("dedicated_nodes", dedicated_nodes)
-            + _count("low_priority_nodes", low_priority_nodes)
-        )
+        most = _count("max_autoscale_nodes", max_autoscale_nodes)
+        fixed = _count("dedicated_nodes", dedicated_nodes)
+        fixed += _count("low_priority_nodes", low_priority_nodes)
+        nodes = most if autoscale else fixed
         slots = _count("task_slots_per_node", task_slots_per_node, least=1)
+        size = sizes.vm_name(vm_size)
         wanted = parse_mounts(mounts)
         backend = self._choose_backend()
         spec = PoolSpec(
@@ -96,7 +95,7 @@ class PoolMixin:
             backend=backend,
             image=_image(container_image_name),
             mounts=wanted,
-            vm_size=sizes.vm_name(vm_size),
+            vm_size=size,
             nodes=nodes,
             slots_per_node=slots,
             isolation=self._settings.isolation,
@@ -112,6 +111,16 @@ class PoolMixin:
             self._keep_existing(spec)
         finally:
             progress.end()
+        if sizes.resources(size) is None:
+            _log.warning(
+                "No limits are known for vm_size=%r: tasks of the pool %s may use every core and all "
+                "memory. Known are names such as 'standard_d4ads_v5', and %s.",
+                vm_size,
+                pool_id,
+                ", ".join(sizes.TSHIRT),
+            )
+        if wanted:
+            _warn_of_host_paths(pool_id, backend)
         if nodes == 0:
             _log.warning("The pool %s has no nodes: its tasks wait until it has some.", pool_id)
         for mount in wanted:
@@ -160,6 +169,26 @@ class PoolMixin:
                 spec.id,
                 ", ".join(differs),
             )
+
+
+def _warn_of_host_paths(pool_id: str, backend: str) -> None:
+    """Say it where mounts are not at their places for the programs that tasks run."""
+    try:
+        executor = backends.load_executor(backend)
+        try:
+            found = executor.probe()
+        finally:
+            executor.close()
+    except CloudOpsError as error:  # the pool is there; its jobs will say what is wrong
+        _log.debug("cannot tell where mounts of %s appear: %s", pool_id, error)
+        return
+    if not found.private_paths:
+        _log.warning(
+            "The pool %s has mounts and its tasks run without a sandbox: paths of mounts in commands "
+            "are mapped to this machine's, paths inside the scripts that they run are not. %s",
+            pool_id,
+            " ".join(note for note in found.notes if "sandbox" in note),
+        )
 
 
 class _PullProgress:

@@ -7,7 +7,9 @@ limits, not for prices.
 from __future__ import annotations
 
 import re
+from typing import Any
 
+from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model.values import Resources
 
 GIB = 1 << 30
@@ -24,8 +26,17 @@ _GIB_PER_CORE = {"A": 2, "B": 4, "D": 4, "E": 8, "F": 2, "L": 8, "M": 16}
 _NAME = re.compile(r"standard_([a-z]+?)(\d+)[a-z]*(?:[-_]|\Z)", re.IGNORECASE)
 
 
-def vm_name(size: str) -> str:
-    """The Azure name of a T-shirt size (also with `_amd`); anything else is returned as it is."""
+def vm_name(size: Any) -> str:
+    """The Azure name of a T-shirt size (also with `_amd`); any other text is returned as it is.
+
+    Raises:
+        InvalidInputError: no text, or an empty one.
+    """
+    if not isinstance(size, str) or not size.strip():
+        raise InvalidInputError(
+            f"vm_size={size!r} is not the name of a size.",
+            f"Use an Azure name such as 'standard_d4ads_v5', or one of {', '.join(TSHIRT)}.",
+        )
     return TSHIRT.get(size.lower().removesuffix("_amd"), size)
 
 

@@ -1,0 +1,86 @@
+"""`create_pool`: what it refuses and what it warns of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from attrs import evolve
+
+from cfa.cloudops import backends
+from cfa.cloudops.client import pools
+from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.local import CloudClient
+
+
+@pytest.fixture
+def client(workdir, monkeypatch) -> Iterator[CloudClient]:
+    """A client whose tasks run without a sandbox."""
+    monkeypatch.setenv("CLOUDOPS_SUBPROCESS_SANDBOX", "off")
+    made = CloudClient(backend="subprocess")
+    yield made
+    made.close()
+
+
+def warnings(capsys) -> list[str]:
+    """Warnings of the client's log since the last time."""
+    return [line for line in capsys.readouterr().out.splitlines() if "[WARNING]" in line]
+
+
+def test_mounts_without_a_sandbox(client, capsys):
+    """One warning says which paths are not mapped and how to get a sandbox."""
+    client.create_blob_container("data")
+    capsys.readouterr()
+    client.create_pool("p", mounts=["data"])
+    (warning,) = warnings(capsys)
+    assert "paths of mounts in commands are mapped" in warning
+    assert "paths inside the scripts that they run are not" in warning
+    assert "No sandbox" in warning
+
+
+def test_no_mounts_no_executor(client, capsys, monkeypatch):
+    """Without mounts there is nothing to warn of, and no backend is loaded for it."""
+    monkeypatch.setattr(
+        "cfa.cloudops.client.pools._warn_of_host_paths", lambda *_: pytest.fail("asked")
+    )
+    client.create_pool("p")
+    assert warnings(capsys) == []
+
+
+def test_mounts_in_a_sandbox(client, capsys, monkeypatch):
+    """Where mounts are at their places there is no warning, nor where the backend is silent."""
+    executor = backends.load_executor("subprocess")
+    found = executor.probe()
+    executor.close()
+    monkeypatch.setattr(backends, "load_executor", lambda name: executor)
+    monkeypatch.setattr(executor, "probe", lambda: evolve(found, private_paths=True))
+    pools._warn_of_host_paths("p", "subprocess")
+    monkeypatch.setattr(backends, "load_executor", lambda name: backends._load("none", name))
+    pools._warn_of_host_paths("p", "nobody")
+    assert warnings(capsys) == []
+
+
+@pytest.mark.parametrize("size", [None, 4, "", True, ["small"]])
+def test_size_that_is_no_name(client, size):
+    """A size that is no text is refused with the names there are; no pool is made."""
+    with pytest.raises(InvalidInputError, match=r"vm_size=.*xsmall"):
+        client.create_pool("p", vm_size=size)
+    assert client._batch.list_pools() == []
+
+
+def test_size_that_is_not_known(client, capsys):
+    """A size that nobody knows is accepted with a warning, a known one without."""
+    client.create_pool("p", vm_size="nonsense")
+    (warning,) = warnings(capsys)
+    assert "No limits are known for vm_size='nonsense'" in warning
+    client.create_pool("q", vm_size="small")
+    assert warnings(capsys) == []
+
+
+@pytest.mark.parametrize("autoscale", [True, False])
+@pytest.mark.parametrize("name", ["dedicated_nodes", "low_priority_nodes", "max_autoscale_nodes"])
+@pytest.mark.parametrize("value", [-1, 1.5, "2", None, True])
+def test_bad_numbers_of_nodes(client, name, value, autoscale):
+    """A number of nodes is checked also where it means nothing."""
+    with pytest.raises(InvalidInputError, match=name):
+        client.create_pool("p", autoscale=autoscale, **{name: value})
