@@ -6,7 +6,9 @@ a `BlobProvider`. One module a subject: pools, jobs, tasks, blobs.
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -23,6 +25,11 @@ from cfa.cloudops.provider.blob import BlobProvider
 
 __all__ = ["CloudClient"]
 
+_log = logging.getLogger(__name__)
+
+#: Keywords that stand for `CLOUDOPS_*` variables.
+_SETTINGS = ("backend", "storage", "home", "isolation", "max_parallel", "at_exit")
+
 
 class CloudClient(PoolMixin, JobMixin, TaskMixin, BlobMixin):
     """Pools, jobs, tasks and blob containers, wherever they are.
@@ -34,8 +41,9 @@ class CloudClient(PoolMixin, JobMixin, TaskMixin, BlobMixin):
         use_federated: use the default credential chain; only Azure needs it.
         force_keyvault: let Key Vault values win; only Azure needs it.
         **kwargs: `backend`, `storage`, `home`, `isolation`, `max_parallel`, `at_exit` stand for the
-            variables `CLOUDOPS_BACKEND` and so on, and win over them. Other names are credential
-            fields of the cloud client (`azure_tenant_id=...`): kept in `cred`, not needed here.
+            variables `CLOUDOPS_BACKEND` and so on, and win over them. Names that begin with `azure_`
+            are credential fields of the cloud client: kept in `cred`, not needed here. So are
+            other names, with a warning.
 
     Raises:
         ValueError: `force_keyvault` without `keyvault`, or a setting with a bad value.
@@ -63,10 +71,10 @@ class CloudClient(PoolMixin, JobMixin, TaskMixin, BlobMixin):
             default_backend=self._default_backend,
             dotenv_path=dotenv_path,
             arguments={
-                f"CLOUDOPS_{name.upper()}": _text(kwargs.pop(name, None))
-                for name in ("backend", "storage", "home", "isolation", "max_parallel", "at_exit")
+                f"CLOUDOPS_{name.upper()}": _text(kwargs.pop(name, None)) for name in _SETTINGS
             },
         )
+        _warn_of_unknown(kwargs)
         if self._settings.backend != "auto":
             backends.choose(self._settings.backend)
         self._blobs: BlobProvider = backends.load_storage(self._settings.storage)
@@ -92,6 +100,18 @@ class CloudClient(PoolMixin, JobMixin, TaskMixin, BlobMixin):
         self._farewell.cancel()
         self._batch.close()
         self._blobs.close()
+
+
+def _warn_of_unknown(names: Iterable[str]) -> None:
+    """Say which keywords mean nothing: they may be misspelt settings."""
+    for name in names:
+        if name.startswith("azure_"):
+            continue
+        import difflib  # only for a script that has a mistake
+
+        near = difflib.get_close_matches(name, _SETTINGS, n=1)
+        advice = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(_SETTINGS)}."
+        _log.warning("CloudClient does not know the keyword %r and ignores it. %s", name, advice)
 
 
 def _text(value: Any) -> str | None:
