@@ -61,8 +61,9 @@ class OutputView:
     ) -> None:
         self._batch = batch
         self._wanted = wanted
-        targets = (out or sys.stdout, err or sys.stderr)
-        self._streams = dict(zip(streams, targets, strict=False))
+        targets: tuple[TextIO | None, ...] = (out or sys.stdout, err or sys.stderr)  # None: closed
+        pairs = zip(streams, targets, strict=False)
+        self._streams = {name: target for name, target in pairs if target is not None}
         self._prefix = prefix
         self._after: dict[str, int] = {}
         self._running: dict[tuple[str, str], _Tail] = {}
@@ -128,7 +129,22 @@ class OutputView:
 
     def _write(self, stream: TextIO, task_id: str, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip("\r")
-        stream.write(f"{task_id} | {text}\n" if self._prefix else f"{text}\n")
+        write(stream, f"{task_id} | {text}\n" if self._prefix else f"{text}\n")
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write text; signs that the stream cannot show are escaped."""
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def say(text: str) -> None:
+    """A line of ours, when the script has ended: on standard error, if there is one."""
+    if sys.stderr is not None:
+        write(sys.stderr, f"cloudops: {text}\n")
 
 
 def failure_text(task: Task) -> str:
@@ -188,7 +204,7 @@ class Farewell:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         except CloudOpsError as error:
             status = error.exit_status
-            print(f"cloudops: {error}", file=sys.stderr)  # noqa: T201  the script has ended
+            say(str(error))
         finally:
             self._report(status)
             self._batch.close()
@@ -250,10 +266,11 @@ class Farewell:
             job = self._batch.get_job(job_id)
             view.look(job_id)
         except NotFoundError:
-            self._expected.pop(job_id, None)  # somebody deleted it
+            self._expected.pop(job_id, None)
+            say(f"the job {job_id} was deleted; its tasks are gone.")
             return True
         if job.problem and self._problems.get(job_id) != job.problem:
-            print(f"cloudops: {job_id} waits. {job.problem}", file=sys.stderr)  # noqa: T201
+            say(f"{job_id} waits. {job.problem}")
         self._problems[job_id] = job.problem
         if job.state == "completed" or job.counts.active + job.counts.running == 0:
             return True
@@ -277,13 +294,15 @@ class Farewell:
                     bad.append(task)
                 else:
                     unrun += 1
-        text = f"cloudops: {good} succeeded, {len(bad)} failed"
+        if not self._expected:
+            return
+        text = f"{good} succeeded, {len(bad)} failed"
         if unrun:
             text += f", {unrun} not run (their job was ended)"
         lines = [text, *(f"  {failure_text(task)}" for task in bad[:20])]
         if len(bad) > 20:
             lines.append(f"  ... and {len(bad) - 20} more: cloudops task list <job>")
-        print("\n".join(lines), file=sys.stderr)  # noqa: T201  the script has ended
+        say("\n".join(lines))
 
     def _say_detached(self) -> None:
         for job_id in self._expected:
@@ -293,8 +312,7 @@ class Farewell:
                 continue
             left = counts.active + counts.running
             if left:
-                print(  # noqa: T201  the script has ended
-                    f"cloudops: detached; {left} tasks of {job_id} go on. "
-                    f"Follow: cloudops logs -f {job_id}   Stop: cloudops job terminate {job_id}",
-                    file=sys.stderr,
+                say(
+                    f"detached; {left} tasks of {job_id} go on. "
+                    f"Follow: cloudops logs -f {job_id}   Stop: cloudops job terminate {job_id}"
                 )

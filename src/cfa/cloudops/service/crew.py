@@ -37,6 +37,8 @@ _log = logging.getLogger(__name__)
 GRACE_S = 5.0
 #: How often a task may vanish with the shell of its slot before that counts as its exit.
 _LOST_ALONE = 2
+#: Seconds between two questions whether the slots of a busy node live.
+_CHECK_S = 3.0
 _RETRY_S = (0.2, 10.0)  # first and longest wait for an engine that does not answer
 
 
@@ -133,6 +135,13 @@ class Crew:
                 attempt = node.running.pop(int(slot), None)
                 if attempt is not None:  # and the slot is never used again
                     self._slot_lost(node, attempt, alone=bool(alone))
+            case [b"vanished", token]:  # unless it has exited before
+                name = token.decode()
+                attempt = next((one for one in node.running.values() if one.token == name), None)
+                if attempt is not None:
+                    del node.running[attempt.slot]
+                    node.give_back(attempt.slot)
+                    self._slot_lost(node, attempt, alone=True)
             case [b"ready", _] if line == PROTOCOL:
                 node.ready = True
                 self._scheduler.node_ready(node)
@@ -174,6 +183,18 @@ class Crew:
         node.idle_since = time.monotonic()
         if node.single_use:
             self.dismiss(node, GRACE_S)
+
+    def watch_over(self, node: LiveNode) -> None:
+        """See from time to time, while something runs, that the node's slots live."""
+        if not node.checked:
+            node.checked = True
+            self._agent.at(time.monotonic() + _CHECK_S, lambda: self._check(node))
+
+    def _check(self, node: LiveNode) -> None:
+        node.checked = False
+        if node.running and not node.closing:
+            send(node, "check\n")
+            self.watch_over(node)
 
     # --- ending attempts
 

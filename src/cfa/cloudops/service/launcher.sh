@@ -5,6 +5,7 @@
 #   stdin                                   stdout
 #   run <slot> <attempt> <task directory>   ready <protocol>
 #   kill <slot> <attempt> <signal>          exited <attempt> <code | missing | denied>
+#   check: is all of it alive?              vanished <attempt>
 #   end of file: drain                      full <attempt>: its result waits for space on the disk
 #                                           lost <slot> [alone]
 #
@@ -150,6 +151,25 @@ pass() {
     return $found
 }
 
+# Says what was lost together with its guard: a task may kill everything that it can see. `guards`
+# and `subshells` are lists of <slot>:<pid> and <attempt>:<pid>.
+check() {
+    alive=
+    for pair in $guards; do
+        if lives "${pair#*:}"; then alive="$alive $pair"; else echo "lost ${pair%%:*} alone"; fi
+    done
+    guards=$alive alive=
+    for pair in $subshells; do
+        if lives "${pair#*:}"; then alive="$alive $pair"; else echo "vanished ${pair%%:*}"; fi
+    done
+    subshells=$alive
+}
+
+lives() {
+    read -r stat <"/proc/$1/stat" || return
+    case ${stat##*) } in Z* | X*) return 1 ;; esac
+} 2>/dev/null
+
 serve() {
     directory=$1
     self=$0
@@ -160,6 +180,8 @@ serve() {
     $reset true 2>/dev/null || reset=
     fifos=yes
     slots=
+    guards=
+    subshells=
     # The first process of a container ignores what it does not handle.
     trap 'exit 143' TERM INT HUP
     trap : PIPE # the agent may be gone
@@ -179,6 +201,7 @@ serve() {
                         slots="$slots $slot"
                         if [ $fifos = yes ] && mkfifo "$fifo" 2>/dev/null; then
                             guard "$slot" </dev/null 2>/dev/null &
+                            guards="$guards $slot:$!"
                             echo "$attempt $argument" >"$fifo" # waits for the slot's shell
                             continue
                         fi
@@ -193,8 +216,10 @@ serve() {
                         __run
                     ) || echo "lost $slot alone"
                 } </dev/null 2>/dev/null &
+                subshells="$subshells $attempt:$!"
                 ;;
             kill) signal "$slot" "CLOUDOPS_ATTEMPT=$attempt;" "$argument" ;;
+            check) check ;;
         esac
     done
     rm -f "$directory/serving"

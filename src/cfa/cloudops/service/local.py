@@ -7,6 +7,7 @@ state is kept here that another process would need.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
@@ -71,10 +72,30 @@ class LocalBatch(BatchProvider):
     def __init__(self, settings: Settings) -> None:
         self.workspace = Workspace(settings.home)
         self.workspace.create()
-        self._store = Store(self.workspace.store)
         self._max_parallel = settings.max_parallel
-        self._link = Link(self.workspace)
+        self._open()
+
+    def _open(self) -> None:
+        self._pid = os.getpid()
+        self._own_store = Store(self.workspace.store)
+        self._own_link = Link(self.workspace)
         self._executors: dict[str, Executor] = {}
+
+    @property
+    def _store(self) -> Store:
+        self._notice_fork()
+        return self._own_store
+
+    @property
+    def _link(self) -> Link:
+        self._notice_fork()
+        return self._own_link
+
+    def _notice_fork(self) -> None:
+        """A forked child must not touch what its parent has open: it opens its own."""
+        if os.getpid() != self._pid:
+            self._parents = (self._own_store, self._own_link, self._executors)  # never closed here
+            self._open()
 
     def close(self) -> None:
         self._link.close()
@@ -452,11 +473,16 @@ class LocalBatch(BatchProvider):
         directory = Path(self.get_task(job_id, task_id).directory)
         path = names.inside(directory, names.blob(name))
         try:
-            with open(path, "rb") as file:
-                file.seek(offset)
-                return file.read(limit)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            # A task may have put a pipe or a device there: waiting for that would take for ever.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
             return b""
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return b""
+            return os.pread(descriptor, limit, offset)
+        finally:
+            os.close(descriptor)
 
     # --- waiting
 

@@ -65,6 +65,8 @@ class LiveNode:
     #: Attempts whose result does not fit on the disk yet, by token.
     full: set[str] = field(factory=set)
     idle_since: float = 0.0
+    #: The loop asks from time to time whether its slots live.
+    checked: bool = False
     #: The loop wakes up when it has been idle for long enough.
     alarmed: bool = False
     _free: list[int] = field(factory=list)

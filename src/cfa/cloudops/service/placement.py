@@ -195,6 +195,7 @@ class Placement:
         if node.mapping:
             words = map_command(words, node.mapping)
         write_task(f"{self._workspace.root}/{relative}/{attempt.task_id}", words)
+        self._crew.watch_over(node)
         send(
             node,
             f"run {attempt.slot} {attempt.token} {node.root}/{relative}/{attempt.task_id}\n",

@@ -295,7 +295,7 @@ class Scheduler:
             if not any(job.nodes or job.running for job in jobs):
                 self.store.execute("DELETE FROM pool WHERE id = ?", (pool_id,))
                 for job in jobs:
-                    job.pool, job.hungry = None, False
+                    job.pool, job.hungry = None, True  # the next claim says what is missing
 
     # --- what happened
 
@@ -356,7 +356,7 @@ class Scheduler:
         if attempt.verdict is not None and not attempt.requeue:
             self._finish(job, attempt, attempt.verdict)
         elif losses > _MAX_LOSSES:
-            message = f"Its node was lost {losses} times, last because {reason}."
+            message = f"Its node was lost {losses} times. The last time: {reason.rstrip('.')}."
             self._finish(job, attempt, verdict(rules.TOO_MANY_LOSSES, message))
         else:
             self.ledger.requeue(attempt, reason)

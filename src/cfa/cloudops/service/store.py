@@ -11,6 +11,7 @@ import errno
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,6 +139,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._turn = threading.RLock()
+        _stores.add(self)
         with self._translated("open"):
             self._db = sqlite3.connect(
                 path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
@@ -155,6 +157,13 @@ class Store:
 
     def close(self) -> None:
         self._db.close()
+
+    def hold(self) -> None:
+        """Keep every other thread out until `let_go`."""
+        self._turn.acquire()
+
+    def let_go(self) -> None:
+        self._turn.release()
 
     # --- versions
 
@@ -253,6 +262,26 @@ class Store:
             yield
         except sqlite3.Error as error:
             raise _translate(error, self.path, verb) from error
+
+
+#: Stores of this process. No thread may be inside SQLite while another one forks: the child would
+#: inherit its locks for good.
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+_held: list[Store] = []
+
+
+def _before_fork() -> None:
+    for one in list(_stores):
+        one.hold()
+        _held.append(one)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().let_go()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def _translate(error: sqlite3.Error, path: Path, verb: str) -> StoreError:
