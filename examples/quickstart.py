@@ -4,6 +4,7 @@ Runs on a machine with Python alone. Set CLOUDOPS_BACKEND=docker or podman to ru
 containers, or change the import to `from cfa.cloudops import CloudClient` for the cloud.
 """
 
+import atexit
 import os
 import tempfile
 from pathlib import Path
@@ -14,23 +15,28 @@ from cfa.cloudops.local import CloudClient
 
 SIMULATE = """\
 import random, sys
+from pathlib import Path
 rate = float(sys.argv[1])
 random.seed(7)
 infected = 1.0
 for day in range(100):
     infected += infected * rate * random.random()
-open(f"/sweep/result-{rate}.txt", "w").write(f"{rate} {infected:.1f}\\n")
+Path(__file__).with_name(f"result-{rate}.txt").write_text(f"{rate} {infected:.1f}\\n")
 print(f"rate {rate}: {infected:.1f} infected after 100 days")
 """
 
 REPORT = """\
 from pathlib import Path
-for file in sorted(Path("/sweep").glob("result-*.txt")):
+for file in sorted(Path(__file__).parent.glob("result-*.txt")):
     print("report:", file.read_text().strip())
 """
 
-# Everything of this example lies in a directory of its own.
-os.chdir(tempfile.mkdtemp(prefix="cloudops-quickstart-"))
+# Everything of this example lies in a directory of its own, which stays.
+here = tempfile.mkdtemp(prefix="cloudops-quickstart-")
+os.chdir(here)
+atexit.register(
+    print, f"Results are in {here}/sweep, output of tasks in {here}/.cloudops/root/workitems."
+)
 Path("simulate.py").write_text(SIMULATE)
 Path("report.py").write_text(REPORT)
 
@@ -42,4 +48,4 @@ client.create_job("sweep", pool_name="small")
 rates = [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]
 runs = [client.add_task("sweep", f"python3 /sweep/simulate.py {rate}") for rate in rates]
 client.add_task("sweep", "python3 /sweep/report.py", depends_on=runs)
-print(f"added {len(runs) + 1} tasks in {os.getcwd()}; the script ends here, its tasks do not")
+print(f"added {len(runs) + 1} tasks; the script ends here, its tasks do not")
