@@ -438,3 +438,42 @@ def test_removed_workspace_ends_everything(launcher: Launcher) -> None:
         assert select.select([task], [], [], LIMIT_S)[0], "the task still runs"
     finally:
         os.close(task)
+
+
+def test_slot_killed_with_its_guard(launcher: Launcher) -> None:
+    """When nobody is left who could say that a slot was lost, the launcher says it on request."""
+    tasks = [
+        launcher.run(1, "1.1", ["sleep", "600"], "a"),
+        launcher.run(2, "2.1", ["sleep", "600"], "b"),
+    ]
+    until(lambda: all((task / "stdout.txt").exists() for task in tasks))
+    launcher.send("check")
+    assert launcher.line() == "alive"
+    pids = [int(path) for path in os.listdir("/proc") if path.isdecimal()]
+    ours = [pid for pid in pids if _has_ancestor(pid, launcher.process.pid)]
+    for pid in ours:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not any(map(_runs, ours)))
+    launcher.send("check")
+    said = {launcher.line(), launcher.line()}
+    assert said in ({"lost 1 alone", "lost 2 alone"}, {"vanished 1.1", "vanished 2.1"})
+    assert launcher.line() == "alive"
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return ["X", "0"]
+
+
+def _runs(pid: int) -> bool:
+    return _stat(pid)[0] not in "ZX"
+
+
+def _has_ancestor(pid: int, ancestor: int) -> bool:
+    while pid > 1:
+        pid = int(_stat(pid)[1])
+        if pid == ancestor:
+            return True
+    return False

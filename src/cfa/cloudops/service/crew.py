@@ -39,6 +39,8 @@ GRACE_S = 5.0
 _LOST_ALONE = 2
 #: Seconds between two questions whether the slots of a busy node live.
 _CHECK_S = 3.0
+#: Questions in a row without an answer after which a node is given up.
+_UNANSWERED = 10
 _RETRY_S = (0.2, 10.0)  # first and longest wait for an engine that does not answer
 
 
@@ -135,6 +137,8 @@ class Crew:
                 attempt = node.running.pop(int(slot), None)
                 if attempt is not None:  # and the slot is never used again
                     self._slot_lost(node, attempt, alone=bool(alone))
+            case [b"alive"]:
+                node.unanswered = 0
             case [b"vanished", token]:  # unless it has exited before
                 name = token.decode()
                 attempt = next((one for one in node.running.values() if one.token == name), None)
@@ -192,9 +196,15 @@ class Crew:
 
     def _check(self, node: LiveNode) -> None:
         node.checked = False
-        if node.running and not node.closing:
-            send(node, "check\n")
-            self.watch_over(node)
+        if not node.running or node.closing:
+            return
+        if node.unanswered >= _UNANSWERED:
+            _log.warning("node %s does not answer any more: closing it", node.id)
+            self.dismiss(node, 0)
+            return
+        node.unanswered += 1
+        send(node, "check\n")
+        self.watch_over(node)
 
     # --- ending attempts
 

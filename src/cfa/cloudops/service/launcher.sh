@@ -5,7 +5,8 @@
 #   stdin                                   stdout
 #   run <slot> <attempt> <task directory>   ready <protocol>
 #   kill <slot> <attempt> <signal>          exited <attempt> <code | missing | denied>
-#   check: is all of it alive?              vanished <attempt>
+#   check: does all of it live?             vanished <attempt>
+#                                           alive: the answer to `check`, after what was lost
 #   end of file: drain                      full <attempt>: its result waits for space on the disk
 #                                           lost <slot> [alone]
 #
@@ -219,7 +220,10 @@ serve() {
                 subshells="$subshells $attempt:$!"
                 ;;
             kill) signal "$slot" "CLOUDOPS_ATTEMPT=$attempt;" "$argument" ;;
-            check) check ;;
+            check)
+                check
+                echo alive
+                ;;
         esac
     done
     rm -f "$directory/serving"

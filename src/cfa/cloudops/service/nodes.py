@@ -67,6 +67,7 @@ class LiveNode:
     idle_since: float = 0.0
     #: The loop asks from time to time whether its slots live.
     checked: bool = False
+    unanswered: int = 0
     #: The loop wakes up when it has been idle for long enough.
     alarmed: bool = False
     _free: list[int] = field(factory=list)
