@@ -31,9 +31,9 @@ LIMIT_S = 90.0
 
 TASK = """\
 read mark </proc/sys/kernel/random/uuid
-echo "$AZ_BATCH_TASK_ID ${CLOUDOPS_ATTEMPT%;} $mark start" >>$2
+echo "$AZ_BATCH_TASK_ID ${CLOUDOPS_ATTEMPT%@*} $mark start" >>$2
 sleep $1
-echo "$AZ_BATCH_TASK_ID ${CLOUDOPS_ATTEMPT%;} $mark end" >>$2
+echo "$AZ_BATCH_TASK_ID ${CLOUDOPS_ATTEMPT%@*} $mark end" >>$2
 """
 
 SCRIPT = """\

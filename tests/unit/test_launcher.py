@@ -347,6 +347,20 @@ def test_kill_spares_the_others(launcher: Launcher) -> None:
     assert "exited 2.1 0" in said | {launcher.line()}
 
 
+def test_kill_spares_other_nodes(launcher: Launcher, start: Start) -> None:
+    """Ending an attempt does not touch the attempt of the same number on another node."""
+    other = start()
+    gate = other.place / "gate"
+    directory = other.run(1, "1.1", ["sh", "-c", f"until [ -e {gate} ]; do sleep 0.05; done"])
+    until((directory / "stdout.txt").exists)
+    launcher.run(1, "1.1", ["sleep", "1000"])
+    until(lambda: any(sleeper(pid) for pid in launcher.session()))
+    launcher.send("kill 1 1.1 KILL")
+    assert launcher.line() == "exited 1.1 137"
+    gate.touch()
+    assert other.line() == "exited 1.1 0"
+
+
 def test_task_that_signals_its_group(start: Start) -> None:
     """`kill 0` ends the task alone: the slot's shell stays."""
     launcher = start()

@@ -37,7 +37,7 @@ __run() {
     AZ_BATCH_TASK_DIR=$__task
     AZ_BATCH_TASK_WORKING_DIR=$__task/wd
     AZ_BATCH_CERTIFICATES_DIR=$__task/certs
-    CLOUDOPS_ATTEMPT="$__attempt;"
+    CLOUDOPS_ATTEMPT=$__attempt@$CLOUDOPS_DIRECTORY # other nodes may show in /proc as well
     if cd "${__home:-$__task/wd}" && . "$__task/cmd"; then
         case $1 in
             */*) __program=$1 ;;
@@ -219,7 +219,7 @@ serve() {
                 } </dev/null 2>/dev/null &
                 subshells="$subshells $attempt:$!"
                 ;;
-            kill) signal "$slot" "CLOUDOPS_ATTEMPT=$attempt;" "$argument" ;;
+            kill) signal "$slot" "CLOUDOPS_ATTEMPT=$attempt@$CLOUDOPS_DIRECTORY" "$argument" ;;
             check)
                 check
                 echo alive
