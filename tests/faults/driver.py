@@ -86,7 +86,7 @@ class Driver:
 
     Args:
         targets: kinds of kills with their weights: `script`, `agent`, `recovering`, `node`, `slot`,
-            `engine`.
+            `guard`, `engine`.
         kill_engine: kills the engine and starts it again.
         leftovers: containers of ours that exist, for the end.
     """
@@ -177,6 +177,8 @@ class Driver:
                 return kill(self._nodes(), chance)
             case "slot":
                 return kill(self._slots(), chance)
+            case "guard":
+                return kill(self._guards(), chance)
             case "engine":
                 return self.kill_engine(chance)
             case _:
@@ -213,6 +215,9 @@ class Driver:
         return [
             pid for pid in serving if parent(pid) not in serving or b"bwrap" in name(parent(pid))
         ]
+
+    def _guards(self) -> list[int]:
+        return sorted(set(self._launchers(b"serve")) - set(self._nodes()))
 
     def _slots(self) -> list[int]:
         shells = set(self._launchers(b"slot"))

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 
 KILLS = os.environ.get("CLOUDOPS_FAULT_KILLS")
 SEED = int(os.environ.get("CLOUDOPS_FAULT_SEED") or random.randrange(1 << 32))
-TARGETS = {"script": 2, "agent": 3, "recovering": 1, "node": 3, "slot": 3, "engine": 3}
+TARGETS = {"script": 2, "agent": 3, "recovering": 1, "node": 3, "slot": 3, "guard": 1, "engine": 3}
 STARTER = Path(__file__).parents[2] / ".ci" / "engines"
 
 

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 
 KILLS = os.environ.get("CLOUDOPS_FAULT_KILLS")
 SEED = int(os.environ.get("CLOUDOPS_FAULT_SEED") or random.randrange(1 << 32))
-TARGETS = {"script": 2, "agent": 3, "recovering": 1, "node": 5, "slot": 5}
+TARGETS = {"script": 2, "agent": 3, "recovering": 1, "node": 5, "slot": 4, "guard": 2}
 BY_PROCESSES = ("subprocess", "subprocess-nosandbox")
 
 

@@ -491,3 +491,25 @@ def _has_ancestor(pid: int, ancestor: int) -> bool:
         if pid == ancestor:
             return True
     return False
+
+
+def test_guard_killed_beside_its_slot(start: Start) -> None:
+    """A slot whose guard was killed is given up with what runs in it, so that nothing runs twice."""
+    launcher = start()
+    directory = launcher.run(1, "1.1", ["sleep", "1000"])
+    until(lambda: any(map(sleeper, launcher.session())))
+    shell = (launcher.control / "slot.1.pid").read_text().strip()
+    os.kill(int(Path(f"/proc/{shell}/stat").read_text().rpartition(")")[2].split()[1]), 9)
+    said = "alive"
+    while said == "alive":  # it takes a moment to die
+        launcher.send("check")
+        said = launcher.line()
+    assert [said, launcher.line()] == ["lost 1", "alive"]
+    assert not any(map(sleeper, launcher.session()))
+    assert workspace.read_exit(directory, "1.1") is None
+    launcher.send("check")
+    assert launcher.line() == "alive"
+    launcher.run(2, "1.2", ["true"])
+    assert launcher.line() == "exited 1.2 0"
+    assert launcher.drain() == 0
+    until(lambda: not launcher.session())

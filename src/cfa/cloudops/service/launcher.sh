@@ -105,12 +105,24 @@ guard() {
     fifo=$directory/slot.$1
     $setsid $reset "$shell" "$self" slot "$fifo" && return
     exec <>"$fifo"
-    signal "$1" "CLOUDOPS_SLOT=$fifo;" KILL
-    [ $tries -gt 0 ] && echo "lost $1" || echo "lost $1 alone"
+    give_up "$1"
     # With the shell's end of the FIFO a `quit` in it was lost as well; a later one arrives.
     while [ -e "$directory/serving" ] && read -r verb rest; do
         [ "$verb" = quit ] && return
     done
+}
+
+# Ends what is left of a slot and says that it is lost.
+give_up() {
+    fifo=$directory/slot.$1
+    shell_pid= line=
+    { read -r shell_pid <"$fifo.pid" && read -r line <"/proc/$shell_pid/cmdline"; } 2>/dev/null
+    case $line in
+        *"slot$fifo") kill -s KILL "$shell_pid" ;; # it has outlived its guard
+        *) shell_pid= ;;
+    esac
+    signal "$1" "CLOUDOPS_SLOT=$fifo;" KILL
+    [ -z "$shell_pid" ] && [ $tries = 0 ] && echo "lost $1 alone" || echo "lost $1"
 }
 
 # Signals every process of a slot's session, and those that left it but still carry a text in their
@@ -152,12 +164,12 @@ pass() {
     return $found
 }
 
-# Says what was lost together with its guard: a task may kill everything that it can see. `guards`
+# Gives up slots without a guard: a task may kill everything that it can see. `guards`
 # and `subshells` are lists of <slot>:<pid> and <attempt>:<pid>.
 check() {
     alive=
     for pair in $guards; do
-        if lives "${pair#*:}"; then alive="$alive $pair"; else echo "lost ${pair%%:*} alone"; fi
+        if lives "${pair#*:}"; then alive="$alive $pair"; else give_up "${pair%%:*}"; fi
     done
     guards=$alive alive=
     for pair in $subshells; do
