@@ -51,6 +51,12 @@ class _Sandbox:
     hint: str = ""
 
 
+#: What bubblewrap 0.8 says when a mount of the host, an engine's for instance, went away while the
+#: sandbox was made; and how often to try again then.
+_MOUNT_VANISHED = "Unable to apply mount flags"
+_MOUNT_TRIES = 3
+
+
 class SubprocessExecutor(Executor):
     """Opens nodes as processes of this host.
 
@@ -136,6 +142,12 @@ class SubprocessExecutor(Executor):
                 return _open_plain(spec, value, environment, stderr)
             argv = [found.program, *found.options]
             argv += sandbox.arguments(spec.binds, spec.working_directory or "/")
+            for _ in range(_MOUNT_TRIES):
+                try:
+                    return _open_sandboxed(spec, value, environment, argv, stderr)
+                except NodeError as error:
+                    if _MOUNT_VANISHED not in str(error):
+                        raise
             return _open_sandboxed(spec, value, environment, argv, stderr)
         except BaseException:
             processes.kill_all(value)  # Ctrl-C may come before anybody holds the process

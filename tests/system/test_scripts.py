@@ -43,6 +43,12 @@ with open(os.path.dirname(__file__) + "/made/result.txt", "w") as file:
 """
 
 
+@pytest.fixture(autouse=True)
+def no_warnings(monkeypatch):
+    """Scripts print what they and their tasks say; that there is no sandbox is tested elsewhere."""
+    monkeypatch.setenv("LOG_LEVEL", "error")
+
+
 @pytest.fixture
 def main_job(bench, python_image):
     """A directory as the script expects it."""

@@ -30,6 +30,11 @@ class _Stdout(logging.StreamHandler[TextIO]):
     def __init__(self) -> None:
         logging.Handler.__init__(self)
 
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A reader that left is no error of the script."""
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+
     @property
     def stream(self) -> TextIO:
         return sys.stdout
