@@ -33,6 +33,7 @@ class Bench:
         self.backend = backend
         self.image = image
         self._clients: list[CloudClient] = []
+        self._scripts: list[subprocess.Popen[str]] = []
 
     @property
     def containers(self) -> bool:
@@ -65,6 +66,10 @@ class Bench:
 
     def close(self) -> None:
         """End what still runs and let go of it."""
+        for process in self._scripts:
+            process.kill()
+            with process:  # closes its pipes and waits
+                pass
         for client in self._clients:
             client.close()
 
@@ -72,7 +77,7 @@ class Bench:
         """Start a user's script."""
         path = self.place / "script.py"
         path.write_text(text)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, path, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -80,6 +85,8 @@ class Bench:
             text=True,
             env={**os.environ, **environment},
         )
+        self._scripts.append(process)
+        return process
 
     def run(self, text: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
         """Run a user's script; exit status, standard output, standard error."""
