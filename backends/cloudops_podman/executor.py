@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,6 +39,8 @@ _PULL_STALL_S = 600.0
 #: How often a state that cannot be read is asked for again: rootless Podman answers 500 at the
 #: moment in which a container exits.
 _INSPECT_TRIES = 5
+#: How often, and with which growing pause in seconds, a container is removed that just ends.
+_REMOVE_TRIES, _REMOVE_STEP_S = 5, 0.05
 _ENDED = frozenset({"created", "configured", "initialized", "exited", "stopped", "dead", ""})
 
 
@@ -246,17 +249,25 @@ class PodmanExecutor(ContainerExecutor):
         self._call("POST", f"/containers/{container}/kill", params={"signal": signal})
 
     def remove(self, container: str) -> None:
-        """See `ContainerExecutor`."""
-        try:
-            self._call(
-                "DELETE",
-                f"/containers/{container}",
-                params={"force": "true", "v": "true", "timeout": "0"},
-            )
-        except EngineError as error:
-            if error.status == 404 or (error.status == 409 and self.removed(container)):
+        """See `ContainerExecutor`.
+
+        A container that ends at the moment in which Podman kills it cannot be killed: Podman says
+        so and leaves it. It is then asked again.
+        """
+        for attempt in range(_REMOVE_TRIES):
+            try:
+                self._call(
+                    "DELETE",
+                    f"/containers/{container}",
+                    params={"force": "true", "v": "true", "timeout": "0"},
+                )
                 return
-            raise
+            except EngineError as error:
+                if error.status == 404 or (error.status == 409 and self.removed(container)):
+                    return
+                if error.status != 500 or attempt == _REMOVE_TRIES - 1:
+                    raise
+                time.sleep(_REMOVE_STEP_S * attempt)
 
     def containers(self, label: str) -> Sequence[Container]:
         """See `ContainerExecutor`."""
