@@ -10,7 +10,6 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,9 @@ from attrs import evolve
 from cfa.cloudops import backends
 from cfa.cloudops.errors import (
     ConflictError,
-    DependencyCycleError,
-    InvalidInputError,
-    InvalidNameError,
-    JobCompletedError,
     JobExistsError,
-    JobNotFoundError,
     PoolExistsError,
     PoolNotFoundError,
-    TaskExistsError,
     TaskNotFoundError,
     WaitTimeoutError,
 )
@@ -44,17 +37,13 @@ from cfa.cloudops.model.values import (
 )
 from cfa.cloudops.provider.batch import BatchProvider
 from cfa.cloudops.provider.executor import Executor, ImageProgress
+from cfa.cloudops.service import additions
 from cfa.cloudops.service import definitions as text
-from cfa.cloudops.service.ledger import Ledger
+from cfa.cloudops.service.additions import no_job
 from cfa.cloudops.service.link import Link
 from cfa.cloudops.service.store import COMPLETED, DELETE, TERMINATE, Store
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import Settings
-
-#: Reasons after which a job takes tasks again: it ended only because it had nothing left to do.
-BY_ITSELF = "AllTasksComplete"
-
-_MAX_DEPENDENCY_CHARACTERS = 64_000
 
 
 class LocalBatch(BatchProvider):
@@ -214,14 +203,8 @@ class LocalBatch(BatchProvider):
             (job_id,),
         )
         if row is None:
-            raise self._no_job(job_id)
+            raise no_job(self._store, job_id)
         return text.job_value(row)
-
-    def _no_job(self, job_id: str) -> JobNotFoundError:
-        return JobNotFoundError(
-            f"There is no job {job_id!r} in {self.workspace.home}.",
-            "Make it with create_job; 'cloudops job list' shows what is there.",
-        )
 
     def list_jobs(self) -> list[Job]:
         rows = self._store.rows(f"SELECT {text.JOB_COLUMNS} FROM job ORDER BY number")  # noqa: S608
@@ -252,7 +235,7 @@ class LocalBatch(BatchProvider):
     def _job_state(self, job_id: str) -> tuple[int, str]:
         row = self._store.row("SELECT number, state FROM job WHERE id = ?", (job_id,))
         if row is None:
-            raise self._no_job(job_id)
+            raise no_job(self._store, job_id)
         return row[0], row[1]
 
     # --- tasks
@@ -263,149 +246,12 @@ class LocalBatch(BatchProvider):
         if not specs:
             self._job_state(job_id)
             return []
-        ledger = Ledger(self._store)
         with self._store.transaction():
-            job, number = self._open_job(job_id)
-            self._check_image(job, specs)
-            identifiers, last = _identifiers(job, specs)
-            first = int(
-                (self._store.row("SELECT COALESCE(MAX(number), 0) FROM task") or (0,))[0] + 1
-            )
-            edges, blocked = self._dependencies(number, specs, identifiers, first)
             # Who brings work says how much of it may run at once; who only looks does not.
             self._store.set_meta("max_parallel", str(self._max_parallel))
-            self._insert(number, job, specs, identifiers, first, edges)
-            self._store.execute(
-                "UPDATE job SET active = active + ?, last_task_number = ?, state = 'active', "
-                "ended = NULL, terminate_reason = NULL WHERE number = ?",
-                (len(specs), last, number),
-            )
-            for child, parent in blocked:
-                ledger.block(number, [child], parent)
-            ledger.flush()
+            identifiers = additions.add(self._store, job_id, specs)
         self._link.wake()
         return identifiers
-
-    def _open_job(self, job_id: str) -> tuple[Job, int]:
-        """The job, if it takes tasks."""
-        row = self._store.row(
-            f"SELECT {text.JOB_COLUMNS}, number FROM job WHERE id = ?",  # noqa: S608
-            (job_id,),
-        )
-        if row is None:
-            raise self._no_job(job_id)
-        job = text.job_value(row[:-1])
-        by_itself = job.state == "completed" and job.terminate_reason == BY_ITSELF
-        if job.state != "active" and not by_itself:
-            raise JobCompletedError(
-                f"The job {job_id!r} is {job.state} ({job.terminate_reason or 'by the user'}) "
-                "and takes no further tasks.",
-                "Make another job.",
-            )
-        return job, row[-1]
-
-    def _check_image(self, job: Job, specs: Sequence[TaskSpec]) -> None:
-        row = self._pool_row(job.spec.pool_id)
-        if row is None:
-            return  # the pool may come later
-        pool = text.pool_value(row).spec
-        if pool.needs_image and pool.image is None and any(spec.image is None for spec in specs):
-            raise InvalidInputError(
-                f"No image: the pool {pool.id!r} has none and the task names none.",
-                "Pass container_image_name to create_pool or to add_task.",
-            )
-
-    def _insert(
-        self,
-        job_number: int,
-        job: Job,
-        specs: Sequence[TaskSpec],
-        identifiers: Sequence[str],
-        first: int,
-        edges: dict[int, set[int]],
-    ) -> None:
-        self._refuse_duplicates(job_number, job.spec.id, specs, identifiers)
-        now = time.time()
-        self._store.execute_many(
-            "INSERT INTO task (number, job, id, unmet, command, image, mounts, timeout, retries, "
-            "release, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    first + index,
-                    job_number,
-                    identifier,
-                    len(edges.get(first + index, ())),
-                    spec.command_line,
-                    spec.image,
-                    text.mounts_text(spec.mounts),
-                    spec.timeout_s,
-                    job.spec.max_task_retries if spec.max_retries is None else spec.max_retries,
-                    spec.run_dependents_on_failure,
-                    now,
-                )
-                for index, (spec, identifier) in enumerate(zip(specs, identifiers, strict=True))
-            ),
-        )
-        self._store.execute_many(
-            "INSERT INTO edge VALUES (?, ?)",
-            ((parent, child) for child, parents in edges.items() for parent in parents),
-        )
-
-    def _refuse_duplicates(
-        self, number: int, job_id: str, specs: Sequence[TaskSpec], identifiers: Sequence[str]
-    ) -> None:
-        """Given ids must be new; numbered ones can only meet an id that was given earlier."""
-        seen: set[str] = set()
-        given = any(spec.id is not None for spec in specs)
-        anything_given = given or self._store.row(
-            "SELECT 1 FROM meta WHERE name = ?", (f"given-ids-{number}",)
-        )
-        if given:
-            self._store.set_meta(f"given-ids-{number}", "1")
-        if not anything_given:
-            return
-        for identifier in identifiers:
-            key = names.key(identifier)
-            if key in seen or self._store.row(
-                "SELECT 1 FROM task WHERE job = ? AND id = ?", (number, identifier)
-            ):
-                raise TaskExistsError(
-                    f"The job {job_id!r} has a task {identifier!r}.", "Choose another id."
-                )
-            seen.add(key)
-
-    def _dependencies(
-        self, job: int, specs: Sequence[TaskSpec], identifiers: Sequence[str], first: int
-    ) -> tuple[dict[int, set[int]], list[tuple[int, str]]]:
-        """Unsatisfied dependencies (child -> parents), and (child, parent id) of lost ones."""
-        edges: dict[int, set[int]] = {}
-        blocked: list[tuple[int, str]] = []
-        new: dict[str, int] = {}
-        if any(spec.depends_on or spec.depends_on_range for spec in specs):
-            new = {names.key(identifier): first + i for i, identifier in enumerate(identifiers)}
-        for index, spec in enumerate(specs):
-            for parent_id in _parents(spec):
-                parent = new.get(names.key(parent_id))
-                if parent is None:
-                    row = self._store.row(
-                        "SELECT number, state, failure, release, id FROM task "
-                        "WHERE job = ? AND id = ?",
-                        (job, parent_id),
-                    )
-                    if row is None:
-                        raise TaskNotFoundError(
-                            f"The task {identifiers[index]!r} depends on {parent_id!r}, which the "
-                            "job does not have.",
-                            "Add that task first, or pass the id that add_task returned for it.",
-                        )
-                    parent, state, failure, release, name = row
-                    if state == COMPLETED:
-                        if failure is not None and not release:
-                            blocked.append((first + index, name))
-                        continue
-                edges.setdefault(first + index, set()).add(parent)
-        _refuse_cycles(edges, identifiers, first)
-        return edges, blocked
 
     def get_task(self, job_id: str, task_id: str) -> Task:
         row = self._store.row(
@@ -464,7 +310,7 @@ class LocalBatch(BatchProvider):
             "SELECT active, running, succeeded, failed FROM job WHERE id = ?", (job_id,)
         )
         if row is None:
-            raise self._no_job(job_id)
+            raise no_job(self._store, job_id)
         return TaskCounts(active=row[0], running=row[1], succeeded=row[2], failed=row[3])
 
     def read_task_file(
@@ -513,58 +359,6 @@ class LocalBatch(BatchProvider):
                     "It goes on in the background; look again later.",
                 )
             self._link.wait(min(left, 1.0))
-
-
-def _identifiers(job: Job, specs: Sequence[TaskSpec]) -> tuple[list[str], int]:
-    """Ids of new tasks and the last number used."""
-    number = job.last_task_number
-    found = []
-    for spec in specs:
-        if spec.id is not None:
-            found.append(names.task_id(spec.id))
-            continue
-        number += 1
-        found.append(
-            str(number)
-            if job.spec.integer_task_ids
-            else f"{job.spec.id}-{names.name_suffix(spec.name_suffix)}-{number}"
-        )
-    longest = max(found, key=len)
-    if len(longest) > 64:
-        raise InvalidNameError(
-            f"The task id {longest!r} would have {len(longest)} characters; 64 are allowed.",
-            "Shorten the job name or the name suffix, or use task_id_ints=True.",
-        )
-    return found, number
-
-
-def _parents(spec: TaskSpec) -> Iterator[str]:
-    size = sum(map(len, spec.depends_on))
-    if size > _MAX_DEPENDENCY_CHARACTERS:
-        raise InvalidInputError(
-            f"The ids in depends_on have {size} characters together; 64,000 are allowed.",
-            "Use depends_on_range with integer ids (task_id_ints=True).",
-        )
-    yield from spec.depends_on
-    if spec.depends_on_range is not None:
-        low, high = spec.depends_on_range
-        yield from map(str, range(low, high + 1))
-
-
-def _refuse_cycles(edges: dict[int, set[int]], identifiers: Sequence[str], first: int) -> None:
-    """Only tasks of one call can form a circle: earlier ones cannot depend on later ones."""
-    inner = {
-        child: [parent for parent in parents if parent >= first] for child, parents in edges.items()
-    }
-    if not any(inner.values()):
-        return
-    try:
-        TopologicalSorter(inner).prepare()
-    except CycleError as error:
-        circle = " -> ".join(repr(identifiers[number - first]) for number in error.args[1])
-        raise DependencyCycleError(
-            f"The tasks depend on one another in a circle: {circle}.", "Remove one dependency."
-        ) from error
 
 
 def caller_ids() -> tuple[int, int]:

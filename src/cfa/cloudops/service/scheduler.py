@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from cfa.cloudops.errors import BlobContainerNotFoundError, CloudOpsError, ImageError, NodeError
 from cfa.cloudops.service import ledger as rules
+from cfa.cloudops.service.additions import BY_ITSELF
 from cfa.cloudops.service.crew import GRACE_S, Crew, verdict
 from cfa.cloudops.service.definitions import pool_spec, split_command
 from cfa.cloudops.service.ledger import Attempt, Ledger, Outcome
-from cfa.cloudops.service.local import BY_ITSELF
 from cfa.cloudops.service.nodes import Group, GroupKey, LiveNode
 from cfa.cloudops.service.placement import Job, Placement
 from cfa.cloudops.service.recovery import Recovery
