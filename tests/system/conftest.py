@@ -55,7 +55,7 @@ class Bench:
             name: more.pop(name)
             for name in (
                 "task_retries", "timeout", "mark_complete_after_tasks_run", "task_id_ints",
-                "exist_ok", "verify_pool",
+                "exist_ok", "verify_pool", "save_logs_to_blob", "logs_folder",
             )
             if name in more
         }  # fmt: skip

@@ -152,6 +152,7 @@ def test_log_settings_stay_with_the_job(bench):
     """A job made again with exist_ok keeps its own log settings, also in another process."""
     client = bench.client()
     client.create_pool("p", container_image_name=bench.image)
+    client.create_blob_container("logs")
     client.create_job("j", "p", save_logs_to_blob="logs", logs_folder="/deep/er/")
     other = bench.client()
     other.create_job("j", "p", exist_ok=True, save_logs_to_blob="others")

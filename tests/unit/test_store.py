@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from contextlib import closing
@@ -11,6 +12,7 @@ import pytest
 
 from cfa.cloudops.errors import StoreError, StoreUnreadableError, StoreVersionError
 from cfa.cloudops.service import store as module
+from cfa.cloudops.service.definitions import JOB_COLUMNS, job_value
 from cfa.cloudops.service.store import MIGRATIONS, Store
 
 
@@ -60,6 +62,27 @@ def test_later_migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert store.row("PRAGMA user_version") == (len(more),)
         assert (store.meta("workspace"), store.meta("x")) == (identity, "1")
         assert store.row("SELECT 1 FROM sqlite_master WHERE name = 'one'") is None
+
+
+def test_jobs_of_the_first_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs and tasks of a store of the first version are read, and owe no logs."""
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "MIGRATIONS", MIGRATIONS[:1])
+        with closing(Store(tmp_path / "a.db")) as store:
+            store.execute(
+                "INSERT INTO job (id, pool, state, definition, auto_complete, created) "
+                "VALUES ('j', 'p', 'active', ?, 1, 0)",
+                (json.dumps({"id": "j", "pool_id": "p", "metadata": []}),),
+            )
+            store.execute(
+                "INSERT INTO task (job, id, state, command, retries, release, attempt, created) "
+                "VALUES (1, 't', 3, 'true', 0, 0, 1, 0)"
+            )
+    with closing(Store(tmp_path / "a.db")) as store:
+        row = store.row(f"SELECT {JOB_COLUMNS} FROM job")
+        assert row is not None
+        job = job_value(row)
+        assert (job.spec.id, job.logs_owed, job.problem) == ("j", 0, None)
 
 
 def test_migration_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from cfa.cloudops.cli import output
 from cfa.cloudops.cli.jobs import counts_text
 from cfa.cloudops.client.view import failure_text
 from cfa.cloudops.errors import WaitTimeoutError
-from cfa.cloudops.model.values import Job, JobState, TaskResult
+from cfa.cloudops.model.values import Job, TaskResult
 
 if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
@@ -33,7 +33,7 @@ def follow(batch: BatchProvider, job_id: str, timeout_s: float | None) -> int:
     start = time.monotonic()
     job = batch.get_job(job_id)
     with _progress(job) as show:
-        while not _ended(job):
+        while not job.settled:
             elapsed = time.monotonic() - start
             show(job, elapsed)
             if timeout_s is not None and elapsed >= timeout_s:
@@ -47,10 +47,6 @@ def follow(batch: BatchProvider, job_id: str, timeout_s: float | None) -> int:
             batch.wait_for_change(left)
             job = batch.get_job(job_id)
     return _summarise(batch, job)
-
-
-def _ended(job: Job) -> bool:
-    return job.state is JobState.COMPLETED or job.counts.active + job.counts.running == 0
 
 
 def _summarise(batch: BatchProvider, job: Job) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfa.cloudops.client.pools import owner_metadata
 from cfa.cloudops.errors import (
+    BlobContainerNotFoundError,
     InvalidInputError,
     JobExistsError,
     JobNotFoundError,
@@ -23,6 +24,8 @@ from cfa.cloudops.model.values import Job, JobSpec, JobState, Task, TaskState
 if TYPE_CHECKING:
     from cfa.cloudops.client.view import Farewell
     from cfa.cloudops.provider.batch import BatchProvider
+    from cfa.cloudops.provider.blob import BlobProvider
+    from cfa.cloudops.settings import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +39,8 @@ class JobMixin:
     """Methods of `CloudClient` about jobs."""
 
     _batch: BatchProvider
+    _blobs: BlobProvider
+    _settings: Settings
     _farewell: Farewell
     _latest_job: str | None
     pool_name: str | None
@@ -64,7 +69,10 @@ class JobMixin:
         Args:
             job_name: blanks are removed.
             pool_name: the pool of its tasks; the client's latest pool when not given.
-            save_logs_to_blob: blob container for the tasks' output.
+            save_logs_to_blob: an existing blob container. The output of each task is saved in it
+                when the task completes, successful or not, as
+                `<logs_folder>/<day of adding>/<task id>/stdout.txt` and `stderr.txt`. The job is
+                complete when that is done.
             logs_folder: folder in it; `stdout_stderr` when not given.
             task_retries: how often a task with a non-zero exit code is tried again; -1: for ever.
             mark_complete_after_tasks_run: the job completes when all of its tasks have. It needs at
@@ -76,7 +84,7 @@ class JobMixin:
             verbose: print what was done.
 
         Raises:
-            ValueError: no such pool, or an argument that can never work.
+            ValueError: no such pool or blob container, or an argument that can never work.
             RuntimeError: a job of this name exists.
         """
         job_id = names.job_id(job_name)
@@ -88,6 +96,9 @@ class JobMixin:
         if verify_pool:
             pool = self._batch.get_pool(pool).spec.id
         folder = names.folder(logs_folder.strip("/")) if logs_folder else "stdout_stderr"
+        container = names.blob_container(save_logs_to_blob) if save_logs_to_blob else None
+        if container is not None and not (exist_ok and self._has_job(job_id)):
+            self._check_log_container(container)
         spec = JobSpec(
             id=job_id,
             pool_id=pool,
@@ -95,8 +106,9 @@ class JobMixin:
             timeout_s=minutes("timeout", timeout),
             auto_complete=mark_complete_after_tasks_run,
             integer_task_ids=task_id_ints,
-            log_container=names.blob_container(save_logs_to_blob) if save_logs_to_blob else None,
+            log_container=container,
             log_folder=folder,
+            log_storage=self._settings.storage if container else "",
             metadata=(("mark_complete", str(mark_complete_after_tasks_run)), *owner_metadata()),
         )
         try:
@@ -110,6 +122,21 @@ class JobMixin:
         if verbose:
             print(said)  # noqa: T201  asked for
         self._adopt(job)
+
+    def _has_job(self, job_id: str) -> bool:
+        try:
+            self._batch.task_counts(job_id)
+        except JobNotFoundError:
+            return False
+        return True
+
+    def _check_log_container(self, container: str) -> None:
+        if not self._blobs.container_exists(container):
+            raise BlobContainerNotFoundError(
+                f"The blob container {container!r}, in which the job's logs are to be saved, does "
+                "not exist.",
+                f"Make it with create_blob_container({container!r}).",
+            )
 
     def _adopt(self, job: Job) -> None:
         """Make a job the client's latest, and show its settings in the attributes scripts read."""
@@ -153,7 +180,8 @@ class JobMixin:
         download_job_stats: bool = False,
         download_task_output: bool = False,
     ) -> None:
-        """Block until all tasks of a job are completed, showing counts; then print a summary.
+        """Block until all tasks of a job are completed and its logs saved, showing counts; then
+        print a summary.
 
         Args:
             job_name: the job.
@@ -178,7 +206,7 @@ class JobMixin:
                     seen = self._save_output(job_id, seen)
                 elapsed = time.monotonic() - start
                 line.show(_progress(job, elapsed))
-                if _ended(job):
+                if job.settled:
                     break
                 if elapsed >= limit_s:
                     raise WaitTimeoutError(
@@ -192,6 +220,8 @@ class JobMixin:
             line.end()
         self._farewell.forget(job.spec.id)
         print(_summary(job, time.monotonic() - start))  # noqa: T201  the method's purpose
+        if job.problem:
+            _log.warning("%s: %s", job_id, job.problem)
         if download_job_stats:
             self.download_job_stats(job_id)
 
@@ -257,11 +287,6 @@ def minutes(name: str, value: Any) -> float | None:
     return float(value) * 60
 
 
-def _ended(job: Job) -> bool:
-    counts = job.counts
-    return job.state is JobState.COMPLETED or counts.active + counts.running == 0
-
-
 def _progress(job: Job, elapsed_s: float) -> str:
     counts = job.counts
     text = (
@@ -269,6 +294,8 @@ def _progress(job: Job, elapsed_s: float) -> str:
         f"{counts.running} running; {counts.active + counts.running} remaining; "
         f"{counts.succeeded} successes; {counts.failed} failures"
     )
+    if job.logs_owed and not counts.active + counts.running:
+        text += f"; logs of {job.logs_owed} are being saved"
     return f"{text} ({job.problem})" if job.problem else text
 
 

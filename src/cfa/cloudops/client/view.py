@@ -270,11 +270,13 @@ class Farewell:
             say(f"the job {job_id} was deleted; its tasks are gone.")
             return True
         if job.problem and self._problems.get(job_id) != job.problem:
-            say(f"{job_id} waits. {job.problem}")
+            say(f"{job_id}: {job.problem}")
         self._problems[job_id] = job.problem
-        if job.state == "completed" or job.counts.active + job.counts.running == 0:
+        if job.settled:
             return True
-        return all((job_id, task) in view.done for task in self._expected[job_id])
+        return not job.logs_owed and all(
+            (job_id, task) in view.done for task in self._expected[job_id]
+        )
 
     def _summarise(self) -> None:
         good = 0

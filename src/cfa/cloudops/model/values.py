@@ -97,7 +97,8 @@ class Pool:
 @frozen(kw_only=True)
 class JobSpec:
     """Definition of a job. `max_task_retries` -1 means without limit; `timeout_s` counts from
-    creation."""
+    creation. The logs of its tasks are saved in `log_container`, which lies below the URL
+    `log_storage`; None: nowhere."""
 
     id: str
     pool_id: str
@@ -107,6 +108,7 @@ class JobSpec:
     integer_task_ids: bool = False
     log_container: str | None = None
     log_folder: str = "stdout_stderr"
+    log_storage: str = ""
     metadata: tuple[tuple[str, str], ...] = ()
 
 
@@ -131,7 +133,9 @@ class TaskCounts:
 
 @frozen(kw_only=True)
 class Job:
-    """A job as the service holds it. `last_task_number` is the number of the newest numbered id."""
+    """A job as the service holds it. `last_task_number` is the number of the newest numbered id,
+    `logs_owed` the number of completed tasks whose logs are still to be saved. `problem`, for people:
+    why nothing runs, or what could not be saved."""
 
     spec: JobSpec
     state: JobState
@@ -141,6 +145,14 @@ class Job:
     last_task_number: int = 0
     counts: TaskCounts = TaskCounts()
     problem: str | None = None
+    logs_owed: int = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more comes from it by itself: no task is active or running, and all logs
+        are saved or given up; or the job was ended."""
+        idle = self.counts.active + self.counts.running == 0 and not self.logs_owed
+        return idle or self.state is JobState.COMPLETED
 
 
 @frozen(kw_only=True)

@@ -103,9 +103,10 @@ def _insert(
 ) -> None:
     _refuse_duplicates(store, job_number, job.spec.id, specs, identifiers)
     now = time.time()
+    log_day = time.strftime("%Y-%m-%d") if job.spec.log_container else None
     store.execute_many(
         "INSERT INTO task (number, job, id, unmet, command, image, mounts, timeout, retries, "
-        "release, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "release, created, log_day) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             (
                 first + index,
@@ -119,6 +120,7 @@ def _insert(
                 job.spec.max_task_retries if spec.max_retries is None else spec.max_retries,
                 spec.run_dependents_on_failure,
                 now,
+                log_day,
             )
             for index, (spec, identifier) in enumerate(zip(specs, identifiers, strict=True))
         ),

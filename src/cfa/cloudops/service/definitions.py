@@ -31,8 +31,10 @@ from cfa.cloudops.service import store
 
 POOL_COLUMNS = "definition, state, created"
 JOB_COLUMNS = (
-    "definition, state, created, ended, terminate_reason, last_task_number, active, running, "
-    "succeeded, failed, problem"
+    "definition, state, created, ended, terminate_reason, last_task_number, "  # noqa: S608
+    "active, running, "
+    "succeeded, failed, COALESCE(problem, log_problem), "
+    f"(SELECT COUNT(*) FROM task WHERE task.job = job.number AND {store.OWED})"
 )
 TASK_COLUMNS = (
     "task.id, command, task.state, exit_code, failure, message, image, task.created, started, "
@@ -120,7 +122,9 @@ def pool_value(row: store.Row) -> Pool:
 
 def job_value(row: store.Row) -> Job:
     """A row of `JOB_COLUMNS`."""
-    text, state, created, ended, reason, last, active, running, succeeded, failed, problem = row
+    (
+        text, state, created, ended, reason, last, active, running, succeeded, failed, problem, owed,
+    ) = row  # fmt: skip
     return Job(
         spec=job_spec(text),
         state=JobState(state),
@@ -130,6 +134,7 @@ def job_value(row: store.Row) -> Job:
         last_task_number=last,
         counts=TaskCounts(active=active, running=running, succeeded=succeeded, failed=failed),
         problem=problem,
+        logs_owed=owed,
     )
 
 

@@ -48,6 +48,8 @@ class Attempt:
     retries: int
     retried: int
     release: bool
+    #: The day of adding, when its logs are to be saved.
+    log_day: str | None
     attempt: int
     #: Where it runs.
     node: str = ""
@@ -64,7 +66,7 @@ class Attempt:
 
 
 _ATTEMPT_COLUMNS = (
-    "number, job, id, command, image, mounts, timeout, retries, retried, release, attempt"
+    "number, job, id, command, image, mounts, timeout, retries, retried, release, log_day, attempt"
 )
 
 

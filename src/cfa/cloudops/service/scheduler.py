@@ -21,9 +21,10 @@ from cfa.cloudops.service.crew import GRACE_S, Crew, verdict
 from cfa.cloudops.service.definitions import pool_spec, split_command
 from cfa.cloudops.service.ledger import Attempt, Ledger, Outcome
 from cfa.cloudops.service.nodes import Group, GroupKey, LiveNode
+from cfa.cloudops.service.outputs import Outputs
 from cfa.cloudops.service.placement import Job, Placement
 from cfa.cloudops.service.recovery import Recovery
-from cfa.cloudops.service.store import ACTIVE, DELETE, RUNNING
+from cfa.cloudops.service.store import ACTIVE, DELETE, OWED, RUNNING
 
 if TYPE_CHECKING:
     from cfa.cloudops.service.agent import Agent
@@ -50,6 +51,7 @@ class Scheduler:
         self.ledger = Ledger(self.store)
         self.crew = Crew(self)
         self.recovery = Recovery(self)
+        self._outputs = Outputs(self)
         self.jobs: dict[int, Job] = {}
         self._placement = Placement(self)
         self._attempts: dict[str, Attempt] = {}
@@ -157,6 +159,7 @@ class Scheduler:
             else:
                 requests = False
             with self.store.transaction():
+                self._outputs.settle()
                 if requests:
                     self._take_requests()
                 self._take_exits()
@@ -173,12 +176,14 @@ class Scheduler:
             after, self._after = self._after, []
             for action in after:
                 action()
+            self._outputs.send()
             self.agent.changed()
         self._close_idle()
         return bool(
             self.crew.nodes
             or self._attempts
             or self.recovery.busy
+            or self._outputs.busy
             or self._has_news()
             or any(job.state in ("terminating", "deleting") for job in self.jobs.values())
             or any(group.failures for job in self.jobs.values() for group in job.groups.values())
@@ -193,6 +198,7 @@ class Scheduler:
             or self._failed_groups
             or self._problems
             or self._removed
+            or self._outputs.news
             or any(job.hungry for job in self.jobs.values())
         )
 
@@ -240,7 +246,8 @@ class Scheduler:
 
     def _take_requests(self) -> None:
         for number, job_number, request, state, task_id in self.store.rows(
-            "SELECT number, job, request, state, id FROM task WHERE request > 0"
+            "SELECT number, job, request, state, id FROM task "  # noqa: S608  a constant
+            f"WHERE request > 0 AND NOT ({OWED})"  # what is to be deleted is saved first
         ):
             self._take_task_request(number, job_number, request, state, task_id)
         now = time.monotonic()
@@ -375,6 +382,7 @@ class Scheduler:
 
     def _finish(self, job: Job | None, attempt: Attempt, outcome: Outcome) -> None:
         self.ledger.finish(attempt, outcome)
+        self._outputs.due |= attempt.log_day is not None
         self._losses.pop(attempt.number, None)
         if attempt.number in self._deletes:
             self._deletes.discard(attempt.number)
@@ -428,6 +436,8 @@ class Scheduler:
                 continue
             if job.state == "active":
                 self._complete_by_itself(job)
+            elif self._outputs.owes(job.number):
+                pass  # it ends when they are saved
             elif job.state == "terminating":
                 self._set_completed(job)
             elif job.state == "deleting" and not job.removing:
@@ -440,7 +450,7 @@ class Scheduler:
         if row is None:
             return
         job.out_of_work = row[0] == 0
-        if job.out_of_work and row[1] and job.auto_complete:
+        if job.out_of_work and row[1] and job.auto_complete and not self._outputs.owes(job.number):
             self._set_completed(job, BY_ITSELF)
 
     def _set_completed(self, job: Job, reason: str | None = None) -> None:

@@ -120,8 +120,23 @@ CREATE TABLE event (
 CREATE INDEX event_job ON event (job, number);
 """
 
+_LOGS = """
+-- the day of adding, as text of the client's calendar, until the task's logs are saved in the blob
+-- container of its job; NULL when there is nothing to save
+ALTER TABLE task ADD COLUMN log_day TEXT;
+
+-- what of the job could not be saved, for people
+ALTER TABLE job ADD COLUMN log_problem TEXT;
+
+CREATE INDEX task_owed ON task (job, number)
+    WHERE log_day IS NOT NULL AND state = 3 AND attempt > 0;
+"""
+
+#: The condition of a task that ran and whose logs are not saved yet; it has an index.
+OWED = "log_day IS NOT NULL AND state = 3 AND attempt > 0"
+
 #: Scripts that lead from version n to n + 1.
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _LOGS)
 
 
 class Store:

@@ -1,0 +1,167 @@
+"""Logs of tasks in blob containers: where they are, when they are there, and what may go wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from cfa.cloudops.errors import BlobContainerNotFoundError
+
+ONE = pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
+
+
+def logs(container: str = "output-test") -> dict[str, str]:
+    """Blob names in a container and their content."""
+    files = (path for path in Path(container).rglob("*") if path.is_file())
+    return {path.relative_to(container).as_posix(): path.read_text() for path in files}
+
+
+def today() -> str:
+    return datetime.now().astimezone().strftime("%Y-%m-%d")
+
+
+def test_logs_are_there_when_monitor_returns(bench):
+    """Both streams of every task that ran, failed and retried ones included, of the last try."""
+    client = bench.client()
+    client.create_blob_container("output-test")
+    client = bench.ready(
+        "test-job-1", save_logs_to_blob="output-test", logs_folder="/logs/", task_retries=1
+    )
+    client.add_task("echo good")
+    client.add_task("sh -c 'echo bad >&2; exit 3'")
+    client.add_task("sh -c 'echo x >>n; wc -l <n; [ $(wc -l <n) = 2 ]'")
+    client.add_task("echo never", depends_on="test-job-1--2")
+    client.monitor_job("test-job-1")
+    day = f"logs/{today()}"
+    found = logs()
+    assert {name: text.strip() for name, text in found.items()} == {
+        f"{day}/test-job-1--1/stdout.txt": "good",
+        f"{day}/test-job-1--1/stderr.txt": "",
+        f"{day}/test-job-1--2/stdout.txt": "",
+        f"{day}/test-job-1--2/stderr.txt": "bad",
+        f"{day}/test-job-1--3/stdout.txt": "2",
+        f"{day}/test-job-1--3/stderr.txt": "",
+    }
+    assert client.check_job_status("test-job-1") == "complete"
+    client.download_folder("logs", "logs-copy", "output-test")
+    assert logs("logs-copy") == found
+    client.delete_job("test-job-1")
+    assert logs() == found
+
+
+@ONE
+def test_settings_belong_to_the_job(bench):
+    """A client that did not make the job saves its tasks' logs all the same; a job without the
+    setting saves none, and without a folder they lie in `stdout_stderr`."""
+    client = bench.client()
+    client.create_blob_container("output-test")
+    client = bench.ready(save_logs_to_blob="output-test")
+    client.create_job("other", "p")
+    client.add_task("other", "echo other")
+    bench.client().add_task_collection("j", [{"command_line": "echo one"}])
+    client.monitor_job("other")
+    client.monitor_job("j")
+    assert set(logs()) == {
+        f"stdout_stderr/{today()}/j--1/{name}.txt" for name in ("stdout", "stderr")
+    }
+
+
+@ONE
+def test_many_logs(bench):
+    """A job of more tasks than one batch has is complete when all are saved."""
+    client = bench.client()
+    client.create_blob_container("output-test")
+    client = bench.ready(save_logs_to_blob="output-test", mark_complete_after_tasks_run=False)
+    client.add_task_collection("j", [{"command_line": f"echo {n}"} for n in range(600)])
+    client.monitor_job("j")
+    found = logs()
+    said = {name: text for name, text in found.items() if name.endswith("stdout.txt")}
+    assert sorted(int(text) for text in said.values()) == list(range(600))
+    assert len(found) == 1200
+
+
+@ONE
+def test_time_limit_and_deleted_job(bench):
+    """What a task said until its time limit, or until its job was deleted, is saved."""
+    client = bench.client()
+    client.create_blob_container("output-test")
+    client = bench.ready(save_logs_to_blob="output-test")
+    client.add_task("sh -c 'echo until the limit; sleep 60'", timeout=1 / 60)
+    client.add_task("sh -c 'echo until the end; sleep 60'")
+    bench.running(client, "j--2")
+    bench.until(client, lambda: logs())
+    client.delete_job("j")
+    said = [text for name, text in sorted(logs().items()) if name.endswith("stdout.txt")]
+    assert said == ["until the limit\n", "until the end\n"]
+
+
+@ONE
+def test_missing_container_is_refused(bench):
+    """A job whose log container does not exist is refused; one that exists is left as it is."""
+    client = bench.ready()
+    with pytest.raises(BlobContainerNotFoundError, match="output-test"):
+        client.create_job("k", "p", save_logs_to_blob="output-test")
+    assert client.check_job_status("k") == "does not exist"
+    client.create_job("j", "p", save_logs_to_blob="output-test", exist_ok=True)
+    assert client.save_logs_to_blob is None
+
+
+@ONE
+def test_killed_agent_leaves_its_debts(bench):
+    """The successor of a killed agent saves what is owed, though the task ended long before."""
+    client = bench.client()
+    client.create_blob_container("output-test")
+    client = bench.ready(save_logs_to_blob="output-test")
+    os.rmdir("output-test")
+    client.add_task("echo late")
+    bench.finished(client)
+    assert client._batch.get_job("j").logs_owed == 1
+    assert client.check_job_status("j") == "active"
+    pid = agent_pid(bench)
+    os.kill(pid, signal.SIGKILL)
+    os.mkdir("output-test")
+    client.monitor_job("j", timeout=1)
+    assert agent_pid(bench) != pid
+    assert logs()[f"stdout_stderr/{today()}/j--1/stdout.txt"] == "late\n"
+    assert client._batch.get_job("j").problem is None
+
+
+def agent_pid(bench) -> int:
+    """The agent of the bench's workspace."""
+    mark = str(bench.place / ".cloudops").encode()
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if mark in words and any(b"agent" in word for word in words):
+            return int(entry.name)
+    raise AssertionError("there is no agent")
+
+
+@ONE
+def test_logs_that_cannot_be_saved(bench, capsys):
+    """They are given up after some tries, which is said; the others are saved, the job completes."""
+    client = bench.client()
+    client.create_blob_container("output-test")
+    client = bench.ready(save_logs_to_blob="output-test")
+    taken = Path("output-test", "stdout_stderr", today(), "j--2", "stderr.txt")
+    taken.mkdir(parents=True)  # a folder where the blob must be
+    (taken / "x").touch()
+    began = time.monotonic()
+    client.add_task_collection("j", [{"command_line": f"echo {n}"} for n in range(3)])
+    client.monitor_job("j", timeout=1)
+    assert 5 < time.monotonic() - began < 40
+    job = client._batch.get_job("j")
+    assert (job.counts.succeeded, job.state, job.logs_owed) == (3, "completed", 0)
+    assert "Logs could not be saved" in job.problem
+    assert "j--2" in job.problem
+    assert str(bench.place) in job.problem
+    saved = {name.split("/")[2] for name in logs() if name.endswith("stderr.txt")}
+    assert saved == {"j--1", "j--3"}
+    assert job.problem in capsys.readouterr().out

@@ -1,0 +1,99 @@
+"""Saving logs: what is taken of a task's directory, and what a failure does to the rest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from cfa.cloudops.backends import load_storage
+from cfa.cloudops.errors import BackendUnavailableError
+from cfa.cloudops.model.values import JobSpec
+from cfa.cloudops.provider.blob import BlobProvider, LocalFile
+from cfa.cloudops.service import outputs
+from cfa.cloudops.service.outputs import Owed, Result, save
+
+SPEC = JobSpec(id="j", pool_id="p", log_container="kept", log_folder="logs")
+
+
+def owed(place: Path, number: int) -> Owed:
+    """A task that has said its number."""
+    directory = place / "tasks" / f"t{number}"
+    directory.mkdir(parents=True)
+    for name in ("stdout.txt", "stderr.txt"):
+        (directory / name).write_text(f"{number}\n")
+    return Owed(number, f"t{number}", "2026-03-01", str(directory))
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> BlobProvider:
+    """Directories below `tmp_path`, with the container `kept`."""
+    found = load_storage(f"file://{tmp_path}")
+    found.create_container("kept")
+    return found
+
+
+def blobs(storage: BlobProvider) -> list[str]:
+    return [blob.name for blob in storage.list_blobs("kept")]
+
+
+def test_layout(storage: BlobProvider, tmp_path: Path) -> None:
+    """Both streams lie below folder, day and task; without a folder at the root."""
+    assert save(storage, 1, SPEC, [owed(tmp_path, 1)]) == Result(1, saved=[1])
+    bare = JobSpec(id="j", pool_id="p", log_container="kept", log_folder="")
+    assert save(storage, 1, bare, [owed(tmp_path, 2)]) == Result(1, saved=[2])
+    assert blobs(storage) == [
+        "2026-03-01/t2/stderr.txt",
+        "2026-03-01/t2/stdout.txt",
+        "logs/2026-03-01/t1/stderr.txt",
+        "logs/2026-03-01/t1/stdout.txt",
+    ]
+
+
+def test_only_plain_files(storage: BlobProvider, tmp_path: Path) -> None:
+    """A task may have left a link, a pipe or nothing where its output was: there is no log then."""
+    task = owed(tmp_path, 1)
+    (tmp_path / "secret").write_text("x")
+    for name in ("stdout.txt", "stderr.txt"):
+        os.unlink(f"{task.directory}/{name}")
+    os.symlink(tmp_path / "secret", f"{task.directory}/stdout.txt")
+    os.mkfifo(f"{task.directory}/stderr.txt")
+    gone = Owed(2, "t2", "2026-03-01", str(tmp_path / "gone"))
+    assert save(storage, 1, SPEC, [task, gone]) == Result(1, saved=[1, 2])
+    assert blobs(storage) == []
+
+
+def test_one_failure_does_not_hinder_the_others(storage: BlobProvider, tmp_path: Path) -> None:
+    """A blob that cannot be written is named; logs of all other tasks are saved."""
+    tasks = [owed(tmp_path, number) for number in (1, 2, 3)]
+    (tmp_path / "kept/logs/2026-03-01/t2/stdout.txt/x").mkdir(parents=True)
+    found = save(storage, 1, SPEC, tasks)
+    assert (found.saved, list(found.failed), found.hopeless) == ([1, 3], [2], "")
+    assert "t2/stdout.txt" in found.failed[2]
+    assert "logs/2026-03-01/t3/stdout.txt" in blobs(storage)
+
+
+def test_container_that_is_gone(storage: BlobProvider, tmp_path: Path) -> None:
+    """Without the container nothing is tried."""
+    storage.delete_container("kept")
+    found = save(storage, 1, SPEC, [owed(tmp_path, 1)])
+    assert (found.saved, found.failed) == ((), {})
+    assert "'kept'" in found.hopeless
+
+
+def test_storage_that_takes_long_to_fail(
+    storage: BlobProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not every task is waited for when a storage that does not answer takes its time."""
+    tried = []
+
+    def unreachable(container: str, sources: Mapping[str, LocalFile]) -> None:
+        tried.append(list(sources))
+        raise BackendUnavailableError("No answer.")
+
+    monkeypatch.setattr(storage, "upload_many", unreachable)
+    monkeypatch.setattr(outputs, "_ONE_BY_ONE_S", -1)
+    found = save(storage, 1, SPEC, [owed(tmp_path, number) for number in range(5)])
+    assert (found.hopeless, found.saved, len(tried)) == ("No answer.", (), 2)
