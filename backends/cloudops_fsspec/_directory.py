@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import stat
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,8 +23,10 @@ from cfa.cloudops.errors import (
     UnsafePathError,
 )
 from cfa.cloudops.model import names
-from cfa.cloudops.provider.blob import BlobProperties, BlobProvider, LocalFile
+from cfa.cloudops.provider.blob import BlobProperties, BlobProvider, LocalFile, Progress
+from cfa.cloudops.provider.protection import PROTECTION_FOLDER
 from cloudops_fsspec import _files, _tree
+from cloudops_fsspec._records import DirectoryRecords
 from cloudops_fsspec._stage import Stage
 
 #: Files copied by one worker in one go.
@@ -33,7 +34,7 @@ _BATCH = 128
 #: Two threads keep two cores and the disk's queue busy; more fight for the interpreter's lock.
 _WORKERS = 2
 
-Copy = Callable[[int, os.stat_result, int, str, threading.Event | None], None]
+Copy = Callable[[int, os.stat_result, int, str, _files.Watch | None], None]
 Files = Sequence[tuple[LocalFile, str]]
 
 
@@ -48,6 +49,25 @@ class DirectoryBlobs(BlobProvider):
         path = rest.removeprefix("//") if colon and scheme in ("file", "local") else url
         self._root = Path(path or ".").expanduser().absolute()
         self._swept: set[tuple[str, str]] = set()
+
+    # --- protection, see `_protection`
+
+    def has_records(self) -> bool:
+        return os.path.isdir(f"{self._root}/{PROTECTION_FOLDER}")
+
+    def records(self) -> DirectoryRecords:
+        return DirectoryRecords(str(self._root))
+
+    def canonical(self, container: str, blob: str) -> str:
+        folder, _, base = blob.rpartition("/")
+        if not folder:
+            return blob
+        top = os.path.realpath(self._path(container))
+        way = os.path.realpath(f"{top}/{folder}")
+        inside = way.removeprefix(f"{top}/")
+        if inside != way:
+            return f"{inside}/{base}"
+        return base if way == top else blob  # the way out is refused when it is taken
 
     # --- containers
 
@@ -180,13 +200,19 @@ class DirectoryBlobs(BlobProvider):
         folder, _, base = _checked(blob).rpartition("/")
         self._upload_batch(self._existing(container), folder, [(source, base)])
 
-    def upload_many(self, container: str, sources: Mapping[str, LocalFile]) -> None:
+    def upload_many(
+        self,
+        container: str,
+        sources: Mapping[str, LocalFile],
+        *,
+        progress: Progress | None = None,
+    ) -> None:
         top = self._existing(container)
         groups: dict[str, list[tuple[LocalFile, str]]] = {}
         for blob, source in sources.items():
             folder, _, base = _checked(blob).rpartition("/")
             groups.setdefault(folder, []).append((source, base))
-        stop = threading.Event()
+        watch = _files.Watch(progress)
         work: list[Callable[[], None]] = []
         with contextlib.ExitStack() as stack:
             stages: dict[str, Stage] = {}
@@ -195,10 +221,10 @@ class DirectoryBlobs(BlobProvider):
                 for start in range(0, len(files), _BATCH):
                     batch = files[start : start + _BATCH]
                     if stage is None:
-                        work.append(partial(self._upload_batch, top, folder, batch, stop))
+                        work.append(partial(self._upload_batch, top, folder, batch, watch))
                     else:
-                        work.append(partial(_stage_batch, stage, folder, batch, stop))
-            _run(work, stop)
+                        work.append(partial(_stage_batch, stage, folder, batch, watch))
+            _run(work, watch)
             for stage in stages.values():
                 with _files.explained(f"Could not store {stage.folder!r} in {top.name!r}"):
                     stage.publish(partial(self._open_for_writing, top))
@@ -225,7 +251,7 @@ class DirectoryBlobs(BlobProvider):
         return None
 
     def _upload_batch(
-        self, top: Path, folder: str, files: Files, stop: threading.Event | None = None
+        self, top: Path, folder: str, files: Files, watch: _files.Watch | None = None
     ) -> None:
         """Store files in one folder, each replaced at once."""
         remaining = list(reversed(files))
@@ -233,10 +259,10 @@ class DirectoryBlobs(BlobProvider):
             parent = self._open_for_writing(top, folder)
             try:
                 self._sweep(str(top), folder, parent)
-                while remaining and not (stop and stop.is_set()):
+                while remaining and not (watch and watch.stopped):
                     source, base = remaining[-1]
                     blob = f"{folder}/{base}" if folder else base
-                    _store(source, parent, base, blob, _files.place, stop)
+                    _store(source, parent, base, blob, _files.place, watch)
                     remaining.pop()
                 return
             except _files.VanishedError:
@@ -262,21 +288,27 @@ class DirectoryBlobs(BlobProvider):
     def download(self, container: str, blob: str, target: LocalFile) -> None:
         self._download(self._existing(container), _checked(blob), target)
 
-    def download_many(self, container: str, targets: Mapping[str, LocalFile]) -> None:
+    def download_many(
+        self,
+        container: str,
+        targets: Mapping[str, LocalFile],
+        *,
+        progress: Progress | None = None,
+    ) -> None:
         top = self._existing(container)
-        stop = threading.Event()
+        watch = _files.Watch(progress)
         pairs = list(targets.items())
 
         def some(batch: Sequence[tuple[str, LocalFile]]) -> None:
             for blob, target in batch:
-                if stop.is_set():
+                if watch.stopped:
                     return
-                self._download(top, _checked(blob), target, stop)
+                self._download(top, _checked(blob), target, watch)
 
-        _run([partial(some, pairs[at : at + _BATCH]) for at in range(0, len(pairs), _BATCH)], stop)
+        _run([partial(some, pairs[at : at + _BATCH]) for at in range(0, len(pairs), _BATCH)], watch)
 
     def _download(
-        self, top: Path, blob: str, target: LocalFile, stop: threading.Event | None = None
+        self, top: Path, blob: str, target: LocalFile, watch: _files.Watch | None = None
     ) -> None:
         parent, base = _files.split_target(target)
         source, status = self._open_blob(top, blob)
@@ -287,7 +319,9 @@ class DirectoryBlobs(BlobProvider):
                     directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                     try:
                         self._sweep("", os.path.abspath(parent), directory)
-                        _files.place(source, status, directory, base, stop)
+                        _files.place(source, status, directory, base, watch)
+                        if watch:
+                            watch.completed()
                         return
                     except _files.VanishedError:
                         continue
@@ -359,30 +393,32 @@ def _store(
     base: str,
     blob: str,
     copy: Copy,
-    stop: threading.Event | None,
+    watch: _files.Watch | None,
 ) -> None:
     fd, status = _files.open_source(source)
     try:
-        copy(fd, status, parent, base, stop)
+        copy(fd, status, parent, base, watch)
+        if watch:
+            watch.completed()
     except OSError as error:
         raise _files.explain(error, f"Could not store the blob {blob!r}") from error
     finally:
         os.close(fd)
 
 
-def _stage_batch(stage: Stage, folder: str, files: Files, stop: threading.Event) -> None:
+def _stage_batch(stage: Stage, folder: str, files: Files, watch: _files.Watch) -> None:
     with _files.explained(f"Could not store {folder!r}"):
         parent = stage.open_folder(folder)
         try:
             for source, base in files:
-                if stop.is_set():
+                if watch.stopped:
                     return
-                _store(source, parent, base, f"{folder}/{base}", _files.create, stop)
+                _store(source, parent, base, f"{folder}/{base}", _files.create, watch)
         finally:
             os.close(parent)
 
 
-def _run(work: list[Callable[[], None]], stop: threading.Event) -> None:
+def _run(work: list[Callable[[], None]], watch: _files.Watch) -> None:
     """Do all of it, a part at a time in each worker. The first error ends the rest."""
     if len(work) <= 1:
         for call in work:
@@ -396,6 +432,6 @@ def _run(work: list[Callable[[], None]], stop: threading.Event) -> None:
             for future in as_completed(futures):
                 future.result()
         except BaseException:
-            stop.set()  # what a worker is writing now is removed by it
+            watch.stop()  # what a worker is writing now is removed by it
             pool.shutdown(wait=False, cancel_futures=True)
             raise

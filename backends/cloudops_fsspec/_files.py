@@ -12,11 +12,11 @@ import contextlib
 import errno
 import fcntl
 import itertools
+import logging
 import os
 import stat
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cfa.cloudops.errors import (
     BackendError,
@@ -33,6 +33,7 @@ from cfa.cloudops.errors import (
 ATTEMPTS = 8
 #: Bytes asked of the kernel at once: large, but short enough for Ctrl-C to be heard in between.
 _CHUNK = 1 << 28
+_log = logging.getLogger(__name__)
 _READ = os.O_RDONLY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _PREFIX, _SUFFIX = ".cloudops-", ".part"
@@ -60,6 +61,38 @@ class StoppedError(Exception):
 
 class VanishedError(Exception):
     """The directory or the temporary was removed while a file was written; copy it again."""
+
+
+class Watch:
+    """What the threads of one call share: whether to go on, and whom to tell how far they are.
+
+    Args:
+        progress: told of files and bytes done, as `cfa.cloudops.provider.blob.Progress`.
+    """
+
+    def __init__(self, progress: Callable[[int, int], None] | None = None) -> None:
+        self._progress = progress
+        self.stopped = False
+
+    def stop(self) -> None:
+        """Let every thread end at its next step."""
+        self.stopped = True
+
+    def copied(self, size: int) -> None:
+        """Some bytes of a file are done.
+
+        Raises:
+            StoppedError: another thread failed.
+        """
+        if self.stopped:
+            raise StoppedError
+        if self._progress:
+            self._progress(0, size)
+
+    def completed(self) -> None:
+        """A file is done."""
+        if self._progress:
+            self._progress(1, 0)
 
 
 def temporary() -> str:
@@ -97,6 +130,22 @@ def explained(tried: str) -> Iterator[None]:
         raise  # some of ours are OSErrors as well
     except OSError as error:
         raise explain(error, tried) from error
+
+
+@contextlib.contextmanager
+def speaking(what: str) -> Iterator[None]:
+    """The border to fsspec and what is behind it: whatever comes out becomes a typed error."""
+    try:
+        yield
+    except CloudOpsError:
+        raise
+    except OSError as error:
+        raise explain(error, f"Could not {what}") from error
+    except Exception as error:
+        _log.debug("could not %s", what, exc_info=True)
+        raise BackendError(
+            f"Could not {what}: {type(error).__name__}: {error}.", "Try again, or see its logs."
+        ) from error
 
 
 def open_source(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
@@ -143,7 +192,7 @@ def _not_a_file(path: str | os.PathLike[str]) -> InvalidInputError:
     )
 
 
-def copy(source: int, target: int, size: int, stop: threading.Event | None = None) -> None:
+def copy(source: int, target: int, size: int, watch: Watch | None = None) -> None:
     """Copy all of an open file, of which `size` bytes are expected, in the kernel where that works.
 
     The fast ways may do nothing (`/proc` answers 0 bytes) or refuse half-way; the next one goes on
@@ -154,18 +203,18 @@ def copy(source: int, target: int, size: int, stop: threading.Event | None = Non
         try:
             while step := way(target, source):
                 copied += step
+                if watch:
+                    watch.copied(step)
                 if copied == size:
                     return
-                if stop and stop.is_set():
-                    raise StoppedError
         except OSError as error:
             if error.errno not in _NO_OFFLOAD:
                 raise
         if copied:
             break
     while data := os.read(source, 1 << 16 if size < 1 << 20 else 1 << 20):
-        if stop and stop.is_set():
-            raise StoppedError
+        if watch:
+            watch.copied(len(data))
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(target, rest) :]
@@ -184,7 +233,7 @@ def place(
     status: os.stat_result,
     directory: int,
     name: str,
-    stop: threading.Event | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Copy an open file to `name` in an open directory, replacing what is there, at once.
 
@@ -202,7 +251,7 @@ def place(
             try:
                 if not lock(target):
                     continue  # a cleaner was between our two steps; it removes the file
-                copy(source, target, status.st_size, stop)
+                copy(source, target, status.st_size, watch)
             finally:
                 os.close(target)
             os.rename(temp, name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -222,12 +271,12 @@ def create(
     status: os.stat_result,
     directory: int,
     name: str,
-    stop: threading.Event | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Copy an open file to a new name in a directory that nobody else sees yet."""
     target = os.open(name, _NEW, _permissions(status), dir_fd=directory)
     try:
-        copy(source, target, status.st_size, stop)
+        copy(source, target, status.st_size, watch)
     finally:
         os.close(target)
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from cfa.cloudops.errors import (
-    BackendError,
     BackendNotInstalledError,
     BlobContainerNotFoundError,
     BlobNotFoundError,
@@ -26,8 +25,9 @@ from cfa.cloudops.errors import (
     UnknownBackendError,
 )
 from cfa.cloudops.model import names
-from cfa.cloudops.provider.blob import BlobProperties, BlobProvider, LocalFile
+from cfa.cloudops.provider.blob import BlobProperties, BlobProvider, LocalFile, Progress
 from cloudops_fsspec import _files
+from cloudops_fsspec._records import RemoteRecords
 
 _log = logging.getLogger(__name__)
 #: Stores that show an object when its upload is complete, and not before.
@@ -78,17 +78,29 @@ class RemoteBlobs(BlobProvider):
         path = f"{self._root}/{names.blob_container(container)}"
         return f"{path}/{blob}" if blob else path
 
+    # --- protection, see `_protection`
+
+    def has_records(self) -> bool:
+        return True  # to look is as dear as to ask for those of one container
+
+    def records(self) -> RemoteRecords:
+        return RemoteRecords(self._fs, self._root)
+
+    def canonical(self, container: str, blob: str) -> str:
+        del container
+        return blob  # no links
+
     # --- containers
 
     def create_container(self, container: str) -> None:
         path = self._at(container)
-        with _speaking(f"make the blob container {container!r}"):
+        with _files.speaking(f"make the blob container {container!r}"):
             self._fs.makedirs(path, exist_ok=True)
             if not self._fs.isdir(path):
                 self._fs.touch(f"{path}/{_MARK}")
 
     def list_containers(self) -> list[str]:
-        with _speaking(f"list {self.url!r}"):
+        with _files.speaking(f"list {self.url!r}"):
             try:
                 entries = self._fs.ls(self._root, detail=True)
             except FileNotFoundError:
@@ -101,7 +113,7 @@ class RemoteBlobs(BlobProvider):
         return sorted(found)
 
     def container_exists(self, container: str) -> bool:
-        with _speaking(f"look for the blob container {container!r}"):
+        with _files.speaking(f"look for the blob container {container!r}"):
             return bool(self._fs.isdir(self._at(container)))
 
     def _existing(self, container: str) -> str:
@@ -114,7 +126,7 @@ class RemoteBlobs(BlobProvider):
 
     def delete_container(self, container: str) -> None:
         path = self._existing(container)
-        with _speaking(f"delete the blob container {container!r}"):
+        with _files.speaking(f"delete the blob container {container!r}"):
             self._fs.rm(path, recursive=True)
 
     # --- looking
@@ -122,7 +134,7 @@ class RemoteBlobs(BlobProvider):
     def list_blobs(self, container: str, folder: str = "") -> Iterator[BlobProperties]:
         path = self._existing(container)
         start = f"{path}/{folder}" if folder else path
-        with _speaking(f"list {container!r}"):
+        with _files.speaking(f"list {container!r}"):
             if folder and not self._fs.isdir(start):
                 return
             entries: dict[str, dict[str, Any]] = self._fs.find(start, detail=True)
@@ -151,7 +163,7 @@ class RemoteBlobs(BlobProvider):
         return self._properties(blob, self._info(self._existing(container), container, blob))
 
     def _info(self, path: str, container: str, blob: str) -> Mapping[str, Any]:
-        with _speaking(f"look for the blob {blob!r}"):
+        with _files.speaking(f"look for the blob {blob!r}"):
             try:
                 info: Mapping[str, Any] = self._fs.info(f"{path}/{_checked(blob)}")
             except (FileNotFoundError, NotADirectoryError):
@@ -168,7 +180,7 @@ class RemoteBlobs(BlobProvider):
     def upload(self, source: LocalFile, container: str, blob: str) -> None:
         path = f"{self._existing(container)}/{_checked(blob)}"
         fd, _ = _files.open_source(source)
-        with os.fdopen(fd, "rb") as file, _speaking(f"store the blob {blob!r}"):
+        with os.fdopen(fd, "rb") as file, _files.speaking(f"store the blob {blob!r}"):
             if not self._atomic or self._memory:
                 if self._fs.isdir(path):
                     raise ConflictError(
@@ -200,7 +212,7 @@ class RemoteBlobs(BlobProvider):
         parent, name = _files.split_target(target)
         target = Path(parent) / name
         temp = Path(parent) / _files.temporary()
-        with _speaking(f"fetch the blob {blob!r} to {str(target)!r}"):
+        with _files.speaking(f"fetch the blob {blob!r} to {str(target)!r}"):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 if self._memory:
@@ -211,12 +223,36 @@ class RemoteBlobs(BlobProvider):
             finally:
                 temp.unlink(missing_ok=True)
 
+    def upload_many(
+        self,
+        container: str,
+        sources: Mapping[str, LocalFile],
+        *,
+        progress: Progress | None = None,
+    ) -> None:
+        for blob, source in sources.items():
+            self.upload(source, container, blob)
+            if progress:
+                progress(1, os.path.getsize(source))
+
+    def download_many(
+        self,
+        container: str,
+        targets: Mapping[str, LocalFile],
+        *,
+        progress: Progress | None = None,
+    ) -> None:
+        for blob, target in targets.items():
+            self.download(container, blob, target)
+            if progress:
+                progress(1, os.path.getsize(target))
+
     # --- deleting
 
     def delete(self, container: str, blob: str) -> None:
         path = self._existing(container)
         self._info(path, container, blob)
-        with _speaking(f"delete the blob {blob!r}"):
+        with _files.speaking(f"delete the blob {blob!r}"):
             self._fs.rm_file(f"{path}/{blob}")
 
 
@@ -252,19 +288,3 @@ def _modified(entry: Mapping[str, Any]) -> datetime:
             case _:
                 pass
     return datetime.fromtimestamp(0, UTC)
-
-
-@contextlib.contextmanager
-def _speaking(what: str) -> Iterator[None]:
-    """The border to fsspec and what is behind it: whatever comes out becomes a typed error."""
-    try:
-        yield
-    except CloudOpsError:
-        raise
-    except OSError as error:
-        raise _files.explain(error, f"Could not {what}") from error
-    except Exception as error:
-        _log.debug("could not %s", what, exc_info=True)
-        raise BackendError(
-            f"Could not {what}: {type(error).__name__}: {error}.", "Try again, or see its logs."
-        ) from error

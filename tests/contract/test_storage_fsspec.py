@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import fsspec.asyn
 import pytest
 
@@ -44,11 +45,13 @@ class TestMemory(StorageContract):
 
     @pytest.fixture
     def storage(self) -> Iterator[BlobProvider]:
-        storage = FsspecBlobs(f"memory://{uuid.uuid4().hex}")
+        root = uuid.uuid4().hex
+        storage = FsspecBlobs(f"memory://{root}")
         yield storage
-        for container in storage.list_containers():
-            storage.delete_container(container)
         storage.close()
+        memory = fsspec.filesystem("memory")
+        if memory.isdir(f"/{root}"):
+            memory.rm(f"/{root}", recursive=True)  # what is locked as well
 
     def test_is_no_directory(self, storage: BlobProvider) -> None:
         """A container in memory cannot be bound into a node."""

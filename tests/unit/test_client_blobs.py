@@ -12,12 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cfa.cloudops.client import blobs as module
+from cfa.cloudops.client import copies as module
 from cfa.cloudops.client.blobs import BlobMixin
 from cfa.cloudops.errors import (
     AmbiguousCallError,
@@ -29,10 +30,10 @@ from cfa.cloudops.errors import (
     InvalidInputError,
     InvalidNameError,
     LocalFileNotFoundError,
+    PoolNotFoundError,
     UnsafePathError,
-    UnsupportedError,
 )
-from cfa.cloudops.model.values import Mount
+from cfa.cloudops.model.values import Mount, Pool, PoolSpec
 from cloudops_fsspec import FsspecBlobs
 
 
@@ -40,6 +41,8 @@ class Client(BlobMixin):
     """A client of nothing but blobs."""
 
     mounts: Any
+    pool_name: Any
+    _batch: Any
 
     def __init__(self, url: str) -> None:
         self._blobs = FsspecBlobs(url)
@@ -112,6 +115,25 @@ def read(client: Client, blob: str) -> str:
             (
                 "src_path, dest_path, container_name, include_extensions=None, "
                 "exclude_extensions=None, verbose=True, check_size=True"
+            ),
+        ),
+        (
+            "update_blob_protection",
+            "files, container_name, legal_hold=False, read_only=False",
+        ),
+        (
+            "async_upload_folder",
+            (
+                "folders, container_name, include_extensions=None, exclude_extensions=None, "
+                "location_in_blob='.', max_concurrent_uploads=20, legal_hold=False, "
+                "immutability_lock_days=0, read_only=False"
+            ),
+        ),
+        (
+            "async_download_folder",
+            (
+                "src_path, dest_path, container_name, include_extensions=None, "
+                "exclude_extensions=None, check_size=True, max_concurrent_downloads=20"
             ),
         ),
         ("delete_blob_file", "blob_name, container_name"),
@@ -243,16 +265,6 @@ class TestUploadFiles:
     def test_nothing(self, client: Client) -> None:
         """An empty list is no work."""
         client.upload_files([], "box")
-
-    @pytest.mark.parametrize("more", [{"legal_hold": True}, {"immutability_lock_days": 3}])
-    def test_protection(self, client: Client, more: Any) -> None:
-        """Holds and locks are refused with a sentence, and nothing is uploaded without them."""
-        make("d/a")
-        with pytest.raises(UnsupportedError, match="not available"):
-            client.upload_files("d/a", "box", **more)
-        with pytest.raises(UnsupportedError, match="not available"):
-            client.upload_folders("d", "box", **more)
-        assert client.list_blob_files("box") == []
 
     def test_keeps_the_program_bit_and_privacy(self, local: Client) -> None:
         """A program stays one and a private file stays private."""
@@ -432,6 +444,17 @@ class Terminal(io.StringIO):
         return True
 
 
+class Pools:
+    """Just the look-up of a pool."""
+
+    def get_pool(self, pool_id: str) -> Pool:
+        """One called `pool`, with the container `box` mounted."""
+        if pool_id != "pool":
+            raise PoolNotFoundError(f"There is no pool {pool_id!r}.")
+        spec = PoolSpec(id="pool", backend="none", mounts=(Mount("box", "data"),))
+        return Pool(spec=spec, state="active", created=datetime.now(UTC))
+
+
 class TestList:
     """list_blob_files."""
 
@@ -460,13 +483,27 @@ class TestList:
         client.mounts = mounts
         assert client.list_blob_files() == ["a", "b"]
 
-    @pytest.mark.parametrize("mounts", [None, [], "unset"])
-    def test_no_mounts(self, client: Client, mounts: Any) -> None:
-        """Without a container and mounts the call says what it needs."""
+    @pytest.mark.parametrize("mounts", [None, [], "unset", ["gone"], [("box", "a", "b")], [None]])
+    def test_no_mounts(self, client: Client, mounts: Any, caplog: pytest.LogCaptureFixture) -> None:
+        """Without a container and usable mounts nothing is listed, and the log says what to do."""
+        make("a")
+        client.upload_files("a", "box")
         if mounts != "unset":
             client.mounts = mounts
-        with pytest.raises(AmbiguousCallError, match="container"):
-            client.list_blob_files()
+        assert client.list_blob_files() == []
+        assert "name a container" in caplog.text
+
+    def test_mounts_of_the_pool(self, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+        """Before a task is added, the mounts of the client's pool are listed; a pool that is gone
+        has none."""
+        make("a")
+        client.upload_files("a", "box")
+        client.pool_name = "pool"
+        client._batch = Pools()
+        assert client.list_blob_files() == ["a"]
+        client.pool_name = "gone"
+        assert client.list_blob_files() == []
+        assert "gone" in caplog.text
 
 
 class TestDownload:
@@ -639,6 +676,9 @@ def test_unknown_container(client: Client) -> None:
         lambda: client.list_blob_files("none"),
         lambda: client.download_file("a", "target", "none"),
         lambda: client.download_folder("a", "target", "none"),
+        lambda: client.async_upload_folder("d", "none"),
+        lambda: client.async_download_folder("a", "target", "none"),
+        lambda: client.update_blob_protection("a", "none"),
         lambda: client.delete_blob_file("a", "none"),
         lambda: client.delete_blob_folder("a", "none"),
     ):

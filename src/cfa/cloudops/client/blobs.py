@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 from cfa.cloudops.client import selection
-from cfa.cloudops.errors import (
-    AmbiguousCallError,
-    BlobContainerNotFoundError,
-    BlobNotFoundError,
-    InvalidInputError,
-    UnsafePathError,
-    UnsupportedError,
-)
+from cfa.cloudops.client.async_copies import AsyncCopyMixin
+from cfa.cloudops.client.pools import parse_mounts
+from cfa.cloudops.errors import CloudOpsError, PoolNotFoundError, UnsafePathError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Mount
-from cfa.cloudops.provider.blob import BlobProvider
+from cfa.cloudops.provider.batch import BatchProvider
 
 _log = logging.getLogger(__name__)
 
-#: Files that `upload_folders` takes without asking at a terminal.
-ASK_ABOVE_FILES = 50
-#: Bytes that `download_file` and `download_folder` fetch without asking at a terminal.
-ASK_ABOVE_FILE_BYTES = 1 << 30
-ASK_ABOVE_FOLDER_BYTES = 2 << 30
 
-
-class BlobMixin:
+class BlobMixin(AsyncCopyMixin):
     """Blob calls of `CloudClient`, which sets `_blobs` before any of them is used."""
 
-    _blobs: BlobProvider
+    _batch: BatchProvider
 
     def create_blob_container(self, name: str) -> None:
         """Make a blob container; one that exists is left as it is.
@@ -49,251 +36,60 @@ class BlobMixin:
         """
         self._blobs.create_container(names.blob_container(name))
 
-    def upload_files(
-        self,
-        files: str | Path | Sequence[str | Path],
-        container_name: str,
-        local_root_dir: str | Path = ".",
-        location_in_blob: str = ".",
-        legal_hold: bool = False,
-        immutability_lock_days: int = 0,
-    ) -> None:
-        """Upload files. `local_root_dir/a/b.csv` becomes the blob `location_in_blob/a/b.csv`.
-
-        All files are looked up before the first is copied. A blob that exists is replaced, at once:
-        readers see the old or the new one.
-
-        Args:
-            files: one path or several, relative to `local_root_dir`.
-            container_name: an existing container.
-            local_root_dir: where the paths start; not part of the blobs' names.
-            location_in_blob: folder in the container; `"."` is its root.
-            legal_hold: not available here yet.
-            immutability_lock_days: not available here yet.
-
-        Raises:
-            BlobContainerNotFoundError: there is no such container.
-            LocalFileNotFoundError: a file does not exist; nothing was uploaded.
-            UnsafePathError: a path is absolute or has `..`.
-            InvalidInputError: a path names a folder.
-            DiskFullError: no space; files uploaded before stay, none is there in part.
-            UnsupportedError: a hold or lock was asked for.
-        """
-        _refuse_protection(legal_hold, immutability_lock_days)
-        container = self._container(container_name)
-        location = selection.location(location_in_blob)
-        root = selection.local(local_root_dir, "local_root_dir")
-        sources: dict[str, str] = {}
-        for item in selection.texts(files, "files"):
-            selection.relative(item, "Name the folder above it in local_root_dir.")
-            sources[names.blob(f"{location}/{item}" if location else item)] = os.path.join(
-                root, item
-            )
-        selection.check_files(sources.values())
-        self._blobs.upload_many(container, sources)
-        _log.info("uploaded %d files to %s", len(sources), container)
-
-    def upload_folders(
-        self,
-        folder_names: str | Path | Sequence[str | Path],
-        container_name: str,
-        include_extensions: str | Sequence[str] | None = None,
-        exclude_extensions: str | Sequence[str] | None = None,
-        exclude_patterns: str | Sequence[str] | None = None,
-        location_in_blob: str = ".",
-        force_upload: bool = False,
-        create_new_folder: bool = False,
-        legal_hold: bool = False,
-        immutability_lock_days: int = 0,
-    ) -> list[str]:
-        """Upload folders with all below them. `data/in/x.csv` becomes
-        `location_in_blob/data/in/x.csv`, the folder's own name included.
-
-        Links to files are read, links to folders are not followed. Above 50 files a terminal is
-        asked whether to go on; without a terminal, or with `force_upload`, nothing is asked.
-
-        Args:
-            folder_names: one folder or several, relative to the current directory.
-            container_name: an existing container.
-            include_extensions: take only files with one of these last suffixes (`"csv"` or `".csv"`).
-            exclude_extensions: take all files but those; not together with `include_extensions`.
-            exclude_patterns: leave out a path that contains the text, or that it matches as a glob.
-            location_in_blob: folder in the container; `"."` is its root.
-            force_upload: do not ask.
-            create_new_folder: let `location_in_blob` be a folder that does not exist yet. New folders
-                at the container's root are always made, with a warning when this is False.
-            legal_hold: not available here yet.
-            immutability_lock_days: not available here yet.
-
-        Returns:
-            The local paths uploaded; `[]` when the user said no, or nothing fits the filters.
-
-        Raises:
-            BlobContainerNotFoundError: there is no such container.
-            LocalFileNotFoundError: a folder does not exist; nothing was uploaded.
-            BlobNotFoundError (a ValueError): `location_in_blob` does not exist.
-            InvalidInputError: both kinds of extensions, an empty pattern, a file in place of a folder.
-            UnsafePathError: a folder is absolute or has `..`.
-            DiskFullError, UnsupportedError: as `upload_files`.
-        """
-        _refuse_protection(legal_hold, immutability_lock_days)
-        chosen = selection.Filter.of(include_extensions, exclude_extensions, exclude_patterns)
-        folders = selection.texts(folder_names, "folder_names")
-        for folder in folders:
-            selection.relative(folder, "Change to the folder above it and name it from there.")
-            selection.check_folder(folder)
-        container = self._container(container_name)
-        location = selection.location(location_in_blob)
-        self._check_location(container, location, create_new_folder)
-
-        here = self._blobs.local_path(container)  # not copied into itself
-        sources: dict[str, str] = {}
-        for folder in folders:
-            base = names.folder(folder)
-            if not location and base and not create_new_folder:
-                self._warn_if_new(container, base)
-            prefix = "/".join(filter(None, (location, base)))
-            for path, below in selection.walk(folder, here):
-                if chosen.accepts(f"{base}/{below}" if base else below):
-                    sources[names.blob(f"{prefix}/{below}" if prefix else below)] = path
-        if not sources:
-            _log.warning("no file in %s fits the filters; nothing to upload", ", ".join(folders))
-            return []
-        if len(sources) > ASK_ABOVE_FILES and not force_upload:
-            question = f"{len(sources)} files are to be uploaded to {container}. Continue?"
-            if not _confirm(question):
-                _log.warning("Upload aborted.")
-                return []
-        self._blobs.upload_many(container, sources)
-        _log.info("uploaded %d files to %s", len(sources), container)
-        return list(sources.values())
-
     def list_blob_files(self, blob_container: str | None = None) -> list[str]:
         """Names of all blobs of a container, those in folders included, sorted.
 
         Args:
-            blob_container: a container; None means all those mounted by the client's latest task,
-                one after the other.
+            blob_container: a container; None means all those that the client's latest task or its
+                pool mounts, one after the other. Where none are known, or one does not exist any
+                more, the log says so.
 
         Raises:
-            BlobContainerNotFoundError: there is no such container.
-            AmbiguousCallError: no container is given and the client knows no mounts.
+            BlobContainerNotFoundError: there is no container of the name given.
         """
         if blob_container is not None:
-            containers = [blob_container]
+            checked = [self._container(blob_container)]
         else:
-            mounts = getattr(self, "mounts", None)
-            if not mounts:
-                raise AmbiguousCallError(
-                    "list_blob_files() was called without a container, and this client has no "
-                    "mounts yet.",
-                    "Name the container: list_blob_files('input-test').",
-                )
-            containers = list(dict.fromkeys(_mount_source(mount) for mount in mounts))
-        checked = [self._container(name) for name in containers]
+            checked = self._mounted()
         return [blob.name for name in checked for blob in self._blobs.list_blobs(name)]
 
-    def download_file(
+    def update_blob_protection(
         self,
-        src_path: str,
-        dest_path: str | Path,
-        container_name: str | None = None,
-        do_check: bool = True,
-        check_size: bool = True,
-    ) -> None:
-        """Download one blob. Folders above `dest_path` are made; a file there is replaced at once.
-
-        Args:
-            src_path: name of the blob.
-            dest_path: path of the file to write.
-            container_name: the container; must be given.
-            do_check: look for the blob first. Without it a missing blob is the same error.
-            check_size: ask a terminal before fetching more than 1 GiB.
-
-        Raises:
-            BlobContainerNotFoundError, BlobNotFoundError: there is none.
-            AmbiguousCallError: no container is given.
-            UnsafePathError: the blob's name is absolute or has `..`.
-            ConflictError, InvalidInputError: `dest_path` is a folder or no path.
-            DiskFullError: no space; a file that was there is as it was.
-        """
-        if container_name is None:
-            raise AmbiguousCallError(
-                f"download_file({src_path!r}) was called without a container.",
-                "Pass container_name.",
-            )
-        blob = names.blob(src_path)
-        target = selection.local(dest_path, "dest_path")
-        container = self._container(container_name)
-        if do_check or check_size:
-            size = self._blobs.properties(container, blob).size
-            _log.info("Size of file to download: %s", _human(size))
-            question = f"{blob} has {_human(size)}. Continue?"
-            if check_size and size > ASK_ABOVE_FILE_BYTES and not _confirm(question):
-                _log.warning("Download aborted.")
-                return
-        self._blobs.download(container, blob, target)
-
-    def download_folder(
-        self,
-        src_path: str,
-        dest_path: str | Path,
+        files: str | Sequence[str],
         container_name: str,
-        include_extensions: str | Sequence[str] | None = None,
-        exclude_extensions: str | Sequence[str] | None = None,
-        verbose: bool = True,
-        check_size: bool = True,
+        legal_hold: bool = False,
+        read_only: bool = False,
     ) -> None:
-        """Download all blobs below a folder, those without a suffix as well.
+        """Set or clear the legal hold of blobs. With the defaults it clears.
 
-        The blob's whole name is kept below the target: `out` into `dst` gives `dst/out/a.txt`.
+        A blob under a legal hold cannot be deleted or replaced. All blobs are looked up before the
+        first is changed. Locks (`immutability_lock_days`) end by time alone.
 
         Args:
-            src_path: a folder of the container; `"."` is all of it.
-            dest_path: local folder, made if missing.
+            files: names of one blob or several.
             container_name: an existing container.
-            include_extensions: take only blobs with one of these last suffixes.
-            exclude_extensions: take all but those; not together with `include_extensions`.
-            verbose: log each file.
-            check_size: ask a terminal before fetching more than 2 GiB.
+            legal_hold: set the hold, or clear it.
+            read_only: seal the blobs as well: they can be deleted, but not replaced any more. No
+                call undoes that.
 
         Raises:
-            BlobContainerNotFoundError: there is no such container.
-            BlobNotFoundError (a ValueError): nothing is below `src_path`.
-            InvalidInputError: both kinds of extensions.
-            UnsafePathError: `src_path` is absolute or has `..`.
-            ConflictError: a file is where a folder must be, or the other way round.
-            DiskFullError: no space; files fetched before stay, none is there in part.
+            BlobContainerNotFoundError, BlobNotFoundError: there is none; nothing was changed.
+            UnsafePathError: a name is absolute or has `..`.
+            UnsupportedError: the storage keeps no holds.
         """
-        chosen = selection.Filter.of(include_extensions, exclude_extensions, None)
-        folder = names.folder(src_path)
-        target = selection.local(dest_path, "dest_path")
+        blobs = [names.blob(text) for text in selection.texts(files, "files")]
         container = self._container(container_name)
-        found = list(self._blobs.list_blobs(container, folder))
-        if not found:
-            raise _no_folder(container, folder or ".")
-        found = [blob for blob in found if chosen.accepts(blob.name)]
-        if not found:
-            _log.warning("no blob below %s of %s fits the filters", folder or ".", container)
-            return
-        size = sum(blob.size for blob in found)
-        _log.info("Size of folder to download: %s", _human(size))
-        question = f"{len(found)} files have {_human(size)}. Continue?"
-        if check_size and size > ASK_ABOVE_FOLDER_BYTES and not _confirm(question):
-            _log.warning("Download aborted.")
-            return
-        # Checked anew: a name becomes a local path here, and the store may be a stranger's.
-        targets = {blob.name: os.path.join(target, names.blob(blob.name)) for blob in found}
-        self._blobs.download_many(container, targets)
-        if verbose:
-            for name, path in targets.items():
-                _log.info("downloaded %s to %s", name, path)
+        for blob in blobs:
+            self._blobs.properties(container, blob)
+        for blob in blobs:
+            self._blobs.protect(container, blob, legal_hold=bool(legal_hold), seal=bool(read_only))
 
     def delete_blob_file(self, blob_name: str, container_name: str) -> None:
         """Delete one blob.
 
         Raises:
             BlobContainerNotFoundError, BlobNotFoundError: there is none.
+            ProtectedBlobError: it is under a legal hold or a lock.
             UnsafePathError: the name is absolute or has `..`.
         """
         blob = names.blob(blob_name)
@@ -306,6 +102,7 @@ class BlobMixin:
 
         Raises:
             BlobContainerNotFoundError: there is no such container.
+            ProtectedBlobError: one of them is under a legal hold or a lock; none was deleted.
             UnsafePathError: the path is absolute, has `..` or names no folder at all.
         """
         folder = names.folder(folder_path)
@@ -316,87 +113,27 @@ class BlobMixin:
             )
         self._blobs.delete_folder(self._container(container_name), folder)
 
-    # --- helpers
-
-    def _container(self, name: str) -> str:
-        """A container's name, checked, of a container that exists."""
-        container = names.blob_container(name)
-        if not self._blobs.container_exists(container):
-            have = self._blobs.list_containers()
-            known = ", ".join(have[:10]) + (", ..." if len(have) > 10 else "") if have else "none"
-            raise BlobContainerNotFoundError(
-                f"There is no blob container {container!r} in {self._blobs.url}; there are: {known}.",
-                f"Make it with create_blob_container({container!r}).",
-            )
-        return container
-
-    def _has_folder(self, container: str, folder: str) -> bool:
-        if next(iter(self._blobs.list_blobs(container, folder)), None) is not None:
-            return True
-        here = self._blobs.local_path(container)  # an empty one that the user made counts
-        return here is not None and (here / folder).is_dir()
-
-    def _check_location(self, container: str, location: str, create: bool) -> None:
-        if location and not self._has_folder(container, location):
-            if not create:
-                raise _no_folder(container, location, "Pass create_new_folder=True to make it.")
-            _log.warning("%s is a new folder of %s", location, container)
-
-    def _warn_if_new(self, container: str, folder: str) -> None:
-        if not self._has_folder(container, folder):
+    def _mounted(self) -> list[str]:
+        """The containers that tasks of this client see. What cannot be used is left out."""
+        mounts: Any = getattr(self, "mounts", None)
+        pool = getattr(self, "pool_name", None)
+        if not mounts and pool is not None:
+            try:
+                mounts = self._batch.get_pool(pool).spec.mounts
+            except PoolNotFoundError:
+                _log.warning("the pool %s, whose mounts were to be listed, is gone", pool)
+        found: list[str] = []
+        for mount in mounts or ():
+            try:
+                source = (
+                    mount.source if isinstance(mount, Mount) else parse_mounts([mount])[0].source
+                )
+                found.append(self._container(source))
+            except CloudOpsError as error:
+                _log.warning("blobs of the mount %r are left out: %s", mount, error)
+        if not found:
             _log.warning(
-                "%s is a new folder of %s; create_new_folder=True silences this", folder, container
+                "list_blob_files() knows no mounts and lists nothing; name a container, like "
+                "list_blob_files('input-test')"
             )
-
-
-def _mount_source(mount: object) -> str:
-    """The container of a mount in any of the forms that users write."""
-    match mount:
-        case Mount():
-            return mount.source
-        case str():
-            return mount
-        case {"source": str(source)}:
-            return source
-        case [str(source), *_]:
-            return source
-        case _:
-            raise InvalidInputError(
-                f"{mount!r} is not a mount.", "Write mounts like ('input-test', 'data')."
-            )
-
-
-def _refuse_protection(legal_hold: bool, immutability_lock_days: int) -> None:
-    if legal_hold or immutability_lock_days:
-        raise UnsupportedError(
-            "Legal holds and immutability locks are not available in this version; nothing was "
-            "uploaded.",
-            "Leave out legal_hold and immutability_lock_days.",
-        )
-
-
-def _no_folder(container: str, folder: str, hint: str = "") -> BlobNotFoundError:
-    return BlobNotFoundError(
-        f"No blob of {container!r} is below {folder!r}.",
-        hint or f"list_blob_files({container!r}) shows what there is.",
-    )
-
-
-def _confirm(question: str) -> bool:
-    """Ask at a terminal. Anything else cannot answer: go on, as scripts and notebooks expect."""
-    stdin = getattr(sys, "stdin", None)  # None in a program without a console
-    if stdin is None or stdin.closed or not stdin.isatty():
-        _log.info("%s Yes: standard input is not a terminal.", question)
-        return True
-    try:
-        return input(f"{question} [y/N] ").strip() in ("y", "Y")
-    except EOFError:
-        return False
-
-
-def _human(size: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1024:
-            return f"{size:.4g} {unit}"
-        size /= 1024
-    return f"{size:.4g} TB"
+        return list(dict.fromkeys(found))

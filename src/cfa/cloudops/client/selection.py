@@ -17,6 +17,7 @@ from cfa.cloudops.errors import (
     UnsafePathError,
 )
 from cfa.cloudops.model import names
+from cfa.cloudops.provider.protection import PROTECTION_FOLDER
 
 _log = logging.getLogger(__name__)
 
@@ -153,6 +154,8 @@ def walk(top: str, without: Path | None) -> Iterator[tuple[str, str]]:
             ) from error
         for entry in found:
             if entry.is_dir(follow_symlinks=False):
+                if entry.name == PROTECTION_FOLDER:
+                    continue  # beside the containers, which may be here
                 if without is None or not os.path.samefile(entry.path, without):
                     stack.append((entry.path, f"{prefix}{entry.name}/"))
             elif entry.is_file():

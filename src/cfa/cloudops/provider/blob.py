@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
@@ -14,10 +14,14 @@ from attrs import frozen
 
 from cfa.cloudops.errors import BlobNotFoundError, UnsupportedError
 from cfa.cloudops.provider.executor import PROVIDER_API
+from cfa.cloudops.provider.protection import Protection
 
 #: A local file as callers give it. Text is taken in bulk calls, where building `Path`s would cost
 #: more than copying a small file.
 LocalFile = str | os.PathLike[str]
+
+#: Told of work done: files completed, bytes copied, since the last call. From any thread.
+Progress = Callable[[int, int], None]
 
 
 @frozen(kw_only=True)
@@ -43,6 +47,10 @@ class BlobProvider(abc.ABC):
     name: ClassVar[str]
     #: The version of this interface that the provider was written for.
     api: ClassVar[int] = PROVIDER_API
+    #: Whether `protect` works, and every call that deletes or replaces honours it.
+    protects: ClassVar[bool] = False
+    #: Whether `upload_many` and `download_many` take `progress`.
+    reports_progress: ClassVar[bool] = False
 
     def __init__(self, url: str, options: Mapping[str, str] | None = None) -> None:
         self.url = url
@@ -84,6 +92,7 @@ class BlobProvider(abc.ABC):
 
         Raises:
             BlobContainerNotFoundError: there is no such container.
+            ProtectedBlobError: the blob is protected, where the provider `protects`.
             LocalFileNotFoundError: there is no such file.
             InvalidInputError: the source is no ordinary file. FileAccessError: it may not be read.
             ConflictError: a folder has this name, or a blob has the name of a folder on the way.
@@ -116,21 +125,36 @@ class BlobProvider(abc.ABC):
             BlobContainerNotFoundError, BlobNotFoundError: there is none.
         """
 
-    def upload_many(self, container: str, sources: Mapping[str, LocalFile]) -> None:
+    def upload_many(
+        self,
+        container: str,
+        sources: Mapping[str, LocalFile],
+        *,
+        progress: Progress | None = None,
+    ) -> None:
         """Store many local files, blob name -> file. Each blob is atomic as in `upload`; when this
         raises, some of them may be stored. A provider overrides it when it can do better than one
-        after the other.
+        after the other, and sets `reports_progress` when it calls `progress`, which is not passed
+        to others.
 
         Raises as `upload`.
         """
+        del progress
         for blob, source in sources.items():
             self.upload(source, container, blob)
 
-    def download_many(self, container: str, targets: Mapping[str, LocalFile]) -> None:
+    def download_many(
+        self,
+        container: str,
+        targets: Mapping[str, LocalFile],
+        *,
+        progress: Progress | None = None,
+    ) -> None:
         """Fetch many blobs, blob name -> local file; the counterpart of `upload_many`.
 
         Raises as `download`.
         """
+        del progress
         for blob, target in targets.items():
             self.download(container, blob, target)
 
@@ -151,10 +175,51 @@ class BlobProvider(abc.ABC):
         del container
         return None
 
-    def protect(self, container: str, blob: str, *, legal_hold: bool) -> None:
-        """Optional: set or clear a legal hold."""
-        del container, blob, legal_hold
-        raise UnsupportedError(f"The {self.name} storage keeps no legal holds.")
+    def protect(
+        self,
+        container: str,
+        blob: str,
+        *,
+        legal_hold: bool | None = None,
+        lock_until: datetime | None = None,
+        seal: bool = False,
+    ) -> None:
+        """Optional, see `protects`: protect a blob from deletion and replacement, or lift its hold.
+
+        From then on `delete`, `delete_folder`, `delete_container`, `upload` and `upload_many` raise
+        `ProtectedBlobError` for it, before they change anything.
+
+        Args:
+            container, blob: the blob.
+            legal_hold: set or clear the hold; None leaves it.
+            lock_until: lock until this time, zone-aware UTC; None leaves it.
+            seal: never replace the blob again; a deletion is not affected.
+
+        Raises:
+            BlobContainerNotFoundError, BlobNotFoundError: there is none.
+            ProtectedBlobError: a lock in force would end earlier.
+            UnsupportedError: this storage protects nothing.
+        """
+        del container, blob, legal_hold, lock_until, seal
+        raise UnsupportedError(
+            f"The {self.name} storage keeps no legal holds, locks or seals; nothing was changed.",
+            "Leave them out, or choose a storage that has them.",
+        )
+
+    def protection(self, container: str, blob: str) -> Protection:
+        """What protects a blob; nothing for one that does not exist."""
+        del container, blob
+        return Protection()
+
+    def check_replaceable(self, container: str, blobs: Iterable[str]) -> None:
+        """Raise now what storing under these names would raise for their protection.
+
+        Raises:
+            ProtectedBlobError: one of them cannot be replaced.
+        """
+        if self.protects:
+            for blob in blobs:
+                self.protection(container, blob).check_replacement(container, blob)
 
     def close(self) -> None:  # noqa: B027  most providers hold nothing
         """Release connections. May be called twice."""

@@ -7,7 +7,8 @@
             yield storage
             storage.close()
 
-`storage` is a `BlobProvider` with an empty root, a new one for every item. Adjust the attributes of
+`storage` is a `BlobProvider` with an empty root, a new one for every item. Where it `protects`, one
+item leaves a blob that is locked for three days. Adjust the attributes of
 the class to what the storage promises beyond that.
 
 Every item is one promise of `cfa.cloudops.provider.blob`, numbered S1, S2, ... in its docstring.
@@ -20,6 +21,7 @@ import contextlib
 import hashlib
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -420,19 +422,29 @@ class StorageContract:
     def test_protects_or_says_that_it_cannot(
         self, storage: BlobProvider, box: str, tmp_path: Path
     ) -> None:
-        """S27 A legal hold keeps a blob from being deleted or replaced until it is cleared, or is
-        refused as unsupported."""
+        """S27 A legal hold keeps a blob from being deleted or replaced until it is cleared; storage
+        that does not say that it protects refuses every kind of protection."""
         _put(storage, box, "a", b"1", tmp_path)
-        try:
-            storage.protect(box, "a", legal_hold=True)
-        except UnsupportedError:
+        if not storage.protects:
+            with pytest.raises(UnsupportedError):
+                storage.protect(box, "a", legal_hold=True)
+            assert not storage.protection(box, "a")
             return
-        with pytest.raises(ProtectedBlobError):
-            storage.delete(box, "a")
-        with pytest.raises(ProtectedBlobError):
-            _put(storage, box, "a", b"2", tmp_path)
+        assert not storage.protection(box, "a")
+        storage.protect(box, "a", legal_hold=True)
+        assert storage.protection(box, "a").legal_hold
+        calls: tuple[Callable[[], None], ...] = (
+            lambda: storage.delete(box, "a"),
+            lambda: _put(storage, box, "a", b"2", tmp_path),
+            lambda: storage.check_replaceable(box, ["b", "a"]),
+        )
+        for call in calls:
+            with pytest.raises(ProtectedBlobError, match="legal hold"):
+                call()
         assert _get(storage, box, "a", tmp_path) == b"1"
         storage.protect(box, "a", legal_hold=False)
+        assert not storage.protection(box, "a")
+        _put(storage, box, "a", b"3", tmp_path)
         storage.delete(box, "a")
 
     # --- directories of this host
@@ -522,6 +534,146 @@ class StorageContract:
         assert _get(storage, box, "alias", tmp_path) == b"1"
         storage.delete(box, "alias")
         assert _names(storage, box) == ["d/real"]
+
+    # --- protection, where there is any
+
+    def test_one_held_blob_stops_a_call_about_many(
+        self, storage: BlobProvider, box: str, tmp_path: Path
+    ) -> None:
+        """S34 A call about many blobs, one of them held, changes none; other blobs are free."""
+        _protects(storage)
+        for name in ("d/a", "d/held", "d/z", "d2/x"):
+            _put(storage, box, name, b"old", tmp_path)
+        storage.protect(box, "d/held", legal_hold=True)
+        source = tmp_path / "source"
+        source.write_bytes(b"new")
+        sources = {f"d/{number}": source for number in range(100)} | {"d/held": source}
+        calls: tuple[Callable[[], None], ...] = (
+            lambda: storage.upload_many(box, sources),
+            lambda: storage.delete_folder(box, "d"),
+            lambda: storage.delete_container(box),
+        )
+        for call in calls:
+            with pytest.raises(ProtectedBlobError, match="d/held"):
+                call()
+        assert _names(storage, box) == ["d/a", "d/held", "d/z", "d2/x"]
+        assert _get(storage, box, "d/a", tmp_path) == b"old"
+        _put(storage, box, "d/a", b"new", tmp_path)
+        storage.delete(box, "d/z")
+        storage.delete_folder(box, "d2")
+        assert _names(storage, box) == ["d/a", "d/held"]
+        storage.protect(box, "d/held", legal_hold=False)
+        storage.delete_container(box)
+
+    def test_lock_is_never_shortened(self, storage: BlobProvider, box: str, tmp_path: Path) -> None:
+        """S35 A lock can be made longer, not shorter, and is not lifted with a hold."""
+        _protects(storage)
+        _put(storage, box, "a", b"1", tmp_path)
+        now = datetime.now(UTC)
+        storage.protect(box, "a", legal_hold=True, lock_until=now + timedelta(days=2))
+        with pytest.raises(ProtectedBlobError, match="shorter"):
+            storage.protect(box, "a", lock_until=now + timedelta(days=1))
+        storage.protect(box, "a", lock_until=now + timedelta(days=3))
+        storage.protect(box, "a", legal_hold=False)
+        found = storage.protection(box, "a")
+        assert found.locked_until == now + timedelta(days=3)
+        assert not found.legal_hold
+        with pytest.raises(ProtectedBlobError, match="locked until"):
+            storage.delete(box, "a")
+        with pytest.raises(ProtectedBlobError, match="locked until"):
+            _put(storage, box, "a", b"2", tmp_path)
+
+    def test_lock_ends(self, storage: BlobProvider, box: str, tmp_path: Path) -> None:
+        """S36 After its time a lock stops nothing."""
+        _protects(storage)
+        for name in ("deleted", "replaced"):
+            _put(storage, box, name, b"1", tmp_path)
+            storage.protect(box, name, lock_until=datetime.now(UTC) - timedelta(seconds=1))
+        storage.delete(box, "deleted")
+        _put(storage, box, "replaced", b"2", tmp_path)
+        assert not storage.protection(box, "replaced")
+        storage.delete_container(box)
+
+    def test_sealed_blob(self, storage: BlobProvider, box: str, tmp_path: Path) -> None:
+        """S37 A sealed blob is not replaced and can be deleted; then its name is free."""
+        _protects(storage)
+        _put(storage, box, "a", b"1", tmp_path)
+        storage.protect(box, "a", seal=True)
+        storage.protect(box, "a", legal_hold=False)
+        with pytest.raises(ProtectedBlobError, match="sealed"):
+            _put(storage, box, "a", b"2", tmp_path)
+        storage.delete(box, "a")
+        _put(storage, box, "a", b"3", tmp_path)
+        assert not storage.protection(box, "a")
+
+    def test_protection_is_not_seen(self, storage: BlobProvider, box: str, tmp_path: Path) -> None:
+        """S38 What keeps protection is no blob, no container, and no file of the container."""
+        _protects(storage)
+        _put(storage, box, "d/a", b"1", tmp_path)
+        storage.protect(box, "d/a", legal_hold=True, seal=True)
+        assert storage.list_containers() == [box]
+        assert _names(storage, box) == ["d/a"]
+        directory = storage.local_path(box)
+        if directory is not None:
+            assert [path.name for path in directory.rglob("*")] == ["d", "a"]
+        storage.protect(box, "d/a", legal_hold=False)
+
+    def test_protecting_what_is_not_there(
+        self, storage: BlobProvider, box: str, tmp_path: Path
+    ) -> None:
+        """S39 Only blobs that are there are protected, and a new one of the name is not."""
+        _protects(storage)
+        with pytest.raises(BlobNotFoundError):
+            storage.protect(box, "none", legal_hold=True)
+        with pytest.raises(BlobContainerNotFoundError):
+            storage.protect("none", "a", legal_hold=True)
+        _put(storage, box, "none", b"1", tmp_path)
+        assert not storage.protection(box, "none")
+        storage.protect(box, "none", lock_until=datetime.now(UTC) - timedelta(seconds=1))
+        storage.delete(box, "none")
+        _put(storage, box, "none", b"1", tmp_path)
+        assert not storage.protection(box, "none")
+
+    def test_protecting_at_once(self, storage: BlobProvider, box: str, tmp_path: Path) -> None:
+        """S40 Many threads protect different blobs at once, and each is protected."""
+        _protects(storage)
+        blobs = [f"d/{number}" for number in range(40)]
+        for blob in blobs:
+            _put(storage, box, blob, b"1", tmp_path)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda blob: storage.protect(box, blob, legal_hold=True), blobs))
+        assert all(storage.protection(box, blob).legal_hold for blob in blobs)
+        with pytest.raises(ProtectedBlobError):
+            storage.delete_folder(box, "d")
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda blob: storage.protect(box, blob, legal_hold=False), blobs))
+        storage.delete_folder(box, "d")
+        assert _names(storage, box) == []
+
+    # --- progress, where it is told
+
+    def test_tells_progress(self, storage: BlobProvider, box: str, tmp_path: Path) -> None:
+        """S41 Files and bytes that are told while many are copied add up to all of them."""
+        if not storage.reports_progress:
+            pytest.skip("this storage tells no progress")
+        source = tmp_path / "source"
+        source.write_bytes(b"x" * 1000)
+        told: list[tuple[int, int]] = []
+        blobs = [f"d/{number}" for number in range(300)]
+
+        def tell(files: int, size: int) -> None:
+            told.append((files, size))
+
+        storage.upload_many(box, dict.fromkeys(blobs, source), progress=tell)
+        assert (sum(n for n, _ in told), sum(size for _, size in told)) == (300, 300_000)
+        told.clear()
+        storage.download_many(box, {blob: tmp_path / blob for blob in blobs}, progress=tell)
+        assert (sum(n for n, _ in told), sum(size for _, size in told)) == (300, 300_000)
+
+
+def _protects(storage: BlobProvider) -> None:
+    if not storage.protects:
+        pytest.skip("this storage protects nothing")
 
 
 def _put(storage: BlobProvider, container: str, blob: str, data: bytes, tmp_path: Path) -> None:

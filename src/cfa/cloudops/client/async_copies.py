@@ -1,0 +1,174 @@
+"""Uploads and downloads of many files at once, for storage where one file takes long to answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cfa.cloudops.client import progress, selection
+from cfa.cloudops.client.copies import CopyMixin
+from cfa.cloudops.client.protecting import Protecting
+from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.model import names
+from cfa.cloudops.provider.blob import Progress
+
+_log = logging.getLogger(__name__)
+
+
+class AsyncCopyMixin(CopyMixin):
+    """The `async_*` calls. They return when all is done, as on the cloud, and may be called from
+    anywhere, a running event loop (a notebook) included, which waits meanwhile."""
+
+    def async_upload_folder(
+        self,
+        folders: str | Path | Sequence[str | Path],
+        container_name: str,
+        include_extensions: str | Sequence[str] | None = None,
+        exclude_extensions: str | Sequence[str] | None = None,
+        location_in_blob: str = ".",
+        max_concurrent_uploads: int = 20,
+        legal_hold: bool = False,
+        immutability_lock_days: int = 0,
+        read_only: bool = False,
+    ) -> list[str]:
+        """Upload what is in folders, several files at once. `data/in/x.csv` of the folder `data`
+        becomes `location_in_blob/in/x.csv`: unlike `upload_folders`, without the folder's own name.
+
+        Args:
+            folders: one folder or several, anywhere on this machine.
+            container_name: an existing container.
+            include_extensions: take only files with one of these last suffixes.
+            exclude_extensions: take all files but those; not together with `include_extensions`.
+            location_in_blob: folder in the container, made if missing; `"."` is its root.
+            max_concurrent_uploads: files under way at the same time, at most.
+            legal_hold, immutability_lock_days: as in `upload_files`.
+            read_only: seal the blobs: they can be deleted, but not replaced any more.
+
+        Returns:
+            The local paths uploaded.
+
+        Raises:
+            LocalFileNotFoundError: a folder does not exist; nothing was uploaded.
+            InvalidInputError: both kinds of extensions, a file in place of a folder, two files that
+                would become one blob, a limit below 1; nothing was uploaded.
+            BlobContainerNotFoundError, UnsafePathError, DiskFullError, ProtectedBlobError,
+            UnsupportedError: as `upload_files`. The first error ends the call; files stored before
+                stay, none is there in part, and none of the call is protected.
+        """
+        workers = _limit(max_concurrent_uploads, "max_concurrent_uploads")
+        protecting = Protecting.of(self._blobs, legal_hold, immutability_lock_days, read_only)
+        chosen = selection.Filter.of(include_extensions, exclude_extensions, None)
+        tops = selection.texts(folders, "folders")
+        for folder in tops:
+            selection.check_folder(folder)
+        container = self._container(container_name)
+        location = selection.location(location_in_blob)
+        here = self._blobs.local_path(container)  # not copied into itself
+        sources: dict[str, str] = {}
+        for folder in tops:
+            for path, below in selection.walk(folder, here):
+                if chosen.accepts(below):
+                    blob = names.blob(f"{location}/{below}" if location else below)
+                    if sources.setdefault(blob, path) != path:
+                        raise InvalidInputError(
+                            f"{sources[blob]!r} and {path!r} would both become the blob {blob!r}; "
+                            "nothing was uploaded.",
+                            "Upload the folders to different places in two calls.",
+                        )
+        if not sources:
+            _log.warning("no file in %s fits the filters; nothing to upload", ", ".join(tops))
+            return []
+        self._blobs.check_replaceable(container, sources)
+
+        def store(blob: str, path: str) -> None:
+            self._blobs.upload(path, container, blob)
+
+        with progress.uploading(sources.values()) as report:
+            _run(store, sources, workers, report)
+        protecting.apply(self._blobs, container, sources)
+        _log.info("uploaded %d files to %s", len(sources), container)
+        return list(sources.values())
+
+    def async_download_folder(
+        self,
+        src_path: str,
+        dest_path: str | Path,
+        container_name: str,
+        include_extensions: str | Sequence[str] | None = None,
+        exclude_extensions: str | Sequence[str] | None = None,
+        check_size: bool = True,
+        max_concurrent_downloads: int = 20,
+    ) -> None:
+        """Download all blobs below a folder, several at once; otherwise as `download_folder`.
+
+        Args:
+            src_path: a folder of the container; `"."` is all of it.
+            dest_path: local folder, made if missing. Whole names of blobs are kept below it.
+            container_name: an existing container.
+            include_extensions: take only blobs with one of these last suffixes.
+            exclude_extensions: take all but those; not together with `include_extensions`.
+            check_size: ask a terminal before fetching more than 2 GiB.
+            max_concurrent_downloads: files under way at the same time, at most.
+
+        Raises:
+            InvalidInputError: both kinds of extensions, or a limit below 1.
+            BlobContainerNotFoundError, BlobNotFoundError, UnsafePathError, ConflictError,
+            DiskFullError: as `download_folder`. The first error ends the call; files fetched before
+                stay, none is there in part.
+        """
+        workers = _limit(max_concurrent_downloads, "max_concurrent_downloads")
+        chosen = selection.Filter.of(include_extensions, exclude_extensions, None)
+        folder = names.folder(src_path)
+        target = selection.local(dest_path, "dest_path")
+        container = self._container(container_name)
+        targets, size = self._targets(container, folder, target, chosen, check_size)
+
+        def fetch(blob: str, path: str) -> None:
+            self._blobs.download(container, blob, path)
+
+        with progress.downloading(len(targets), size) as report:
+            _run(fetch, targets, workers, report)
+        _log.info("downloaded %d files from %s", len(targets), container)
+
+
+def _limit(value: Any, argument: str) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise InvalidInputError(f"{argument} is {value!r}.", "Give a whole number from 1.")
+    return int(value)
+
+
+def _run(
+    copy: Callable[[str, str], None],
+    files: Mapping[str, str],
+    workers: int,
+    report: Progress | None,
+) -> None:
+    """Call `copy(blob, path)` for all, in at most `workers` threads. The first error is raised when
+    the calls under way have ended; no other is begun."""
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait  # not at every import
+
+    failed = False
+
+    def one(blob: str, path: str) -> None:
+        nonlocal failed
+        if failed:
+            return
+        try:
+            copy(blob, path)
+        except BaseException:
+            failed = True
+            raise
+        if report:
+            report(1, progress.size_of(path))
+
+    with ThreadPoolExecutor(max(1, min(workers, len(files)))) as pool:
+        futures = [pool.submit(one, blob, path) for blob, path in files.items()]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        for future in futures:
+            if not future.cancelled():
+                future.result()
