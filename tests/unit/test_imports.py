@@ -29,7 +29,11 @@ ARROWS = {
     "provider": VALUES | {"settings"},
     "settings": VALUES,
     "backends": INTERFACES,
-    "client": REGISTRY,
+    "documents": {"errors"},
+    "dag": {"errors"},
+    "drawing": {"errors", "dag"},
+    "parameters": {"errors", "documents"},
+    "client": REGISTRY | {"dag", "drawing", "parameters"},
     "service": REGISTRY,
 }
 

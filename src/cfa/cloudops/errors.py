@@ -11,6 +11,10 @@ whether trying the same call again can help.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from graphlib import CycleError
+from typing import Any
+
 
 class CloudOpsError(Exception):
     """Root of the catalogue.
@@ -33,7 +37,7 @@ class CloudOpsError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
-    def __reduce__(self) -> tuple[type[CloudOpsError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[CloudOpsError], tuple[Any, ...]]:
         return type(self), (self.message, self.hint)
 
 
@@ -58,8 +62,23 @@ class AmbiguousCallError(InvalidInputError, TypeError):
     """The arguments can be read in more than one way, or not at all."""
 
 
-class DependencyCycleError(InvalidInputError):
-    """Tasks depend on one another in a circle."""
+class MissingKeyError(InvalidInputError, KeyError):
+    """A file lacks a table or key that it must have."""
+
+
+class DependencyCycleError(InvalidInputError, CycleError):
+    """Tasks depend on one another in a circle.
+
+    As in `graphlib.CycleError`, the second of `args` lists the circle: each depends on the one before
+    it, and the first is also the last.
+    """
+
+    def __init__(self, message: str, hint: str = "", cycle: Sequence[object] = ()) -> None:
+        super().__init__(message, hint)
+        self.args = (message, list(cycle))
+
+    def __reduce__(self) -> tuple[type[CloudOpsError], tuple[Any, ...]]:
+        return type(self), (self.message, self.hint, self.args[1])
 
 
 class SettingError(InvalidInputError):
@@ -100,6 +119,12 @@ class WorkspaceNotFoundError(NotFoundError, FileNotFoundError):
 
 class LocalFileNotFoundError(NotFoundError, FileNotFoundError):
     """A file or folder of the caller, to be uploaded, does not exist."""
+
+
+class ExtraNotInstalledError(CloudOpsError, ImportError):
+    """The call needs a library that comes with an extra of this package."""
+
+    exit_status = 5
 
 
 class FileAccessError(CloudOpsError, PermissionError):

@@ -15,7 +15,9 @@ from typing import Any, ClassVar
 from cfa.cloudops import backends, settings
 from cfa.cloudops.client import logs
 from cfa.cloudops.client.blobs import BlobMixin
+from cfa.cloudops.client.dags import DagMixin
 from cfa.cloudops.client.jobs import JobMixin
+from cfa.cloudops.client.parameters import ParameterMixin
 from cfa.cloudops.client.pools import PoolMixin
 from cfa.cloudops.client.tasks import TaskMixin
 from cfa.cloudops.client.view import Farewell
@@ -31,7 +33,7 @@ _log = logging.getLogger(__name__)
 _SETTINGS = ("backend", "storage", "home", "isolation", "max_parallel", "at_exit")
 
 
-class CloudClient(PoolMixin, JobMixin, TaskMixin, BlobMixin):
+class CloudClient(PoolMixin, JobMixin, TaskMixin, DagMixin, ParameterMixin, BlobMixin):
     """Pools, jobs, tasks and blob containers, wherever they are.
 
     Args:

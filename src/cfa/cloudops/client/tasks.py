@@ -28,8 +28,8 @@ P = ParamSpec("P")
 _TASK_KEYS = frozenset(
     {
         "command_line", "full_container_name", "container_image_name", "mounts", "mount_pairs",
-        "depends_on", "depends_on_range", "run_dependent_tasks_on_fail", "timeout", "logs_folder",
-        "name_suffix", "id",
+        "depends_on", "depends_on_range", "depends_on_positions", "run_dependent_tasks_on_fail",
+        "timeout", "logs_folder", "name_suffix", "id",
     }
 )  # fmt: skip
 
@@ -155,7 +155,8 @@ class TaskMixin:
             tasks: one mapping a task with `command_line` and, as in `add_task`, `mount_pairs` (or
                 `mounts`), `container_image_name` (or `full_container_name`), `depends_on`,
                 `depends_on_range`, `run_dependent_tasks_on_fail`, `timeout`, `name_suffix`. It is
-                not changed. Tasks may depend on one another by the ids that they are going to have.
+                not changed. Tasks may depend on one another by the ids that they are going to have,
+                or by `depends_on_positions`: places in `tasks`, counted from 0.
             name_suffix: middle part of all ids.
 
         Returns:
@@ -273,6 +274,7 @@ class TaskMixin:
             timeout_s=minutes("timeout", task.get("timeout")),
             depends_on=() if number_range is not None else _ids(task.get("depends_on")),
             depends_on_range=number_range,
+            depends_on_positions=tuple(task.get("depends_on_positions", ())),
             run_dependents_on_failure=bool(task.get("run_dependent_tasks_on_fail", False)),
         )
 

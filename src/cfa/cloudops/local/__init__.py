@@ -5,17 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cfa.cloudops.dag import Task
     from cfa.cloudops.local._client import CloudClient
+    from cfa.cloudops.local.automation import run_experiment, run_tasks
 
-__all__ = ["CloudClient"]
+__all__ = ["CloudClient", "Task", "run_experiment", "run_tasks"]
+
+_MODULES = {
+    "CloudClient": "cfa.cloudops.local._client",
+    "Task": "cfa.cloudops.dag",
+    "run_experiment": "cfa.cloudops.local.automation",
+    "run_tasks": "cfa.cloudops.local.automation",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "CloudClient":
-        from cfa.cloudops.local._client import CloudClient
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
 
-        return CloudClient
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -161,6 +161,7 @@ class TaskSpec:
 
     `id` None asks for the next number of the job (`<job>-<suffix>-<n>`, or `<n>` for integer ids).
     `mounts` None means those of the pool. `depends_on_range` is inclusive at both ends.
+    `depends_on_positions` are tasks of the same call, counted from 0: their ids are not known yet.
     `run_dependents_on_failure` is about the tasks that depend on this one.
     """
 
@@ -173,6 +174,7 @@ class TaskSpec:
     max_retries: int | None = None
     depends_on: tuple[str, ...] = ()
     depends_on_range: tuple[int, int] | None = None
+    depends_on_positions: tuple[int, ...] = ()
     run_dependents_on_failure: bool = False
 
 

@@ -109,7 +109,8 @@ class BatchProvider(abc.ABC):
     def add_tasks(self, job_id: str, specs: Sequence[TaskSpec]) -> list[str]:
         """Add tasks, all or none, and return their ids in the same order.
 
-        Dependencies may name tasks of the same call. A job that completed by itself is opened again.
+        Dependencies may name tasks of the same call, by id or by position. A job that completed by
+        itself is opened again.
 
         Raises:
             JobNotFoundError, JobCompletedError: the job takes no tasks.

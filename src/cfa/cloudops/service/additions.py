@@ -165,6 +165,9 @@ def _dependencies(
     if any(spec.depends_on or spec.depends_on_range for spec in specs):
         new = {names.key(identifier): first + i for i, identifier in enumerate(identifiers)}
     for index, spec in enumerate(specs):
+        if spec.depends_on_positions:
+            parents = edges.setdefault(first + index, set())
+            parents.update(first + position for position in _positions(spec, len(specs)))
         for parent_id in _parents(spec):
             parent = new.get(names.key(parent_id))
             if parent is None:
@@ -224,6 +227,16 @@ def _parents(spec: TaskSpec) -> Iterator[str]:
         yield from map(str, range(low, high + 1))
 
 
+def _positions(spec: TaskSpec, count: int) -> Sequence[int]:
+    for position in spec.depends_on_positions:
+        if not 0 <= position < count:
+            raise TaskNotFoundError(
+                f"A task depends on the one at position {position} of a call with {count} tasks.",
+                "Positions count from 0.",
+            )
+    return spec.depends_on_positions
+
+
 def _refuse_cycles(edges: dict[int, set[int]], identifiers: Sequence[str], first: int) -> None:
     """Only tasks of one call can form a circle: earlier ones cannot depend on later ones."""
     inner = {
@@ -234,7 +247,9 @@ def _refuse_cycles(edges: dict[int, set[int]], identifiers: Sequence[str], first
     try:
         TopologicalSorter(inner).prepare()
     except CycleError as error:
-        circle = " -> ".join(repr(identifiers[number - first]) for number in error.args[1])
+        cycle = [identifiers[number - first] for number in error.args[1]]
         raise DependencyCycleError(
-            f"The tasks depend on one another in a circle: {circle}.", "Remove one dependency."
+            f"The tasks depend on one another in a circle: {' -> '.join(map(repr, cycle))}.",
+            "Remove one dependency.",
+            cycle,
         ) from error

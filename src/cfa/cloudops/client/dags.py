@@ -1,0 +1,96 @@
+"""Graphs of tasks: run them, draw them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from cfa.cloudops.errors import AmbiguousCallError
+
+if TYPE_CHECKING:
+    from cfa.cloudops.client.tasks import TaskIds
+    from cfa.cloudops.dag import Task
+
+#: Keywords of `add_task` that may hold for all tasks of one call.
+COMMON_KEYWORDS = (
+    "mount_pairs", "name_suffix", "run_dependent_tasks_on_fail", "container_image_name", "timeout",
+)  # fmt: skip
+
+
+class DagMixin:
+    """Methods of `CloudClient` about graphs of tasks."""
+
+    if TYPE_CHECKING:
+
+        def add_task_collection(
+            self, job_name: str, tasks: Any, name_suffix: str = ""
+        ) -> TaskIds: ...
+
+    def run_dag(
+        self, *args: Task | Iterable[Task], job_name: str, **kwargs: Any
+    ) -> dict[Task, str]:
+        """Add tasks that depend on one another, all or none, in one call.
+
+        Tasks that they depend on and that were left out are added too, without what those depend on
+        in their turn.
+
+        Args:
+            *args: the tasks, alone or in lists.
+            job_name: an existing job.
+            **kwargs: for every task, as in `add_task`: `mount_pairs`, `name_suffix`,
+                `run_dependent_tasks_on_fail`, `container_image_name`, `timeout`.
+
+        Returns:
+            The service's id of each task, in the order they were added. Nothing in a `Task` changes.
+
+        Raises:
+            DependencyCycleError (a graphlib.CycleError): tasks depend on one another in a circle.
+            TypeError: something is not a task, or a keyword is not one of those above.
+            ValueError, RuntimeError: as `add_task`. Nothing was added then.
+        """
+        from cfa.cloudops.dag import graph
+
+        check_keywords("run_dag", kwargs, COMMON_KEYWORDS)
+        ordered = graph(args)
+        specs = [
+            {**kwargs, "command_line": task.cmd, "depends_on_positions": parents}
+            for task, parents in zip(ordered.tasks, ordered.parents, strict=True)
+        ]
+        ids = self.add_task_collection(job_name, specs)
+        return dict(zip(ordered.tasks, ids, strict=True))
+
+    def generate_dag(self, *args: Task | Iterable[Task], file_name: str | os.PathLike[str]) -> None:
+        """Draw tasks and what they depend on; nothing is added and no `Task` is changed.
+
+        A task is labelled with the name of the caller's variable that holds it, else with its id.
+
+        Args:
+            *args: the tasks, alone or in lists.
+            file_name: the ending says how: `.txt` text, `.mmd` Mermaid, `.svg` and `.png` pictures,
+                for which `pip install 'cfa-cloudops[draw]'` is needed. Text when there is none. A
+                file that exists is replaced.
+
+        Raises:
+            ValueError: an unknown ending, or a circle of tasks (graphlib.CycleError).
+            TypeError: something is not a task.
+            ImportError: the library for pictures is not installed.
+            FileNotFoundError: the file's folder does not exist.
+        """
+        from cfa.cloudops import dag, drawing
+
+        path = drawing.check(file_name)
+        caller = sys._getframe(1)
+        ordered = dag.graph(args)
+        labels = dag.labels(ordered.tasks, caller.f_locals, caller.f_globals)
+        drawing.draw(ordered, labels, path)
+
+
+def check_keywords(method: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises: AmbiguousCallError: a keyword is not known."""
+    for name in given:
+        if name not in known:
+            raise AmbiguousCallError(
+                f"{method} has no keyword {name!r}.", f"Known are: {', '.join(known)}."
+            )

@@ -1,0 +1,137 @@
+"""Files that users write: reading them, and errors that say where in them something is wrong."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from cfa.cloudops.errors import (
+    FileAccessError,
+    InvalidInputError,
+    LocalFileNotFoundError,
+    MissingKeyError,
+)
+
+
+@frozen
+class Place:
+    """A file and a place in it, for messages."""
+
+    file: str
+    where: str = ""
+
+    def __truediv__(self, inner: object) -> Place:
+        """A place inside of this one."""
+        return Place(self.file, f"{self.where} {inner}".strip())
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.where}: " if self.where else f"{self.file}: "
+
+    def error(self, problem: str, hint: str = "") -> InvalidInputError:
+        """An error about what is here."""
+        return InvalidInputError(f"{self}{problem}", hint)
+
+    def table(self, value: Any, hint: str = "") -> dict[str, Any]:
+        """The mapping that must be here.
+
+        Raises:
+            InvalidInputError: it is something else, or a name in it is not text.
+        """
+        if not isinstance(value, Mapping):
+            raise self.error(f"must be a mapping of names to values, got {value!r}.", hint)
+        for name in value:
+            if not isinstance(name, str):
+                raise self.error(f"the name {name!r} is not text.", "Put it into quotes.")
+        return dict(value)
+
+    def array(self, value: Any, hint: str = "") -> list[Any]:
+        """The list that must be here. Raises: InvalidInputError."""
+        if not isinstance(value, list):
+            raise self.error(f"must be a list, got {value!r}.", hint)
+        return value
+
+    def need(self, table: Mapping[str, Any], name: str) -> Any:
+        """What a mapping must have. Raises: MissingKeyError."""
+        if name not in table:
+            raise MissingKeyError(f"{self}{name!r} is missing.", f"Add {name!r} there.")
+        return table[name]
+
+    def only(self, table: Iterable[str], known: Iterable[str]) -> None:
+        """Raises: InvalidInputError: there are names besides those that are known."""
+        for name in table:
+            if name not in known:
+                raise self.error(f"{name!r} is not known here.", f"Known are: {', '.join(known)}.")
+
+
+def read_text(path: str | os.PathLike[str], what: str) -> str:
+    """A text file, in UTF-8.
+
+    Raises:
+        LocalFileNotFoundError: it does not exist. FileAccessError: it may not be read.
+        InvalidInputError: it is not text.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise LocalFileNotFoundError(
+            f"There is no {what} {os.fspath(path)!r} in {Path.cwd()}.", "Check the path."
+        ) from error
+    except OSError as error:
+        raise FileAccessError(
+            f"The {what} {os.fspath(path)!r} cannot be read: {error.strerror}."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"The {what} {os.fspath(path)!r} is not UTF-8 text: {error}.", "Save it as UTF-8."
+        ) from error
+
+
+def read_toml(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
+    """A TOML file. Raises: as `read_text`; InvalidInputError: it is not TOML."""
+    try:
+        return tomllib.loads(read_text(path, what))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInputError(f"{os.fspath(path)}: this is not TOML: {error}.") from error
+
+
+def read_yaml(path: str | os.PathLike[str], what: str) -> Any:
+    """A YAML file with one document, in which no mapping names a key twice.
+
+    Raises:
+        As `read_text`; InvalidInputError: it is not YAML, or has a key twice.
+    """
+    text = read_text(path, what)
+    import yaml  # only for those who have such files
+
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        _refuse_doubles(root)
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise InvalidInputError(f"{os.fspath(path)}: this is not good YAML: {said}.") from error
+
+
+def _refuse_doubles(root: Any) -> None:
+    """Look for keys that stand twice in a mapping: YAML would take the last one silently."""
+    todo, seen = [root], set()
+    while todo:
+        node = todo.pop()
+        if node is None or id(node) in seen or isinstance(node.value, str):
+            continue
+        seen.add(id(node))
+        names = set()
+        for item in node.value:
+            if not isinstance(item, tuple):
+                todo.append(item)
+                continue
+            key, value = item
+            todo.append(value)
+            if isinstance(key.value, str) and key.value in names and key.value != "<<":
+                raise ValueError(f"{key.value!r} stands twice, in line {key.start_mark.line + 1}")
+            names.add(key.value if isinstance(key.value, str) else id(key))

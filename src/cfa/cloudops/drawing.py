@@ -1,0 +1,161 @@
+"""Drawings of a graph of tasks: as text, as a Mermaid flowchart, as a picture."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cfa.cloudops.dag import Graph
+from cfa.cloudops.errors import ExtraNotInstalledError, InvalidInputError, LocalFileNotFoundError
+
+_log = logging.getLogger(__name__)
+
+#: Longer labels are cut in pictures.
+_LONGEST_LABEL = 40
+#: Inches. A picture's width ends where its format's does: 65,535 pixels in PNG.
+_ROW, _BOX, _LETTER, _GAP, _WIDEST = 0.8, 0.3, 0.09, 0.35, 400.0
+_DPI = 100
+_MERMAID = str.maketrans(
+    {sign: f"#{ord(sign)};" for sign in '#"<>&`\\'} | {"\n": " ", "\r": " ", "\t": " "}
+)
+
+
+def check(file_name: str | os.PathLike[str]) -> Path:
+    """The path of a drawing, if its ending is known.
+
+    Raises:
+        InvalidInputError: it is not.
+    """
+    path = Path(file_name)
+    if path.suffix.lower() not in _KINDS:
+        raise InvalidInputError(
+            f"Nothing can be drawn into {str(path)!r}: the ending {path.suffix!r} is not known.",
+            "Use .txt (text), .mmd (Mermaid), .svg or .png.",
+        )
+    return path
+
+
+def draw(graph: Graph, labels: Sequence[str], path: Path) -> None:
+    """Write a drawing, in the format of the path's ending. A file that exists is replaced.
+
+    Raises:
+        ExtraNotInstalledError: a picture was asked for, and the library for it is not installed.
+        LocalFileNotFoundError: the folder does not exist.
+    """
+    data = _KINDS[path.suffix.lower()](graph, [" ".join(label.split()) for label in labels])
+    try:
+        path.write_bytes(data)
+    except FileNotFoundError as error:
+        raise LocalFileNotFoundError(
+            f"{str(path)!r} cannot be written: its folder does not exist.", "Make the folder first."
+        ) from error
+
+
+def _text(graph: Graph, labels: Sequence[str]) -> bytes:
+    import networkx  # slow to import
+
+    drawn: Any = networkx.DiGraph()
+    for index, label in enumerate(labels):
+        drawn.add_node(index, label=label)
+    drawn.add_edges_from(
+        (parent, child) for child, parents in enumerate(graph.parents) for parent in parents
+    )
+    lines = networkx.generate_network_text(drawn, ascii_only=True, vertical_chains=True)
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _mermaid(graph: Graph, labels: Sequence[str]) -> bytes:
+    lines = ["flowchart TD"]
+    lines += [f'    t{n}["{label.translate(_MERMAID)}"]' for n, label in enumerate(labels, 1)]
+    lines += [
+        f"    t{parent + 1} --> t{child + 1}"
+        for child, parents in enumerate(graph.parents)
+        for parent in parents
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _svg(graph: Graph, labels: Sequence[str]) -> bytes:
+    return _picture(graph, labels, "svg", {"Date": None})
+
+
+def _png(graph: Graph, labels: Sequence[str]) -> bytes:
+    return _picture(graph, labels, "png", {})
+
+
+_KINDS: dict[str, Callable[[Graph, Sequence[str]], bytes]] = {
+    "": _text, ".txt": _text, ".mmd": _mermaid, ".svg": _svg, ".png": _png
+}  # fmt: skip
+
+
+def _picture(
+    graph: Graph, labels: Sequence[str], kind: str, metadata: dict[str, str | None]
+) -> bytes:
+    """Boxes in rows, each below all that it depends on, joined by arrows."""
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ExtraNotInstalledError(
+            f"A picture (.{kind}) needs matplotlib, which is not installed.",
+            "pip install 'cfa-cloudops[draw]', or name the file .txt or .mmd.",
+        ) from error
+    cut = [
+        one if len(one) <= _LONGEST_LABEL else one[: _LONGEST_LABEL - 3] + "..." for one in labels
+    ]
+    places = _places(graph)
+    rows = 1 + max((row for _, row in places), default=0)
+    reach = max((abs(column) for column, _ in places), default=0.0)
+    step = _LETTER * max(map(len, cut), default=0) + _GAP
+    width = step * (2 * reach + 1)
+    if width > _WIDEST:
+        _log.warning("The picture is crowded; .txt or .mmd shows many tasks side by side better.")
+        step, width = step * _WIDEST / width, _WIDEST
+    points = [(width / 2 + column * step, _ROW * (rows - row - 0.5)) for column, row in places]
+    out = io.BytesIO()
+    # Text stays text, and the same graph gives the same bytes.
+    with (
+        rc_context({"svg.fonttype": "none", "svg.hashsalt": "cloudops"}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure = Figure(figsize=(width, _ROW * rows), dpi=_DPI)
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, _ROW * rows))
+        axes.set_axis_off()
+        for child, parents in enumerate(graph.parents):
+            for parent in parents:
+                start = (points[parent][0], points[parent][1] - _BOX / 2)
+                end = (points[child][0], points[child][1] + _BOX / 2)
+                axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "0.4"})
+        box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "0.2"}
+        for (x, y), label in zip(points, cut, strict=True):
+            axes.text(
+                x, y, label, ha="center", va="center", size=9, bbox=box, parse_math=False
+            )  # fmt: skip
+        figure.savefig(out, format=kind, metadata=metadata)
+    return out.getvalue()
+
+
+def _places(graph: Graph) -> list[tuple[float, int]]:
+    """Column, 0 in the middle, and row of each task; a row's order follows that of its parents."""
+    level: list[int] = []
+    rows: list[list[int]] = []
+    for task, parents in enumerate(graph.parents):
+        level.append(1 + max((level[parent] for parent in parents), default=-1))
+        rows.extend([] for _ in range(len(rows), level[-1] + 1))
+        rows[level[-1]].append(task)
+    column = [0.0] * len(level)
+    for row in rows:
+        above = {
+            task: sum(column[parent] for parent in graph.parents[task])
+            / (len(graph.parents[task]) or 1)
+            for task in row
+        }
+        for index, task in enumerate(sorted(row, key=above.__getitem__)):
+            column[task] = index - (len(row) - 1) / 2
+    return list(zip(column, level, strict=True))

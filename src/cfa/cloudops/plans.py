@@ -1,0 +1,272 @@
+"""Plans: what a TOML file asks for, checked, before anything is done.
+
+`[job]` names the job, `[upload]` what goes into a blob container first, `[experiment]` or `[[task]]`
+the tasks. Relative paths are relative to the current directory, not to the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import logging
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from cfa.cloudops.documents import Place, read_toml
+from cfa.cloudops.errors import TaskNotFoundError
+from cfa.cloudops.parameters import command_lines
+
+_log = logging.getLogger(__name__)
+
+_TEXT, _TRUTH, _NUMBER, _TEXTS = "a string", "true or false", "a number", "a list of strings"
+
+_JOB = {
+    "job_name": _TEXT, "pool_name": _TEXT, "save_logs_to_blob": _TEXT, "logs_folder": _TEXT,
+    "task_retries": _NUMBER, "monitor_job": _TRUTH, "container": _TEXT, "timeout": _NUMBER,
+    "exist_ok": _TRUTH, "task_id_ints": _TRUTH, "mark_complete_after_tasks_run": _TRUTH,
+}  # fmt: skip
+_UPLOAD = {
+    "container_name": _TEXT, "location_in_blob": _TEXT, "folders": _TEXTS, "files": _TEXTS,
+}  # fmt: skip
+_TASK = {
+    "cmd": _TEXT, "name": _TEXT, "depends_on": _TEXTS, "run_dependent_tasks_on_fail": _TRUTH,
+    "timeout": _NUMBER, "container": _TEXT, "name_suffix": _TEXT, "mount_pairs": "",
+}  # fmt: skip
+
+
+@frozen(kw_only=True)
+class Upload:
+    """Folders and files for a blob container. `location` `"."` is its root."""
+
+    place: Place
+    container: str
+    location: str
+    folders: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What a file asks for.
+
+    Attributes:
+        place: the file.
+        job: arguments of `create_job`.
+        monitor: whether to wait for the job.
+        upload: what to upload first.
+        tasks: arguments of `add_task_collection`.
+    """
+
+    place: Place
+    job: Mapping[str, Any]
+    monitor: bool
+    upload: Upload | None
+    tasks: Sequence[Mapping[str, Any]]
+
+    @property
+    def command_lines(self) -> list[str]:
+        """What the tasks run, in the order they are added."""
+        return [task["command_line"] for task in self.tasks]
+
+
+def experiment(path: str | os.PathLike[str]) -> Plan:
+    """The plan of a file with `[experiment]`: a grid of values, or a file of parameter sets.
+
+    Raises:
+        LocalFileNotFoundError: there is no such file.
+        MissingKeyError (a KeyError): a table or key is missing.
+        InvalidInputError: something in it can never work. The message names file, table and key.
+    """
+    content = read_toml(path, "experiment")
+    top = Place(os.fspath(path))
+    table = _table(content, top, "experiment")
+    here = top / "[experiment]"
+    base_cmd = here.need(table, "base_cmd")
+    _check_type(here / "base_cmd", base_cmd, _TEXT)
+    if "exp_yaml" in table:
+        _check_type(here / "exp_yaml", table["exp_yaml"], _TEXT)
+        lines = command_lines(base_cmd, table["exp_yaml"])
+    else:
+        lines = _grid(here, base_cmd, {key: table[key] for key in table if key != "base_cmd"})
+    if not lines:
+        raise here.error("it describes no task.", "Give every parameter at least one value.")
+    return _plan(content, top, [(here / "base_cmd", {"command_line": line}) for line in lines])
+
+
+def tasks(path: str | os.PathLike[str]) -> Plan:
+    """The plan of a file with `[[task]]`. Raises: as `experiment`; TaskNotFoundError: a name in
+    `depends_on` is that of no task."""
+    content = read_toml(path, "task list")
+    top = Place(os.fspath(path))
+    tables = top.need(content, "task")
+    if not isinstance(tables, list) or not tables:
+        raise (top / "task").error("must be an array of tables.", "Write [[task]] above each task.")
+    places = [top / f"[[task]] {number}" for number in range(1, len(tables) + 1)]
+    numbers = _names(places, tables)
+    found = []
+    for index, (here, table) in enumerate(zip(places, tables, strict=True)):
+        found.append((here / "cmd", _task(here, table, index, numbers)))
+    return _plan(content, top, found)
+
+
+# --- tables
+
+
+def _plan(
+    content: dict[str, Any], top: Place, found: Iterable[tuple[Place, dict[str, Any]]]
+) -> Plan:
+    job = _table(content, top, "job")
+    here = top / "[job]"
+    _check(here, job, _JOB)
+    for name in ("job_name", "pool_name"):
+        here.need(job, name)
+    image = job.get("container")
+    kept = []
+    for place, task in found:
+        try:
+            words = shlex.split(task["command_line"])
+        except ValueError as error:
+            raise place.error(
+                f"the command cannot be split into words: {error}: {task['command_line']!r}.",
+                "Close the quotes.",
+            ) from error
+        if not words:
+            raise place.error("the command is empty.", "Name a program.")
+        kept.append({"container_image_name": image, **task} if image else task)
+    return Plan(
+        place=top,
+        job={
+            key: job[key] for key in _JOB if key in job and key not in ("monitor_job", "container")
+        },
+        monitor=job.get("monitor_job", False),
+        upload=_upload(content, top),
+        tasks=kept,
+    )
+
+
+def _upload(content: dict[str, Any], top: Place) -> Upload | None:
+    if "upload" not in content:
+        return None
+    table = _table(content, top, "upload")
+    here = top / "[upload]"
+    _check(here, table, _UPLOAD)
+    return Upload(
+        place=here,
+        container=here.need(table, "container_name"),
+        location=table.get("location_in_blob") or ".",
+        folders=_texts(table.get("folders", ())),
+        files=_texts(table.get("files", ())),
+    )
+
+
+def _grid(here: Place, base_cmd: str, variables: dict[str, Any]) -> list[str]:
+    """The command for each combination of values; the last variable moves fastest."""
+    columns = []
+    for name, values in variables.items():
+        columns.append((here / name).array(values, f"Write {name} = [...], also for one value."))
+        if not values:
+            raise (here / name).error("it has no values.", "Add one, or remove the variable.")
+    lines = []
+    for row in itertools.product(*columns):
+        try:
+            lines.append(base_cmd.format(**dict(zip(variables, row, strict=True))))
+        except (KeyError, IndexError) as error:
+            raise (here / "base_cmd").error(
+                f"the place {{{error.args[0]}}} has no variable."
+                if isinstance(error, KeyError)
+                else "a place in braces has no name.",
+                "Add the variable to [experiment]; write {{ and }} for braces of the command.",
+            ) from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise (here / "base_cmd").error(
+                f"it cannot be filled in with {dict(zip(variables, row, strict=True))}: {error}.",
+                "Write {{ and }} for braces of the command.",
+            ) from error
+    if len(set(lines)) < len(lines):
+        _log.warning("%ssome combinations give the same command.", here / "base_cmd")
+    return lines
+
+
+def _names(places: Sequence[Place], tables: Sequence[Any]) -> dict[str, int]:
+    """Positions of the tasks that have names."""
+    found: dict[str, int] = {}
+    for index, (here, table) in enumerate(zip(places, tables, strict=True)):
+        _check(here, here.table(table), _TASK)
+        name = table.get("name")
+        if name in found:
+            raise (here / "name").error(
+                f"{name!r} is also the name of task {found[name] + 1}.", "Give another name."
+            )
+        if name is not None:
+            found[name] = index
+    return found
+
+
+def _task(
+    here: Place, table: dict[str, Any], index: int, numbers: dict[str, int]
+) -> dict[str, Any]:
+    parents = []
+    for name in _texts(table.get("depends_on", ())):
+        if name not in numbers:
+            raise TaskNotFoundError(
+                f"{here / 'depends_on'}no task has the name {name!r}.",
+                f"Named are: {', '.join(numbers) or 'none'}.",
+            )
+        if numbers[name] >= index:
+            raise (here / "depends_on").error(
+                f"the task {name!r} does not come before this one.",
+                f"Move this task below {name!r}.",
+            )
+        parents.append(numbers[name])
+    task: dict[str, Any] = {
+        "command_line": here.need(table, "cmd"),
+        "depends_on_positions": parents,
+        "container_image_name": table.get("container"),
+        **{
+            name: table[name]
+            for name in ("run_dependent_tasks_on_fail", "timeout", "name_suffix", "mount_pairs")
+            if name in table
+        },
+    }
+    return {name: value for name, value in task.items() if value is not None}
+
+
+# --- values
+
+
+def _table(content: dict[str, Any], top: Place, name: str) -> dict[str, Any]:
+    return (top / f"[{name}]").table(top.need(content, name), f"Write [{name}] above its keys.")
+
+
+def _check(here: Place, table: Mapping[str, Any], known: Mapping[str, str]) -> None:
+    """Types of what is known. Of the rest, what looks misspelt is refused; files of the cloud may
+    have keys that mean nothing."""
+    for name, value in table.items():
+        if name in known:
+            _check_type(here / name, value, known[name])
+            continue
+        near = difflib.get_close_matches(name, known, n=1)
+        if near:
+            raise here.error(f"{name!r} is not known here.", f"Did you mean {near[0]!r}?")
+        _log.warning("%s%r is not known here and ignored.", here, name)
+
+
+def _check_type(here: Place, value: Any, wanted: str) -> None:
+    good = {
+        "": True,
+        _TEXT: isinstance(value, str),
+        _TRUTH: isinstance(value, bool),
+        _NUMBER: isinstance(value, int | float) and not isinstance(value, bool),
+        _TEXTS: isinstance(value, str)
+        or (isinstance(value, list) and all(isinstance(one, str) for one in value)),
+    }[wanted]
+    if not good:
+        raise here.error(f"must be {wanted}, got {value!r}.")
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
