@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cfa.cloudops.cli import jobs, output, pools, tasks
+from cfa.cloudops.cli import automation, jobs, output, pools, tasks
 from cfa.cloudops.cli.context import Json, Options, find_workspace, load_settings, open_batch
 from cfa.cloudops.errors import AmbiguousCallError, BackendError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.add_typer(pools.app, name="pool")
 app.add_typer(jobs.app, name="job")
 app.add_typer(tasks.app, name="task")
+automation.register(app)
 
 
 def _version(asked: bool) -> None:

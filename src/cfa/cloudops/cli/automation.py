@@ -1,0 +1,128 @@
+"""`cloudops run-experiment`, `run-tasks` and `add-tasks-from-yaml`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cfa.cloudops.cli import output
+from cfa.cloudops.cli.context import Options
+from cfa.cloudops.model import names
+
+if TYPE_CHECKING:
+    from cfa.cloudops.local import CloudClient
+    from cfa.cloudops.plans import Plan
+
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only print the tasks' command lines; nothing is made.")
+]
+Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for the tasks.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Make the commands of this module those of an application."""
+    app.command()(run_experiment)
+    app.command()(run_tasks)
+    app.command()(add_tasks_from_yaml)
+
+
+def run_experiment(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(help="A TOML file with [job] and [experiment].")],
+    dry_run: DryRun = False,
+    detach: Detach = False,
+) -> None:
+    """Run a task for each combination of an experiment's parameters, and wait for them.
+
+    Exit status: 0 when all tasks of the job succeeded, 1 when one failed or never ran. With --detach
+    0 when they were added.
+    """
+    from cfa.cloudops import plans
+
+    _carry_out(ctx, plans.experiment(file), dry_run, detach)
+
+
+def run_tasks(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(help="A TOML file with [job] and [[task]].")],
+    dry_run: DryRun = False,
+    detach: Detach = False,
+) -> None:
+    """Run the tasks of a list, and wait for them.
+
+    Exit status: as of run-experiment.
+    """
+    from cfa.cloudops import plans
+
+    _carry_out(ctx, plans.tasks(file), dry_run, detach)
+
+
+def add_tasks_from_yaml(
+    ctx: typer.Context,
+    job_name: Annotated[str, typer.Option("-j", "--job_name", help="An existing job.")],
+    base_cmd: Annotated[
+        str, typer.Option("-c", "--base_cmd", help="What each command begins with.")
+    ],
+    file_path: Annotated[str, typer.Option("-fp", "--file_path", help="A file of parameter sets.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Add a task for each parameter set of a YAML file; print their ids.
+
+    They run in the background.
+    """
+    if dry_run:
+        from cfa.cloudops.parameters import command_lines
+
+        _show(command_lines(base_cmd, file_path))
+        return
+    client = _client(ctx)
+    try:
+        _show(client.add_tasks_from_yaml(job_name, base_cmd, file_path))
+    finally:
+        client.close()
+
+
+def _show(lines: list[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def _carry_out(ctx: typer.Context, plan: Plan, dry_run: bool, detach: bool) -> None:
+    if dry_run:
+        _show(plan.command_lines)
+        return
+    from attrs import evolve
+
+    from cfa.cloudops.automation import run
+
+    client = _client(ctx)
+    try:
+        ids = run(evolve(plan, monitor=False), client)
+        job = names.job_id(plan.job["job_name"])
+        output.note(f"added {len(ids)} tasks to {job}")
+        if not detach:
+            raise typer.Exit(_wait(client, job))
+    finally:
+        client.close()
+
+
+def _wait(client: CloudClient, job: str) -> int:
+    """Wait for a job; the exit status."""
+    try:
+        client.monitor_job(job)
+    except KeyboardInterrupt:
+        output.note(
+            f"detached; the tasks of {job} go on. Follow: cloudops logs -f {job}   "
+            f"Stop: cloudops job terminate {job}"
+        )
+        raise
+    counts = client._batch.task_counts(job)
+    return 1 if counts.failed or counts.active else 0
+
+
+def _client(ctx: typer.Context) -> CloudClient:
+    from cfa.cloudops.local import CloudClient
+
+    options = ctx.find_object(Options) or Options()
+    return CloudClient(dotenv_path=options.dotenv, home=options.home)
