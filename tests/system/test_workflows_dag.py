@@ -1,0 +1,122 @@
+"""Graphs, parameter files and TOML files, as users run them, on every backend."""
+
+from __future__ import annotations
+
+from cfa.cloudops.local import Task
+from cfa.cloudops.model.values import TaskResult
+
+
+def test_graph(bench):
+    """A graph runs in its order, siblings without waiting for one another; failure stops only what
+    depends on it."""
+    client = bench.ready(max_parallel=4)
+    pulls = [Task(f"echo {name}") for name in "abc"]
+    process = Task("echo process", dep=pulls)
+    good, bad = Task("echo good"), Task("false")
+    report, never = Task("echo report"), Task("echo never")
+    process >> [good, bad]
+    good >> report
+    never.after([good, bad])
+    ids = client.run_dag(never, report, bad, good, process, *pulls, job_name="j")
+    assert len(set(ids.values())) == 8
+    tasks = bench.finished(client)
+    for task in ids:
+        for parent in task.deps:
+            if tasks[ids[task]].started is not None:
+                assert tasks[ids[parent]].ended <= tasks[ids[task]].started
+    failed = {ids[bad], ids[never]}
+    assert {one.id for one in tasks.values() if one.result is TaskResult.FAILURE} == failed
+    assert tasks[ids[never]].started is None
+    assert bench.output(client, ids[report]) == "report\n"
+
+
+def test_parameter_file(bench):
+    """Each parameter set becomes a task, and a value with blanks reaches it as one argument."""
+    client = bench.ready()
+    (bench.place / "p.yaml").write_text(
+        "version: v0.3\n"
+        "parameters:\n"
+        "  method: {vary: [newton, brent]}\n"
+        "  bounds: {fix: [0.0, 1.0], if: {equals: {method: brent}}}\n"
+        "  check(flag): {fix: x, if: {equals: {method: brent}}}\n"
+    )
+    command = "sh -c 'for word; do echo \"<$word>\"; done' sh"
+    ids = client.add_tasks_from_yaml("j", command, "p.yaml", name_suffix="y", timeout=5)
+    assert ids == ["j-y-1", "j-y-2"]
+    bench.finished(client)
+    assert bench.output(client, ids[0]).split("\n") == [
+        "<--method>", "<brent>", "<--bounds>", "<[0.0, 1.0]>", "<--check>", ""
+    ]  # fmt: skip
+    assert bench.output(client, ids[1]) == "<--method>\n<newton>\n"
+
+
+SCRIPT = """
+from cfa.cloudops.local import CloudClient, run_experiment, run_tasks
+client = CloudClient()
+client.create_blob_container("input-test")
+client.create_pool("p", mounts=["input-test"], container_image_name={image!r})
+client.close()
+run_experiment("experiment.toml")
+run_tasks("tasks.toml", max_parallel=4)
+"""
+EXPERIMENT = """
+[upload]
+container_name = "input-test"
+location_in_blob = "data"
+folders = ["input"]
+files = ["show.sh"]
+
+[job]
+job_name = "grid"
+pool_name = "p"
+monitor_job = true
+
+[experiment]
+base_cmd = "sh /input-test/data/show.sh {a} {b}"
+a = [1, 2]
+b = ["x", "y"]
+"""
+TASKS = """
+[job]
+job_name = "three tasks"
+pool_name = "p"
+
+[[task]]
+name = "first"
+cmd = "sh -c 'exit 3'"
+run_dependent_tasks_on_fail = true
+
+[[task]]
+name = "second"
+cmd = "echo second"
+depends_on = "first"
+
+[[task]]
+name = "another_one"
+cmd = "echo another"
+depends_on = ["first", "second"]
+"""
+
+
+def test_toml_files(bench):
+    """A script of two calls uploads, runs a grid to its end, then a list in strict order, and stays
+    for its output."""
+    (bench.place / "input").mkdir()
+    (bench.place / "input" / "word.txt").write_text("hello\n")
+    # Without a sandbox, paths in commands are mapped, those inside of scripts are not.
+    root = "" if bench.backend.capabilities.private_paths else str(bench.place)
+    (bench.place / "show.sh").write_text(f"cat {root}/input-test/data/input/word.txt\necho $1 $2\n")
+    (bench.place / "experiment.toml").write_text(EXPERIMENT)
+    (bench.place / "tasks.toml").write_text(TASKS)
+    status, out, err = bench.run(SCRIPT.format(image=bench.image))
+    assert status == 0, err
+    assert "'success': 4" in out
+    client = bench.client()
+    grid = [f"grid--{number}" for number in range(1, 5)]
+    shown = [bench.output(client, task, "grid") for task in grid]
+    assert shown == [f"hello\n{a} {b}\n" for a in (1, 2) for b in "xy"]
+    first, second, third = bench.finished(client, "threetasks").values()
+    assert first.exit_code == 3
+    assert first.ended <= second.started
+    assert second.ended <= third.started
+    assert "threetasks--3 | another" in out
