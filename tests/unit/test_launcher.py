@@ -28,9 +28,12 @@ class Launcher:
         place: an empty directory.
         shell: the program that runs it and its slots.
         path: its PATH.
+        verb: `serve`, or `once` for a single task.
     """
 
-    def __init__(self, place: Path, shell: str, path: str = "/usr/bin:/bin") -> None:
+    def __init__(
+        self, place: Path, shell: str, path: str = "/usr/bin:/bin", verb: str = "serve"
+    ) -> None:
         self.place = place
         self.control = place / "control"
         self.control.mkdir()
@@ -40,7 +43,7 @@ class Launcher:
         assert text.count("shell=/bin/sh\n") == 1
         (place / "launcher.sh").write_text(text.replace("shell=/bin/sh\n", f"shell={program}\n"))
         self.process = subprocess.Popen(
-            [program, place / "launcher.sh", "serve", self.control],
+            [program, place / "launcher.sh", verb, self.control],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={"PATH": path},
@@ -167,10 +170,10 @@ def start(tmp_path: Path, shell: str, path_without: Callable[[str], str]) -> Ite
     """Starts launchers under the shell and ends them."""
     started: list[Launcher] = []
 
-    def begin(without: str = "") -> Launcher:
+    def begin(without: str = "", verb: str = "serve") -> Launcher:
         place = tmp_path / f"l{len(started)}"
         place.mkdir()
-        started.append(Launcher(place, shell, path_without(without)))
+        started.append(Launcher(place, shell, path_without(without), verb))
         return started[-1]
 
     yield begin
@@ -513,3 +516,52 @@ def test_guard_killed_beside_its_slot(start: Start) -> None:
     assert launcher.line() == "exited 1.2 0"
     assert launcher.drain() == 0
     until(lambda: not launcher.session())
+
+
+# --- for one task
+
+
+def test_once(start: Start) -> None:
+    """A launcher for one task runs it with default signals and ends by itself."""
+    launcher = start(verb="once")
+    launcher.send("check")
+    script = (
+        "import signal; print(signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGQUIT))"
+    )
+    code, output, _ = launcher.outcome(["python3", "-c", script])
+    assert (code, output.split()[-1]) == ("0", str(signal.SIG_DFL).split()[-1])
+    assert "default_int_handler" in output
+    assert launcher.process.wait(LIMIT_S) == 0
+    until(lambda: not launcher.session())
+
+
+def test_once_without_a_task(start: Start) -> None:
+    """A launcher for one task that gets none ends when it is told to drain."""
+    assert start(verb="once").drain() == 0
+
+
+def test_once_kill(start: Start) -> None:
+    """`kill` and `check` are heard while the task runs."""
+    launcher = start(verb="once")
+    launcher.run(1, "1.1", ["sleep", "1000"])
+    until(lambda: any(sleeper(pid) for pid in launcher.session()))
+    launcher.send("check")
+    assert launcher.line() == "alive"
+    launcher.send("kill 1 1.1 KILL")
+    assert launcher.line() == "exited 1.1 137"
+
+
+def test_once_drain(start: Start) -> None:
+    """With nobody left to tell, the task is finished and its result written."""
+    launcher = start(verb="once")
+    gate = launcher.place / "gate"
+    wait = ["sh", "-c", f"until [ -e {gate} ]; do sleep 0.05; done"]
+    directory = launcher.run(1, "1.1", wait)
+    until((directory / "stdout.txt").exists)
+    assert launcher.process.stdin is not None
+    assert launcher.process.stdout is not None
+    launcher.process.stdin.close()
+    launcher.process.stdout.close()
+    gate.touch()
+    launcher.process.wait(LIMIT_S)
+    assert workspace.read_exit(directory, "1.1") == "0"

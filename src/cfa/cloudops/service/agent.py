@@ -23,7 +23,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from attrs import define, field
+from attrs import define
 
 from cfa.cloudops.errors import CloudOpsError, StoreError
 from cfa.cloudops.service import link
@@ -47,13 +47,6 @@ class _Client:
     told: float = 0.0
 
 
-@define(order=True)
-class _Timer:
-    at: float
-    order: int
-    action: Callable[[], None] = field(order=False)
-
-
 class Agent:
     """The loop. What is to be done with tasks is the `Scheduler`'s."""
 
@@ -62,7 +55,8 @@ class Agent:
         self._idle_s = idle_s
         self._selector = selectors.DefaultSelector()
         self._clients: dict[int, _Client] = {}
-        self._timers: list[_Timer] = []
+        #: A heap of (monotonic time, order of arrival, action).
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._timer_count = 0
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._bell, self._rope = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -90,7 +84,7 @@ class Agent:
     def at(self, monotonic: float, action: Callable[[], None]) -> None:
         """Call `action` in the loop at a time. An action that came too late must find that out."""
         self._timer_count += 1
-        heapq.heappush(self._timers, _Timer(monotonic, self._timer_count, action))
+        heapq.heappush(self._timers, (monotonic, self._timer_count, action))
 
     def work(
         self,
@@ -148,15 +142,15 @@ class Agent:
 
     def _once(self, until: float | None) -> None:
         """Wait for the next thing to happen, and take all that has."""
-        due = [timer.at for timer in self._timers[:1]]
+        due = [at for at, _, _ in self._timers[:1]]
         if until is not None:
             due.append(until)
         timeout = max(0.0, min(due) - time.monotonic()) if due else None
         for key, _ in self._selector.select(timeout):
             key.data()
         now = time.monotonic()
-        while self._timers and self._timers[0].at <= now:
-            heapq.heappop(self._timers).action()
+        while self._timers and self._timers[0][0] <= now:
+            heapq.heappop(self._timers)[2]()
 
     def _ring(self) -> None:
         try:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The launcher: runs the tasks of one node. Started as `sh launcher.sh serve <directory>`, where
-# <directory> is the node's own and writable.
+# <directory> is the node's own and writable; `once` in place of `serve` runs a single task.
 #
 #   stdin                                   stdout
 #   run <slot> <attempt> <task directory>   ready <protocol>
@@ -249,7 +249,41 @@ serve() {
     wait
 }
 
+# A node for one task, for containers: no slot, and no program but the task's. What a task does to its
+# process group cannot reach this shell, the first process of its container.
+once() {
+    directory=$1
+    setsid=
+    trap 'exit 143' TERM INT HUP
+    trap : PIPE
+    export CLOUDOPS_DIRECTORY="$directory;"
+    echo "ready $protocol"
+    verb=
+    until [ "$verb" = run ]; do
+        read -r verb slot __attempt __task || exit 0
+    done
+    exec 3<&0 </dev/null
+    {
+        trap : PIPE
+        while read -r verb slot attempt argument; do
+            case $verb in
+                kill) signal "$slot" "CLOUDOPS_ATTEMPT=$attempt@$CLOUDOPS_DIRECTORY" "$argument" ;;
+                check) echo alive ;;
+            esac
+        done
+        # The workspace was removed: nothing can be finished any more.
+        [ -d "$directory" ] || signal 0 "CLOUDOPS_DIRECTORY=$directory;" KILL
+    } <&3 3<&- 2>/dev/null &
+    ears=$!
+    exec 3<&-
+    trap : HUP INT QUIT TERM USR1 USR2 ALRM # as for a slot's shell
+    __prepare
+    __run
+    kill -s KILL "$ears" # what else the task left ends with the container
+}
+
 case $1 in
     serve) serve "$2" ;;
+    once) once "$2" ;;
     slot) __slot "$2" ;;
 esac

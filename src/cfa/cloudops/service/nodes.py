@@ -17,7 +17,7 @@ from pathlib import Path
 from attrs import define, field, frozen
 
 from cfa.cloudops import backends
-from cfa.cloudops.errors import NodeError, UnsupportedError
+from cfa.cloudops.errors import ImageError, NodeError, UnsupportedError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Isolation, Mount, PoolSpec
 from cfa.cloudops.provider.executor import Bind, Capabilities, Executor, Node, NodeSpec
@@ -125,6 +125,7 @@ class Executors:
         self._lock = threading.Lock()
         self._loaded: dict[str, Executor] = {}
         self._capabilities: dict[str, Capabilities] = {}
+        self._images: set[tuple[str, str]] = set()  # that were there
 
     def get(self, name: str) -> Executor:
         with self._lock:
@@ -142,6 +143,27 @@ class Executors:
             with self._lock:
                 self._capabilities[name] = found
         return found
+
+    def open_node(self, name: str, spec: NodeSpec) -> Node:
+        """Open a node. Its image is looked for once an agent, and again when it has gone since.
+
+        Raises: see `Executor.ensure_image` and `Executor.open_node`.
+        """
+        executor = self.get(name)
+        if spec.image is None or not self.capabilities(name).images:
+            return executor.open_node(spec)
+        image = (name, spec.image)
+        known = image in self._images
+        if not known:
+            executor.ensure_image(spec.image)
+            self._images.add(image)
+        try:
+            return executor.open_node(spec)
+        except ImageError:
+            self._images.discard(image)
+            if not known:
+                raise
+        return self.open_node(name, spec)
 
     def close(self) -> None:
         with self._lock:
@@ -178,10 +200,7 @@ def open_node(executors: Executors, what: Opening) -> Opened:
     Raises:
         BackendError: see `Executor.open_node`. BlobContainerNotFoundError: a mount's source is gone.
     """
-    executor = executors.get(what.pool.backend)
     capabilities = executors.capabilities(what.pool.backend)
-    if capabilities.images and what.image is not None:
-        executor.ensure_image(what.image)
     mounts = mounts_from(what.mounts)
     sources = mount_sources(what.pool.storage, what.pool.mounts if mounts is None else mounts)
     host_root = str(what.workspace.root)
@@ -189,25 +208,28 @@ def open_node(executors: Executors, what: Opening) -> Opened:
     with disk_errors(f"preparing the node {what.node_id}"):
         _prepare(what.workspace, what.node_id, sources, linked=not capabilities.private_paths)
     control = f"{root}/volatile/{what.node_id}"
+    # Only in a container is the launcher out of the reach of a task that ends its process group.
+    once = what.pool.isolation is Isolation.TASK and capabilities.images
     uid, gid = caller_ids()
     binds = [Bind(source=host_root, target=NODE_ROOT)]
     for target, source in sources.items():
         binds.append(Bind(source=source, target=f"{NODE_ROOT}/fsmounts/{target}"))
         binds.append(Bind(source=source, target=f"/{target}"))
-    node = executor.open_node(
+    node = executors.open_node(
+        what.pool.backend,
         NodeSpec(
             workspace=what.workspace_id,
             home=str(what.workspace.home),
             node_id=what.node_id,
             name=_node_name(what),
             image=what.image,
-            argv=("/bin/sh", f"{control}/launcher.sh", "serve", control),
+            argv=("/bin/sh", f"{control}/launcher.sh", "once" if once else "serve", control),
             environment=_environment(what, root),
             binds=tuple(binds),
             resources=what.pool.resources,
             caller_uid=uid,
             caller_gid=gid,
-        )
+        ),
     )
     mapping: tuple[tuple[str, str], ...] = ()
     if not capabilities.private_paths:
