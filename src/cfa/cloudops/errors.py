@@ -101,6 +101,10 @@ class JobNotFoundError(NotFoundError):
     """No job has this id."""
 
 
+class JobScheduleNotFoundError(NotFoundError):
+    """No job schedule has this id."""
+
+
 class TaskNotFoundError(NotFoundError):
     """The job has no task with this id."""
 
@@ -145,6 +149,10 @@ class PoolExistsError(ConflictError):
 
 class JobExistsError(ConflictError):
     """A job with this id exists."""
+
+
+class JobScheduleExistsError(ConflictError):
+    """A job schedule with this id exists."""
 
 
 class TaskExistsError(ConflictError):

@@ -13,21 +13,23 @@ from pathlib import Path
 from attrs import frozen
 
 from cfa.cloudops.errors import ConflictError
-from cfa.cloudops.service.link import short_path
+from cfa.cloudops.service.link import LEAVE, short_path
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import Settings
 
 _ANSWER_S = 2.0
+_LEAVING_S = 15.0
 
 
 @frozen(kw_only=True)
 class AgentState:
-    """`state`: `none`, `running`, or `changing` (it is starting or leaving). `stale_socket`: of one
-    that was killed; harmless."""
+    """`state`: `none`, `running`, or `changing` (it is starting or leaving). `stays`: it does not leave
+    for lack of work. `stale_socket`: of one that was killed; harmless."""
 
     state: str
     pid: int | None = None
     version: str = ""
+    stays: bool = False
     stale_socket: bool = False
 
 
@@ -56,8 +58,13 @@ def agent_lock(workspace: Workspace) -> Iterator[bool]:
 def agent_state(workspace: Workspace) -> AgentState:
     """Ask a workspace's agent who it is. Starts none; blocks for two seconds at most."""
     greeting = _greeting(workspace).split()
-    if len(greeting) == 3 and greeting[2].isdecimal():
-        return AgentState(state="running", version=greeting[1], pid=int(greeting[2]))
+    if len(greeting) >= 3 and greeting[2].isdecimal():
+        return AgentState(
+            state="running",
+            version=greeting[1],
+            pid=int(greeting[2]),
+            stays="stays" in greeting[3:],
+        )
     if not workspace.lock.exists():
         return AgentState(state="none")
     with agent_lock(workspace) as free:
@@ -76,6 +83,18 @@ def _greeting(workspace: Workspace) -> str:
             while not data.endswith(b"\n") and (more := line.recv(256)):
                 data += more
     return data.decode(errors="replace")
+
+
+def _relieve(workspace: Workspace) -> None:
+    """Ask an agent to leave, and wait until it does not answer any more."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.settimeout(_LEAVING_S)
+        with contextlib.suppress(OSError):
+            with short_path(workspace.socket) as path:
+                line.connect(path)
+            line.sendall(LEAVE)
+            while line.recv(256):
+                pass
 
 
 def agent_may_live(home: str) -> bool:
@@ -102,7 +121,8 @@ def agent_may_live(home: str) -> bool:
 def serve(settings: Settings, *, stay: bool) -> int:
     """Be the agent of the workspace, which is made when there is none. The exit status.
 
-    Ctrl-C ends the process at once, with status 130.
+    With `stay`, take over from one that leaves for lack of work; what it runs goes on. Ctrl-C ends
+    the process at once, with status 130.
 
     Raises:
         ConflictError: an agent serves it already.
@@ -114,10 +134,14 @@ def serve(settings: Settings, *, stay: bool) -> int:
         LocalBatch(settings).close()
     found = agent_state(workspace)
     if found.state == "running":
-        raise ConflictError(
-            f"The agent with process id {found.pid} serves {settings.home}.",
-            "It leaves when idle; 'cloudops job list' shows what it has to do.",
-        )
+        if found.stays or not stay:
+            raise ConflictError(
+                f"The agent with process id {found.pid} serves {settings.home}.",
+                "It stays until it is interrupted."
+                if found.stays
+                else "It leaves when idle; 'cloudops job list' shows what it has to do.",
+            )
+        _relieve(workspace)
     from cfa.cloudops.service import agent
 
     return agent.main(str(settings.home), stay=stay)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cfa.cloudops.cli import automation, jobs, output, pools, tasks
+from cfa.cloudops.cli import automation, jobs, output, pools, schedules, tasks
 from cfa.cloudops.cli.context import Json, Options, find_workspace, load_settings, open_batch
 from cfa.cloudops.errors import AmbiguousCallError, BackendError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.add_typer(pools.app, name="pool")
 app.add_typer(jobs.app, name="job")
 app.add_typer(tasks.app, name="task")
+app.add_typer(schedules.app, name="schedule")
 automation.register(app)
 
 
@@ -191,7 +192,8 @@ def agent(
 ) -> None:
     """Run the workspace's agent in the foreground.
 
-    Ctrl-C ends it; what runs finishes.
+    Ctrl-C ends it; what runs finishes. Job schedules need an agent that stays; it takes over from one
+    that a script started.
     """
     from cfa.cloudops.cli.agent import serve
 

@@ -64,8 +64,8 @@ def show(ctx: typer.Context, job: str, as_json: Json = False) -> None:
             ("tasks", counts_text(found)),
             ("retries", "without limit" if spec.max_task_retries < 0 else spec.max_task_retries),
             ("time limit", "none" if spec.timeout_s is None else output.duration(spec.timeout_s)),
-            ("completes", "when all of its tasks have" if spec.auto_complete else "when told to"),
-            ("task ids", "1, 2, ..." if spec.integer_task_ids else f"{spec.id}-<suffix>-<n>"),
+            ("completes", _end(spec)),
+            ("task ids", _task_ids(spec)),
             ("logs saved to", _logs(spec)),
             ("directory", directory),
             *((f"metadata {name}", value) for name, value in spec.metadata),
@@ -126,6 +126,16 @@ def counts_text(job: Job) -> str:
         if count
     ]
     return f"{counts.total}: {', '.join(parts)}" if parts else "none"
+
+
+def _end(spec: JobSpec) -> str:
+    if spec.manager_task_id is not None:
+        return f"with the task {spec.manager_task_id}"
+    return "when all of its tasks have" if spec.auto_complete else "when told to"
+
+
+def _task_ids(spec: JobSpec) -> str:
+    return "1, 2, ..." if spec.integer_task_ids else f"{spec.id.replace(':', '-')}-<suffix>-<n>"
 
 
 def _logs(spec: JobSpec) -> str:

@@ -1,7 +1,7 @@
 """The facade: `CloudClient`, written once. `cfa.cloudops` and `cfa.cloudops.local` differ in defaults.
 
 It checks, translates the cloud client's arguments into values, and delegates to a `BatchProvider` and
-a `BlobProvider`. One module a subject: pools, jobs, tasks, blobs.
+a `BlobProvider`. One module a subject: pools, jobs, schedules, tasks, blobs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cfa.cloudops.client.dags import DagMixin
 from cfa.cloudops.client.jobs import JobMixin
 from cfa.cloudops.client.parameters import ParameterMixin
 from cfa.cloudops.client.pools import PoolMixin
+from cfa.cloudops.client.schedules import ScheduleMixin
 from cfa.cloudops.client.tasks import TaskMixin
 from cfa.cloudops.client.view import Farewell
 from cfa.cloudops.errors import InvalidInputError
@@ -33,7 +34,9 @@ _log = logging.getLogger(__name__)
 _SETTINGS = ("backend", "storage", "home", "isolation", "max_parallel", "at_exit")
 
 
-class CloudClient(PoolMixin, JobMixin, TaskMixin, DagMixin, ParameterMixin, BlobMixin):
+class CloudClient(
+    PoolMixin, JobMixin, ScheduleMixin, TaskMixin, DagMixin, ParameterMixin, BlobMixin
+):
     """Pools, jobs, tasks and blob containers, wherever they are.
 
     Args:

@@ -87,7 +87,7 @@ class JobMixin:
             ValueError: no such pool or blob container, or an argument that can never work.
             RuntimeError: a job of this name exists.
         """
-        job_id = names.job_id(job_name)
+        job_id = names.new_job_id(job_name)
         pool = names.pool_id(pool_name) if pool_name else self.pool_name
         if not pool:
             raise InvalidInputError(

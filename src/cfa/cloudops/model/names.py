@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from cfa.cloudops.errors import InvalidNameError, UnsafePathError
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_SCHEDULED_JOB = re.compile(r"[A-Za-z0-9_-]{1,60}:job-[1-9][0-9]{0,17}\Z")
 _SUFFIX = re.compile(r"[A-Za-z0-9_-]*\Z")
 _BLOB_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _BLOB_LENGTH = 1024
@@ -43,8 +44,25 @@ def pool_id(text: str) -> str:
 
 
 def job_id(text: str) -> str:
-    """The id of a job: blanks are removed, then the id rule holds."""
+    """The id of a job: blanks are removed, then the id rule holds, or it is one of a schedule's."""
+    name = _text("job name", text).replace(" ", "")
+    return name if _SCHEDULED_JOB.match(name) else _identifier("job name", name)
+
+
+def new_job_id(text: str) -> str:
+    """The id of a job that a user makes: `<schedule>:job-<n>` is for schedules."""
     return _identifier("job name", _text("job name", text).replace(" ", ""))
+
+
+def job_schedule_id(text: str) -> str:
+    """The id of a job schedule: blanks become `-`, lower case, room for the `-job` of its tasks."""
+    name = _text("job schedule name", text).replace(" ", "-").lower()
+    if len(name) > 60:
+        raise InvalidNameError(
+            f"{text!r} cannot be a job schedule name: it has {len(name)} characters.",
+            "Use at most 60; the task of each of its jobs is named after it.",
+        )
+    return _identifier("job schedule name", name)
 
 
 def task_id(text: str) -> str:

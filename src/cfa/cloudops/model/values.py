@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from attrs import field, frozen
 
@@ -17,6 +17,16 @@ class JobState(enum.StrEnum):
     DISABLING = "disabling"
     DISABLED = "disabled"
     ENABLING = "enabling"
+    TERMINATING = "terminating"
+    COMPLETED = "completed"
+    DELETING = "deleting"
+
+
+class JobScheduleState(enum.StrEnum):
+    """States of a job schedule, in the service's spelling."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
     TERMINATING = "terminating"
     COMPLETED = "completed"
     DELETING = "deleting"
@@ -97,8 +107,8 @@ class Pool:
 @frozen(kw_only=True)
 class JobSpec:
     """Definition of a job. `max_task_retries` -1 means without limit; `timeout_s` counts from
-    creation. The logs of its tasks are saved in `log_container`, which lies below the URL
-    `log_storage`; None: nowhere."""
+    creation; the job ends when the task `manager_task_id` does. The logs of its tasks are saved in
+    `log_container`, which lies below the URL `log_storage`; None: nowhere."""
 
     id: str
     pool_id: str
@@ -109,6 +119,7 @@ class JobSpec:
     log_container: str | None = None
     log_folder: str = "stdout_stderr"
     log_storage: str = ""
+    manager_task_id: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
 
 
@@ -153,6 +164,42 @@ class Job:
         are saved or given up; or the job was ended."""
         idle = self.counts.active + self.counts.running == 0 and not self.logs_owed
         return idle or self.state is JobState.COMPLETED
+
+
+@frozen(kw_only=True)
+class JobScheduleSpec:
+    """Definition of a job schedule: jobs with one task, which runs `command_line`.
+
+    The first job is due at `do_not_run_until`, or at once, and the others each `recurrence_interval`
+    later; without one there is one job. A job may start until `start_window` after it was due (None:
+    until the next one is due), and not after `do_not_run_after`. Times are zone-aware.
+    """
+
+    id: str
+    pool_id: str
+    command_line: str
+    display_name: str = ""
+    start_window: timedelta | None = None
+    recurrence_interval: timedelta | None = None
+    do_not_run_until: datetime | None = None
+    do_not_run_after: datetime | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@frozen(kw_only=True)
+class JobSchedule:
+    """A job schedule as the service holds it.
+
+    `next_run` is when its next job is due, which may have passed while one waits for the job before
+    it or for an agent; None when there will be none. `recent_job` is the newest that it made.
+    """
+
+    spec: JobScheduleSpec
+    state: JobScheduleState
+    created: datetime
+    ended: datetime | None = None
+    next_run: datetime | None = None
+    recent_job: str | None = None
 
 
 @frozen(kw_only=True)

@@ -10,9 +10,12 @@ import abc
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
+from cfa.cloudops.errors import UnsupportedError
 from cfa.cloudops.model.values import (
     Event,
     Job,
+    JobSchedule,
+    JobScheduleSpec,
     JobSpec,
     Pool,
     PoolSpec,
@@ -102,6 +105,59 @@ class BatchProvider(abc.ABC):
             JobNotFoundError: there is none.
             WaitTimeoutError: it is marked for deletion, which goes on in the background.
         """
+
+    # --- job schedules: an ability that a service need not have
+
+    def create_job_schedule(self, spec: JobScheduleSpec) -> JobSchedule:
+        """Make a job schedule. A pool that does not exist is accepted, as for a job.
+
+        Its jobs are `<schedule>:job-<n>`, with one task `<schedule>-job`; a job completes with its
+        task. No more than one of them is active at a time.
+
+        Raises:
+            JobScheduleExistsError: there is one; it is as it was.
+            ConflictError: a job has this id.
+            InvalidInputError: the command cannot be split, or the pool has no image for it.
+        """
+        raise self._no_schedules(f"make the job schedule {spec.id!r}")
+
+    def get_job_schedule(self, schedule_id: str) -> JobSchedule:
+        """Raises: JobScheduleNotFoundError."""
+        raise self._no_schedules(f"look for the job schedule {schedule_id!r}")
+
+    def list_job_schedules(self) -> list[JobSchedule]:
+        """All job schedules, oldest first."""
+        raise self._no_schedules("list job schedules")
+
+    def disable_job_schedule(self, schedule_id: str) -> None:
+        """Make no more jobs; one that is active goes on. Nothing happens to a disabled one.
+
+        Raises:
+            JobScheduleNotFoundError: there is none.
+            ConflictError: it is completed.
+        """
+        raise self._no_schedules(f"suspend the job schedule {schedule_id!r}")
+
+    def enable_job_schedule(self, schedule_id: str) -> None:
+        """Make jobs again. One that was due meanwhile starts only within its window.
+
+        Raises as `disable_job_schedule`.
+        """
+        raise self._no_schedules(f"resume the job schedule {schedule_id!r}")
+
+    def delete_job_schedule(self, schedule_id: str) -> None:
+        """Delete a job schedule; it is gone when this returns. Its jobs stay, active ones as well.
+
+        Raises:
+            JobScheduleNotFoundError: there is none.
+        """
+        raise self._no_schedules(f"delete the job schedule {schedule_id!r}")
+
+    def _no_schedules(self, what: str) -> UnsupportedError:
+        return UnsupportedError(
+            f"Could not {what}: the service {self.name!r} has no job schedules.",
+            "Start the jobs from a timer of this machine, such as cron.",
+        )
 
     # --- tasks
 

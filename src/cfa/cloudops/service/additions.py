@@ -194,6 +194,7 @@ def _dependencies(
 def _identifiers(job: Job, specs: Sequence[TaskSpec]) -> tuple[list[str], int]:
     """Ids of new tasks and the last number used."""
     number = job.last_task_number
+    prefix = job.spec.id.replace(":", "-")  # which a job of a schedule has, and no task may
     found = []
     for spec in specs:
         if spec.id is not None:
@@ -203,7 +204,7 @@ def _identifiers(job: Job, specs: Sequence[TaskSpec]) -> tuple[list[str], int]:
         found.append(
             str(number)
             if job.spec.integer_task_ids
-            else f"{job.spec.id}-{names.name_suffix(spec.name_suffix)}-{number}"
+            else f"{prefix}-{names.name_suffix(spec.name_suffix)}-{number}"
         )
     longest = max(found, key=len)
     if len(longest) > 64:

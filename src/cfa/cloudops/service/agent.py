@@ -25,7 +25,7 @@ from typing import Any
 
 from attrs import define
 
-from cfa.cloudops.errors import CloudOpsError, StoreError
+from cfa.cloudops.errors import CloudOpsError, ConflictError, StoreError
 from cfa.cloudops.service import link
 from cfa.cloudops.service.scheduler import Scheduler
 from cfa.cloudops.service.store import Store
@@ -198,8 +198,9 @@ class Agent:
         self._clients[line.fileno()] = client
         self._selector.register(line, selectors.EVENT_READ, lambda: self._hear_client(client))
         self.scheduler.look()
+        stays = " stays" if self._idle_s == inf else ""
         try:
-            line.send(f"cloudops {link.version()} {os.getpid()}\n".encode())
+            line.send(f"cloudops {link.version()} {os.getpid()}{stays}\n".encode())
         except OSError:
             self._drop(client)  # killed since; what it wrote into the store counts
 
@@ -265,7 +266,7 @@ def _answers(workspace: Workspace) -> bool:
 def main(home: str, *, stay: bool = False) -> int:
     """Run the agent of a workspace until it leaves. 0 also when another one serves already.
 
-    `stay`: it does not leave for lack of work.
+    `stay`: it does not leave for lack of work; another one is a conflict then.
     """
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
@@ -274,6 +275,9 @@ def main(home: str, *, stay: bool = False) -> int:
     try:
         workspace.create()
         lock = _lock(workspace)
+        if lock is None and stay:
+            _log.error("another agent came first: try again")
+            return ConflictError.exit_status
         if lock is None:
             return 0
         os.chdir(workspace.home)

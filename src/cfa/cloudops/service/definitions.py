@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from attrs import asdict
@@ -16,6 +16,9 @@ from cfa.cloudops.model.values import (
     Failure,
     Isolation,
     Job,
+    JobSchedule,
+    JobScheduleSpec,
+    JobScheduleState,
     JobSpec,
     JobState,
     Mount,
@@ -28,6 +31,7 @@ from cfa.cloudops.model.values import (
     TaskState,
 )
 from cfa.cloudops.service import store
+from cfa.cloudops.service.occurrences import next_occurrence
 
 POOL_COLUMNS = "definition, state, created"
 JOB_COLUMNS = (
@@ -36,6 +40,7 @@ JOB_COLUMNS = (
     "succeeded, failed, COALESCE(problem, log_problem), "
     f"(SELECT COUNT(*) FROM task WHERE task.job = job.number AND {store.OWED})"
 )
+SCHEDULE_COLUMNS = "definition, state, created, ended, used, recent_job"
 TASK_COLUMNS = (
     "task.id, command, task.state, exit_code, failure, message, image, task.created, started, "
     "task.ended, node, retried, requeued, unmet"
@@ -82,9 +87,13 @@ def mounts_from(text: str | None) -> tuple[Mount, ...] | None:
     return None if text is None else tuple(Mount(*pair) for pair in json.loads(text))
 
 
-def definition(spec: PoolSpec | JobSpec) -> str:
-    """A pool or job definition as indented JSON, for the store and for people."""
-    return json.dumps(asdict(spec), indent=2)
+def definition(spec: PoolSpec | JobSpec | JobScheduleSpec) -> str:
+    """A definition as indented JSON, for the store and for people; intervals are in seconds."""
+    return json.dumps(asdict(spec), indent=2, default=_time_text)
+
+
+def _time_text(value: timedelta | datetime) -> float | str:
+    return value.total_seconds() if isinstance(value, timedelta) else value.isoformat()
 
 
 def _pairs(items: list[list[str]]) -> tuple[tuple[str, str], ...]:
@@ -104,6 +113,18 @@ def job_spec(text: str) -> JobSpec:
     data: dict[str, Any] = json.loads(text)
     data["metadata"] = _pairs(data["metadata"])
     return JobSpec(**data)
+
+
+def schedule_spec(text: str) -> JobScheduleSpec:
+    data: dict[str, Any] = json.loads(text)
+    for name in ("start_window", "recurrence_interval"):
+        if data[name] is not None:
+            data[name] = timedelta(seconds=data[name])
+    for name in ("do_not_run_until", "do_not_run_after"):
+        if data[name] is not None:
+            data[name] = datetime.fromisoformat(data[name])
+    data["metadata"] = _pairs(data["metadata"])
+    return JobScheduleSpec(**data)
 
 
 def when(seconds: float | None) -> datetime | None:
@@ -135,6 +156,23 @@ def job_value(row: store.Row) -> Job:
         counts=TaskCounts(active=active, running=running, succeeded=succeeded, failed=failed),
         problem=problem,
         logs_owed=owed,
+    )
+
+
+def schedule_value(row: store.Row) -> JobSchedule:
+    """A row of `SCHEDULE_COLUMNS`."""
+    text, state, created, ended, used, recent = row
+    spec = schedule_spec(text)
+    following = None
+    if state == JobScheduleState.ACTIVE:
+        following = next_occurrence(spec, _time(created), used, datetime.now(UTC))
+    return JobSchedule(
+        spec=spec,
+        state=JobScheduleState(state),
+        created=_time(created),
+        ended=when(ended),
+        next_run=None if following is None else following.due,
+        recent_job=recent,
     )
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 
 from attrs import define, field, frozen
 
+from cfa.cloudops.model.values import JobSpec
+from cfa.cloudops.service.definitions import definition
 from cfa.cloudops.service.store import ACTIVE, COMPLETED, RUNNING, Store
 
 #: Failure codes of the service that we use, and one of ours.
@@ -68,6 +70,28 @@ class Attempt:
 _ATTEMPT_COLUMNS = (
     "number, job, id, command, image, mounts, timeout, retries, retried, release, log_day, attempt"
 )
+
+
+def insert_job(store: Store, spec: JobSpec, now: float) -> int:
+    """Write a new job, in a transaction; its number."""
+    number = store.insert(
+        "INSERT INTO job (id, pool, state, definition, auto_complete, manager, deadline, created) "
+        "VALUES (?, ?, 'active', ?, ?, ?, ?, ?)",
+        (
+            spec.id,
+            spec.pool_id,
+            definition(spec),
+            spec.auto_complete,
+            spec.manager_task_id,
+            None if spec.timeout_s is None else now + spec.timeout_s,
+            now,
+        ),
+    )
+    store.execute(
+        "INSERT INTO event (time, job, what, detail) VALUES (?, ?, 'created', ?)",
+        (now, number, spec.pool_id),
+    )
+    return number
 
 
 class Ledger:

@@ -1,9 +1,10 @@
 """The line between clients and the agent: a wake-up, nothing more. All facts are in the store.
 
-A Unix socket in the workspace. The agent greets with `cloudops <version> <pid>\\n`. A client then
-sends single bytes: `w` wake up, there is something new in the store; `n` tell me once when something
-changed; `q` leave, I am of another version. The agent answers `n` with one byte. The connection
-itself tells both sides that the other one lives.
+A Unix socket in the workspace. The agent greets with `cloudops <version> <pid>\\n`, ` stays` before
+the end of the line when it does not leave for lack of work. A client then sends single bytes: `w` wake
+up, there is something new in the store; `n` tell me once when something changed; `q` leave, I am of
+another version or will stay. The agent answers `n` with one byte. The connection itself tells both
+sides that the other one lives.
 """
 
 from __future__ import annotations

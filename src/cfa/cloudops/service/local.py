@@ -35,18 +35,19 @@ from cfa.cloudops.model.values import (
     TaskCounts,
     TaskSpec,
 )
-from cfa.cloudops.provider.batch import BatchProvider
 from cfa.cloudops.provider.executor import Executor, ImageProgress
 from cfa.cloudops.service import additions
 from cfa.cloudops.service import definitions as text
 from cfa.cloudops.service.additions import no_job
+from cfa.cloudops.service.ledger import insert_job
 from cfa.cloudops.service.link import Link
+from cfa.cloudops.service.local_schedules import LocalSchedules
 from cfa.cloudops.service.store import COMPLETED, DELETE, TERMINATE, Store
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import Settings
 
 
-class LocalBatch(BatchProvider):
+class LocalBatch(LocalSchedules):
     """The local Batch service of one workspace.
 
     Args:
@@ -176,8 +177,6 @@ class LocalBatch(BatchProvider):
     # --- jobs
 
     def create_job(self, spec: JobSpec) -> Job:
-        now = time.time()
-        deadline = None if spec.timeout_s is None else now + spec.timeout_s
         with self._store.transaction():
             if self._store.row("SELECT 1 FROM job WHERE id = ?", (spec.id,)):
                 raise JobExistsError(
@@ -185,17 +184,22 @@ class LocalBatch(BatchProvider):
                     "Pass exist_ok=True to go on with it, delete it with delete_job, or choose "
                     "another name.",
                 )
-            number = self._store.insert(
-                "INSERT INTO job (id, pool, state, definition, auto_complete, deadline, created) "
-                "VALUES (?, ?, 'active', ?, ?, ?, ?)",
-                (spec.id, spec.pool_id, text.definition(spec), spec.auto_complete, deadline, now),
-            )
-            self._store.execute(
-                "INSERT INTO event (time, job, what, detail) VALUES (?, ?, 'created', ?)",
-                (now, number, spec.pool_id),
-            )
+            self._refuse_schedule(spec.id)
+            insert_job(self._store, spec, time.time())
         self._link.wake()  # an agent takes a moment to come up: have it ready for the first task
         return self.get_job(spec.id)
+
+    def _refuse_schedule(self, job_id: str) -> None:
+        """A job and a schedule of one id would have their files in the same directories."""
+        if self._store.row(
+            "SELECT id FROM schedule WHERE id = ?1 UNION ALL "
+            "SELECT id FROM job WHERE id > ?1 || ':' AND id < ?1 || ';'",
+            (job_id,),
+        ):
+            raise ConflictError(
+                f"Could not make the job {job_id!r}: a job schedule, or jobs of one, have this id.",
+                "Choose another name, or delete the schedule and its jobs.",
+            )
 
     def get_job(self, job_id: str) -> Job:
         row = self._store.row(

@@ -29,6 +29,8 @@ class Job:
     number: int
     id: str
     pool_id: str
+    #: The task that it ends with.
+    manager: str | None = None
     state: str = "active"
     auto_complete: bool = True
     #: On the monotonic clock: somebody may set the other one.

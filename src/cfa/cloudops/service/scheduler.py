@@ -24,7 +24,8 @@ from cfa.cloudops.service.nodes import Group, GroupKey, LiveNode
 from cfa.cloudops.service.outputs import Outputs
 from cfa.cloudops.service.placement import Job, Placement
 from cfa.cloudops.service.recovery import Recovery
-from cfa.cloudops.service.store import ACTIVE, DELETE, OWED, RUNNING
+from cfa.cloudops.service.schedules import Schedules
+from cfa.cloudops.service.store import ACTIVE, COMPLETED, DELETE, OWED, RUNNING
 
 if TYPE_CHECKING:
     from cfa.cloudops.service.agent import Agent
@@ -52,6 +53,7 @@ class Scheduler:
         self.crew = Crew(self)
         self.recovery = Recovery(self)
         self._outputs = Outputs(self)
+        self._schedules = Schedules(self)
         self.jobs: dict[int, Job] = {}
         self._placement = Placement(self)
         self._attempts: dict[str, Attempt] = {}
@@ -153,6 +155,7 @@ class Scheduler:
         if self._has_news():
             if self._look:
                 self._look = False
+                self._schedules.make_due()
                 self._read_settings()
                 self._read_jobs()
                 requests = True
@@ -219,14 +222,16 @@ class Scheduler:
         }
         seen = set()
         rows = self.store.rows(
-            "SELECT number, id, pool, state, auto_complete, deadline, active + running = 0 "
+            "SELECT number, id, pool, state, auto_complete, manager, deadline, active + running = 0 "
             "FROM job WHERE state <> 'completed'"
         )
-        for number, identifier, pool_id, state, auto_complete, deadline, out_of_work in rows:
+        for (
+            number, identifier, pool_id, state, auto_complete, manager, deadline, out_of_work,
+        ) in rows:  # fmt: skip
             seen.add(number)
             job = self.jobs.get(number)
             if job is None:
-                job = self.jobs[number] = Job(number, identifier, pool_id)
+                job = self.jobs[number] = Job(number, identifier, pool_id, manager)
                 if deadline is not None:
                     job.deadline = time.monotonic() + deadline - time.time()
                     self.agent.at(job.deadline, self.look)
@@ -432,6 +437,8 @@ class Scheduler:
     def _complete_jobs(self) -> None:
         self.ledger.flush()  # the counters below must be of now
         for job in list(self.jobs.values()):
+            if job.manager is not None and job.state == "active":
+                self._end_with_manager(job)
             if job.running or (job.state == "active" and (job.hungry or job.buffer)):
                 continue
             if job.state == "active":
@@ -442,6 +449,23 @@ class Scheduler:
                 self._set_completed(job)
             elif job.state == "deleting" and not job.removing:
                 self._after.append(partial(self._remove, job))
+
+    def _end_with_manager(self, job: Job) -> None:
+        """End a job whose manager task is completed or was deleted, with all that it added."""
+        row = self.store.row(
+            "SELECT state FROM task WHERE job = ? AND id = ?", (job.number, job.manager)
+        )
+        if row is not None and row[0] != COMPLETED:
+            return
+        job.state, job.hungry, job.ended_by_user = "terminating", False, True
+        job.buffer.clear()
+        self.store.execute(
+            "UPDATE job SET state = 'terminating', terminate_reason = 'JMComplete' "
+            "WHERE number = ?",
+            (job.number,),
+        )
+        for attempt in job.running.values():
+            self._end(attempt, "The manager task of its job ended.", hard=False)
 
     def _complete_by_itself(self, job: Job) -> None:
         row = self.store.row(
@@ -462,6 +486,7 @@ class Scheduler:
             (now, reason, job.number),
         )
         self.ledger.event("completed", job.number, None, reason or "terminated", now)
+        self._tell_schedule(job.id)
 
     def _remove(self, job: Job) -> None:
         """Delete a job when its nodes are gone: first its files, then its rows."""
@@ -486,7 +511,14 @@ class Scheduler:
         self.store.execute("DELETE FROM node WHERE job = ?", (number,))
         self.store.execute("DELETE FROM job WHERE number = ?", (number,))
         self.store.execute("DELETE FROM meta WHERE name = ?", (f"given-ids-{number}",))
-        self.jobs.pop(number, None)
+        job = self.jobs.pop(number, None)
+        if job is not None:
+            self._tell_schedule(job.id)
+
+    def _tell_schedule(self, job_id: str) -> None:
+        """The next job of a schedule may have waited for the end of this one: look at it anew."""
+        if ":" in job_id:
+            self.agent.at(time.monotonic(), self.look)
 
     def _close_idle(self) -> None:
         """Close nodes of jobs without work, at once when no client is there that may add some."""

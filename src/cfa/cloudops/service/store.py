@@ -135,8 +135,24 @@ CREATE INDEX task_owed ON task (job, number)
 #: The condition of a task that ran and whose logs are not saved yet; it has an index.
 OWED = "log_day IS NOT NULL AND state = 3 AND attempt > 0"
 
+_SCHEDULES = """
+CREATE TABLE schedule (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL COLLATE NOCASE UNIQUE,
+    state TEXT NOT NULL,
+    definition TEXT NOT NULL,       -- JSON of JobScheduleSpec
+    created REAL NOT NULL,
+    ended REAL,
+    used INTEGER NOT NULL DEFAULT 0,        -- occurrences below this number had their job
+    last_job INTEGER NOT NULL DEFAULT 0,    -- n of the newest <id>:job-<n>
+    recent_job TEXT
+);
+-- The id of the task that the job ends with.
+ALTER TABLE job ADD COLUMN manager TEXT;
+"""
+
 #: Scripts that lead from version n to n + 1.
-MIGRATIONS: tuple[str, ...] = (_FIRST, _LOGS)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _LOGS, _SCHEDULES)
 
 
 class Store:

@@ -1,0 +1,200 @@
+"""Job schedules: create, suspend, resume, delete."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from cfa.cloudops.client.pools import owner_metadata
+from cfa.cloudops.errors import InvalidInputError, JobScheduleExistsError
+from cfa.cloudops.model import names
+from cfa.cloudops.model.values import JobScheduleSpec
+
+if TYPE_CHECKING:
+    from cfa.cloudops.provider.batch import BatchProvider
+
+_log = logging.getLogger(__name__)
+
+_FORMAT = "%Y-%m-%d %H:%M:%S"
+
+
+class ScheduleMixin:
+    """Methods of `CloudClient` about job schedules."""
+
+    _batch: BatchProvider
+
+    def create_job_schedule(
+        self,
+        job_schedule_name: str,
+        pool_name: str,
+        command: str,
+        timeout: float = 30,
+        start_window: timedelta | None = None,
+        recurrence_interval: timedelta | None = None,
+        do_not_run_until: str | None = None,
+        do_not_run_after: str | None = None,
+        exist_ok: bool = False,
+        verify_pool: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        """Make a job schedule: jobs that are made by the clock, each with one task.
+
+        The id of the schedule is its name in lower case with `-` for blanks. Its jobs are
+        `<id>:job-1`, `<id>:job-2` and so on; the task of each is `<id>-job`, and the job completes
+        with it. One job of a schedule is active at a time: the next one waits for its end.
+
+        Jobs start while an agent runs: `cloudops agent --stay` keeps one. Of what was missed
+        meanwhile, only the latest job starts, when it is still in its window.
+
+        Args:
+            job_schedule_name: the name.
+            pool_name: the pool of the tasks.
+            command: what each job runs.
+            timeout: seconds for the request to the service; means nothing on one machine.
+            start_window: how long after it was due a job may start; else it is skipped. When not
+                given: until the next one is due.
+            recurrence_interval: time between the starts of two jobs; when not given, there is one.
+            do_not_run_until: no job starts earlier; the first starts then. `YYYY-MM-DD HH:MM:SS` in
+                UTC, as on the cloud. When not given, the first job starts at once.
+            do_not_run_after: no job starts later; UTC as well.
+            exist_ok: leave a schedule of this id as it is.
+            verify_pool: refuse a pool that does not exist; else jobs wait for it.
+            verbose: print what was done.
+
+        Raises:
+            ValueError: no such pool, a time in another format, or an argument that can never work.
+            RuntimeError: a schedule or a job of this id exists.
+        """
+        spec = job_schedule_spec(
+            job_schedule_name,
+            pool_name,
+            command,
+            timeout=timeout,
+            start_window=start_window,
+            recurrence_interval=recurrence_interval,
+            do_not_run_until=do_not_run_until,
+            do_not_run_after=do_not_run_after,
+        )
+        if verify_pool:
+            self._batch.get_pool(spec.pool_id)
+        try:
+            self._batch.create_job_schedule(spec)
+        except JobScheduleExistsError:
+            if not exist_ok:
+                raise
+            said = f"Job schedule {spec.id} exists."
+        else:
+            said = f"Created job schedule {spec.id}."
+        if verbose:
+            print(said)  # noqa: T201  asked for
+
+    def suspend_job_schedule(self, job_schedule_id: str) -> None:
+        """Make no more jobs of a schedule until it is resumed; one that is active goes on.
+
+        Args:
+            job_schedule_id: its id: lower case, `-` for blanks.
+
+        Raises:
+            ValueError: there is no such schedule.
+            RuntimeError: it is completed.
+        """
+        self._batch.disable_job_schedule(names.job_schedule_id(job_schedule_id))
+
+    def resume_job_schedule(self, job_schedule_id: str) -> None:
+        """Make jobs of a suspended schedule again, at the times at which they were due anyway.
+
+        What was due meanwhile is skipped, but for the latest job when it is still in its window.
+
+        Args:
+            job_schedule_id: its id: lower case, `-` for blanks.
+
+        Raises:
+            ValueError: there is no such schedule.
+            RuntimeError: it is completed.
+        """
+        self._batch.enable_job_schedule(names.job_schedule_id(job_schedule_id))
+
+    def delete_job_schedule(self, job_schedule_id: str) -> None:
+        """Delete a schedule. It is gone when this returns; its jobs stay, active ones as well.
+
+        Args:
+            job_schedule_id: its id: lower case, `-` for blanks.
+
+        Raises:
+            ValueError: there is no such schedule.
+        """
+        self._batch.delete_job_schedule(names.job_schedule_id(job_schedule_id))
+
+
+def job_schedule_spec(
+    name: str,
+    pool_name: str,
+    command: str,
+    *,
+    timeout: float,
+    start_window: timedelta | None,
+    recurrence_interval: timedelta | None,
+    do_not_run_until: str | None,
+    do_not_run_after: str | None,
+) -> JobScheduleSpec:
+    """What a user wrote, checked: see `create_job_schedule`. Raises: InvalidInputError."""
+    _check_timeout(timeout)
+    spec = JobScheduleSpec(
+        id=names.job_schedule_id(name),
+        pool_id=names.pool_id(pool_name),
+        command_line=command,
+        display_name=name,
+        start_window=_interval("start_window", start_window),
+        recurrence_interval=_interval("recurrence_interval", recurrence_interval),
+        do_not_run_until=_moment("do_not_run_until", do_not_run_until),
+        do_not_run_after=_moment("do_not_run_after", do_not_run_after),
+        metadata=owner_metadata(),
+    )
+    _check_order(spec)
+    return spec
+
+
+def _check_timeout(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise InvalidInputError(
+            f"timeout={value!r} is not a number of seconds above 0.", "Correct timeout."
+        )
+
+
+def _interval(name: str, value: Any) -> timedelta | None:
+    if value is None:
+        return None
+    if not isinstance(value, timedelta) or value <= timedelta(0):
+        raise InvalidInputError(
+            f"{name}={value!r} is not a timedelta above 0.", f"Write {name}=timedelta(minutes=15)."
+        )
+    return value
+
+
+def _moment(name: str, value: Any) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        return datetime.strptime(value, _FORMAT).replace(tzinfo=UTC)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"{name}={value!r} is not a time in the format {_FORMAT!r}.",
+            f"Write it in UTC, such as {name}='2030-12-31 23:59:00'.",
+        ) from error
+
+
+def _check_order(spec: JobScheduleSpec) -> None:
+    until, after = spec.do_not_run_until, spec.do_not_run_after
+    if until is not None and after is not None and after < until:
+        raise InvalidInputError(
+            f"do_not_run_after ({after:%Y-%m-%d %H:%M:%S}) is before do_not_run_until "
+            f"({until:%Y-%m-%d %H:%M:%S}): no job could ever start.",
+            "Exchange the two, or correct one.",
+        )
+    if after is not None and after < datetime.now(UTC):
+        _log.warning(
+            "Job schedule %s: do_not_run_after is %s UTC, which has passed: no job starts.",
+            spec.id,
+            after.strftime(_FORMAT),
+        )
