@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from cfa.cloudops.local import CloudClient
 from cfa.cloudops.service import agent as agent_module
-from cfa.cloudops.service import ledger, link, recovery, scheduler
+from cfa.cloudops.service import ledger, link, recovery, scheduler, schedules
 from cfa.cloudops.service.agent import Agent
 from cfa.cloudops.service.workspace import Workspace
 
@@ -194,7 +195,7 @@ class Clock:
 def clock(backend, workdir: Path, monkeypatch) -> Iterator[Clock]:
     """An agent in this process that lives by a clock of its own."""
     made = Clock()
-    for module in (agent_module, scheduler, ledger, recovery, link):
+    for module in (agent_module, scheduler, ledger, recovery, link, schedules):
         monkeypatch.setattr(module, "time", made)
     workspace = Workspace(Path(".cloudops").absolute())
     workspace.create()
@@ -234,5 +235,37 @@ def test_clock_that_jumps(clock, hours):
         assert client._batch.get_job("j").state == "active"
         Path("d/gate").touch()
         assert finished(client) == ["success", "failure", "success"]
+    finally:
+        client.close()
+
+
+def test_clock_that_jumps_to_a_schedule(clock, monkeypatch):
+    """A schedule goes by the wall clock: when that is set forward, its jobs come at once, the missed
+    ones but once; when it is set back, none comes twice."""
+    monkeypatch.setattr(schedules, "_GLANCE_S", 0.05)
+    Path("d").mkdir()
+    client = CloudClient(at_exit="detach", max_parallel=3)
+
+    def made() -> int:
+        return sum(job.spec.id.startswith("s:") for job in client._batch.list_jobs())
+
+    try:
+        client.create_pool("p", mounts=["d"], task_slots_per_node=3)
+        client.create_job("j", "p")
+        client.add_task(WAIT)  # keeps the agent
+        client.create_job_schedule("s", "p", "true", recurrence_interval=timedelta(hours=1))
+        until(lambda: client.check_job_status("s:job-1") == "complete")
+        clock.offset = 4.5 * 3600
+        until(lambda: client.check_job_status("s:job-2") == "complete")
+        clock.offset = -10 * 3600
+        client.add_task("true")  # makes the agent look at everything
+        until(lambda: client._batch.get_task("j", "j--2").state == "completed")
+        assert made() == 2
+        clock.offset = 5.5 * 3600
+        until(lambda: client.check_job_status("s:job-3") == "complete")
+        assert made() == 3
+        client.delete_job_schedule("s")
+        Path("d/gate").touch()
+        assert finished(client) == ["success", "success"]
     finally:
         client.close()

@@ -145,6 +145,7 @@ def create(
             print(f"job schedule {spec.id} exists")
             return
     print(f"created job schedule {spec.id}")
+    output.note(batch.schedule_advice)
     if verbose:
         print(f"its first job is due: {output.when(made.next_run) or 'never'}")
 

@@ -34,6 +34,8 @@ class BatchProvider(abc.ABC):
     name: ClassVar[str]
     #: The version of this interface that the provider was written for.
     api: ClassVar[int] = PROVIDER_API
+    #: What who makes a job schedule must know about this service; empty: nothing.
+    schedule_advice: ClassVar[str] = ""
 
     @abc.abstractmethod
     def __init__(self, settings: Settings) -> None:

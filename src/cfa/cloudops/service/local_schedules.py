@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -18,19 +17,19 @@ from cfa.cloudops.model.values import JobSchedule, JobScheduleSpec, JobScheduleS
 from cfa.cloudops.provider.batch import BatchProvider
 from cfa.cloudops.service import definitions as text
 
-_log = logging.getLogger(__name__)
-
 if TYPE_CHECKING:
     from cfa.cloudops.service.link import Link
     from cfa.cloudops.service.store import Store
     from cfa.cloudops.service.workspace import Workspace
 
-_log = logging.getLogger(__name__)
-
 
 class LocalSchedules(BatchProvider):
     """The part of `LocalBatch` about job schedules."""
 
+    schedule_advice = (
+        "Its jobs start while an agent runs, and an agent leaves when there is no work for a minute. "
+        "To keep one, leave this command running: cloudops agent --stay"
+    )
     workspace: Workspace
     _max_parallel: int
 
@@ -63,11 +62,6 @@ class LocalSchedules(BatchProvider):
                 "VALUES (?, 'active', ?, ?, ?)",
                 (spec.id, text.definition(spec), time.time(), self._last_job(spec.id)),
             )
-        _log.warning(
-            "The jobs of the schedule %s start while an agent runs, and an agent leaves when there is "
-            "no work for a minute. To keep one, leave this command running: cloudops agent --stay",
-            spec.id,
-        )
         self._link.wake()
         return self.get_job_schedule(spec.id)
 
