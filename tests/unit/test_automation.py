@@ -235,13 +235,18 @@ class TestJob:
             (
                 JOB + "task_retries = 'x'\n",
                 InvalidInputError,
-                r"\[job\] task_retries: must be a num",
+                r"\[job\] task_retries: must be a whole number",
             ),
             (
                 JOB + "monitor_job = 'yes'\n",
                 InvalidInputError,
                 "monitor_job: must be true or false",
             ),
+            (JOB + "timeout = -1\n", InvalidInputError, r"\[job\] timeout: timeout=-1 is not"),
+            (JOB + "save_logs_to_blob = 'a/b'\n", InvalidInputError, "save_logs_to_blob: 'a/b'"),
+            ("[job]\njob_name = 'a/b'\n", InvalidInputError, r"\[job\] job_name: 'a/b' cannot"),
+            (JOB + "[upload]\nfiles = '/x'\n", UnsafePathError, r"\[upload\] files: '/x' is abs"),
+            (JOB + "[upload]\nlocation_in_blob = '../x'\n", UnsafePathError, "location_in_blob: "),
             (JOB + "pool_nam = 'x'\n", InvalidInputError, "Did you mean 'pool_name'"),
             (JOB + "[upload]\nfiles = 'x'\n", MissingKeyError, r"\[upload\]: 'container_name' is"),
             (

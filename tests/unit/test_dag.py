@@ -23,6 +23,9 @@ from cfa.cloudops.errors import (
     InvalidInputError,
     LocalFileNotFoundError,
 )
+from cfa.cloudops.local import CloudClient
+from cfa.cloudops.model.values import TaskSpec
+from cfa.cloudops.service import additions
 
 MANY = 10_000
 
@@ -235,6 +238,73 @@ class TestRun:
         """The error keeps its circle when it is sent to another process."""
         error = pickle.loads(pickle.dumps(DependencyCycleError("m", "h", ["a", "a"])))
         assert (str(error), error.args[1]) == ("m h", ["a", "a"])
+
+
+class TestPositions:
+    """`depends_on_positions`, in the store; no agent runs."""
+
+    @pytest.fixture
+    def client(self, workdir):
+        """A client with the job `j`, on a pool that has no nodes."""
+        client = CloudClient(backend="subprocess")
+        client.create_pool("p", autoscale=False, low_priority_nodes=0)
+        client.create_job("j", "p")
+        yield client
+        client.close()
+
+    def add(self, client, specs):
+        with client._batch._store.transaction():
+            return additions.add(client._batch._store, "j", specs)
+
+    def test_many(self, client):
+        """Ten thousand tasks between two are added within a few seconds, whatever their ids' length."""
+        specs = [
+            TaskSpec(command_line="first"),
+            *(TaskSpec(command_line="x", depends_on_positions=(0,)) for _ in range(MANY)),
+            TaskSpec(command_line="last", depends_on_positions=tuple(range(1, MANY + 1))),
+        ]
+        start = time.process_time()
+        ids = self.add(client, specs)
+        assert time.process_time() - start < 5
+        tasks = list(client._batch.list_tasks("j"))
+        assert [task.id for task in tasks] == ids
+        assert [tasks[0].waits_for, tasks[1].waits_for, tasks[-1].waits_for] == [0, 1, MANY]
+
+    def test_after_others(self, client):
+        """Positions are those of one call, however many tasks the job had; ids can be used beside."""
+        self.add(client, [TaskSpec(command_line="old"), TaskSpec(command_line="old")])
+        spec = TaskSpec(command_line="c", depends_on_positions=(0,), depends_on=("j--1", "j--3"))
+        self.add(client, [TaskSpec(command_line="new"), spec])
+        assert client._batch.get_task("j", "j--4").waits_for == 2
+
+    def test_cycle(self, client):
+        """A circle adds nothing, and the error names ids."""
+        specs = [
+            TaskSpec(command_line="a", depends_on_positions=(1,)),
+            TaskSpec(command_line="b", depends_on_positions=(0,)),
+        ]
+        with pytest.raises(graphlib.CycleError) as caught:
+            self.add(client, specs)
+        assert set(caught.value.args[1]) == {"j--1", "j--2"}
+        assert client._batch.task_counts("j").total == 0
+
+    @pytest.mark.parametrize(
+        ("positions", "says"),
+        [([1], "position 1 of a call with 1"), ([-1], "position -1"), ("x", "not a list of int")],
+    )
+    def test_wrong(self, client, positions, says):
+        """Positions outside of the call, and what is none, are refused; nothing is added."""
+        task = {"command_line": "a", "depends_on_positions": positions}
+        with pytest.raises(ValueError, match=says):
+            client.add_task_collection("j", [task])
+        assert client._batch.task_counts("j").total == 0
+
+    def test_all_or_none(self, client):
+        """One command that cannot be split keeps the whole graph out."""
+        tasks = [Task("echo a"), Task("echo 'b")]
+        with pytest.raises(InvalidInputError, match="cannot be split"):
+            client.run_dag(*tasks, job_name="j")
+        assert client._batch.task_counts("j").total == 0
 
 
 class TestLabels:

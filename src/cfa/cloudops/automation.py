@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cfa.cloudops import plans
-from cfa.cloudops.client import CloudClient, selection
+from cfa.cloudops.client import CloudClient
 from cfa.cloudops.errors import (
     BlobContainerNotFoundError,
     CloudOpsError,
@@ -112,15 +112,13 @@ def _check(plan: plans.Plan, client: CloudClient) -> bool:
 
 
 def _check_upload(upload: plans.Upload, client: CloudClient) -> None:
-    if not client._blobs.container_exists(names.blob_container(upload.container)):
+    if not client._blobs.container_exists(upload.container):
         raise BlobContainerNotFoundError(
             f"{upload.place / 'container_name'}there is no blob container {upload.container!r}.",
             f"Make it with create_blob_container({upload.container!r}).",
         )
-    names.folder(upload.location)
     for key, paths in (("folders", upload.folders), ("files", upload.files)):
         for path in paths:
-            selection.relative(path, f"Change {key} in {upload.place}or the current directory.")
             if not (Path(path).is_dir() if key == "folders" else Path(path).is_file()):
                 raise LocalFileNotFoundError(
                     f"{upload.place / key}there is no {key[:-1]} {path!r} in {Path.cwd()}.",

@@ -17,9 +17,10 @@ _log = logging.getLogger(__name__)
 
 #: Longer labels are cut in pictures.
 _LONGEST_LABEL = 40
-#: Inches. A picture's width ends where its format's does: 65,535 pixels in PNG.
-_ROW, _BOX, _LETTER, _GAP, _WIDEST = 0.8, 0.3, 0.09, 0.35, 400.0
-_DPI = 100
+#: Inches. A PNG has at most 65,535 pixels on a side.
+_ROW, _BOX, _LETTER, _GAP, _LONGEST_SIDE = 0.8, 0.3, 0.09, 0.35, 400.0
+#: Dots per inch, fewer where a picture would take more memory than this.
+_DPI, _MOST_DOTS = 100, 5e7
 _MERMAID = str.maketrans(
     {sign: f"#{ord(sign)};" for sign in '#"<>&`\\'} | {"\n": " ", "\r": " ", "\t": " "}
 )
@@ -112,11 +113,14 @@ def _picture(
     rows = 1 + max((row for _, row in places), default=0)
     reach = max((abs(column) for column, _ in places), default=0.0)
     step = _LETTER * max(map(len, cut), default=0) + _GAP
-    width = step * (2 * reach + 1)
-    if width > _WIDEST:
-        _log.warning("The picture is crowded; .txt or .mmd shows many tasks side by side better.")
-        step, width = step * _WIDEST / width, _WIDEST
-    points = [(width / 2 + column * step, _ROW * (rows - row - 0.5)) for column, row in places]
+    width, height = step * (2 * reach + 1), _ROW * rows
+    if max(width, height) > _LONGEST_SIDE:
+        _log.warning("The picture is crowded; .txt and .mmd show so many tasks better.")
+        width, height = min(width, _LONGEST_SIDE), min(height, _LONGEST_SIDE)
+    points = [
+        (width * (0.5 + column / (2 * reach + 1)), height * (1 - (row + 0.5) / rows))
+        for column, row in places
+    ]
     out = io.BytesIO()
     # Text stays text, and the same graph gives the same bytes.
     with (
@@ -124,8 +128,9 @@ def _picture(
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure = Figure(figsize=(width, _ROW * rows), dpi=_DPI)
-        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, _ROW * rows))
+        dpi = min(_DPI, (_MOST_DOTS / (width * height)) ** 0.5)
+        figure = Figure(figsize=(width, height), dpi=dpi)
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
         axes.set_axis_off()
         for child, parents in enumerate(graph.parents):
             for parent in parents:

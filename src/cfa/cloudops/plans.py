@@ -11,22 +11,27 @@ import itertools
 import logging
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 
+from cfa.cloudops.client.jobs import minutes
+from cfa.cloudops.client.pools import parse_mounts
+from cfa.cloudops.client.selection import location, relative
 from cfa.cloudops.documents import Place, read_toml
-from cfa.cloudops.errors import TaskNotFoundError
+from cfa.cloudops.errors import InvalidInputError, TaskNotFoundError
+from cfa.cloudops.model import names
 from cfa.cloudops.parameters import command_lines
 
 _log = logging.getLogger(__name__)
 
-_TEXT, _TRUTH, _NUMBER, _TEXTS = "a string", "true or false", "a number", "a list of strings"
+_TEXT, _TEXTS, _TRUTH = "a string", "a list of strings", "true or false"
+_COUNT, _NUMBER = "a whole number of at least -1", "a number"
 
 _JOB = {
     "job_name": _TEXT, "pool_name": _TEXT, "save_logs_to_blob": _TEXT, "logs_folder": _TEXT,
-    "task_retries": _NUMBER, "monitor_job": _TRUTH, "container": _TEXT, "timeout": _NUMBER,
+    "task_retries": _COUNT, "monitor_job": _TRUTH, "container": _TEXT, "timeout": _NUMBER,
     "exist_ok": _TRUTH, "task_id_ints": _TRUTH, "mark_complete_after_tasks_run": _TRUTH,
 }  # fmt: skip
 _UPLOAD = {
@@ -36,6 +41,26 @@ _TASK = {
     "cmd": _TEXT, "name": _TEXT, "depends_on": _TEXTS, "run_dependent_tasks_on_fail": _TRUTH,
     "timeout": _NUMBER, "container": _TEXT, "name_suffix": _TEXT, "mount_pairs": "",
 }  # fmt: skip
+
+
+def _paths(value: Any) -> None:
+    for path in _texts(value):
+        relative(path, "Name it relative to the current directory.")
+
+
+#: What the client would find out later: when files are uploaded, or the job is made.
+_CHECKS: dict[str, Callable[[Any], object]] = {
+    "job_name": names.job_id,
+    "pool_name": names.pool_id,
+    "save_logs_to_blob": names.blob_container,
+    "container_name": names.blob_container,
+    "location_in_blob": location,
+    "folders": _paths,
+    "files": _paths,
+    "timeout": lambda value: minutes("timeout", value),
+    "name_suffix": names.name_suffix,
+    "mount_pairs": parse_mounts,
+}
 
 
 @frozen(kw_only=True)
@@ -243,11 +268,15 @@ def _table(content: dict[str, Any], top: Place, name: str) -> dict[str, Any]:
 
 
 def _check(here: Place, table: Mapping[str, Any], known: Mapping[str, str]) -> None:
-    """Types of what is known. Of the rest, what looks misspelt is refused; files of the cloud may
+    """Check what is known. Of the rest, what looks misspelt is refused; files of the cloud may
     have keys that mean nothing."""
     for name, value in table.items():
         if name in known:
             _check_type(here / name, value, known[name])
+            try:
+                _CHECKS.get(name, bool)(value)
+            except InvalidInputError as error:
+                raise type(error)(f"{here / name}{error.message}", error.hint) from error
             continue
         near = difflib.get_close_matches(name, known, n=1)
         if near:
@@ -260,6 +289,7 @@ def _check_type(here: Place, value: Any, wanted: str) -> None:
         "": True,
         _TEXT: isinstance(value, str),
         _TRUTH: isinstance(value, bool),
+        _COUNT: isinstance(value, int) and not isinstance(value, bool) and value >= -1,
         _NUMBER: isinstance(value, int | float) and not isinstance(value, bool),
         _TEXTS: isinstance(value, str)
         or (isinstance(value, list) and all(isinstance(one, str) for one in value)),

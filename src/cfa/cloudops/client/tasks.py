@@ -274,7 +274,7 @@ class TaskMixin:
             timeout_s=minutes("timeout", task.get("timeout")),
             depends_on=() if number_range is not None else _ids(task.get("depends_on")),
             depends_on_range=number_range,
-            depends_on_positions=tuple(task.get("depends_on_positions", ())),
+            depends_on_positions=_positions(task.get("depends_on_positions")),
             run_dependents_on_failure=bool(task.get("run_dependent_tasks_on_fail", False)),
         )
 
@@ -295,6 +295,16 @@ def _ids(value: Any) -> tuple[str, ...]:
     if isinstance(value, str | int):
         return (str(value),)
     return tuple(dict.fromkeys(str(item) for item in value))
+
+
+def _positions(value: Any) -> tuple[int, ...]:
+    found = tuple(value or ())
+    if not all(type(item) is int for item in found):
+        raise InvalidInputError(
+            f"depends_on_positions={value!r} is not a list of integers.",
+            "Pass places in the list of tasks, counted from 0.",
+        )
+    return found
 
 
 def _range(value: Any) -> tuple[int, int] | None:
