@@ -1,7 +1,8 @@
 """The facade: `CloudClient`, written once. `cfa.cloudops` and `cfa.cloudops.local` differ in defaults.
 
 It checks, translates the cloud client's arguments into values, and delegates to a `BatchProvider` and
-a `BlobProvider`. One module a subject: pools, jobs, schedules, tasks, blobs.
+a `BlobProvider`. One module a subject: pools, jobs, schedules, tasks, blobs,
+results.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from typing import Any, ClassVar
 
 from cfa.cloudops import backends, settings
 from cfa.cloudops.client import logs
-from cfa.cloudops.client.blobs import BlobMixin
 from cfa.cloudops.client.dags import DagMixin
 from cfa.cloudops.client.jobs import JobMixin
 from cfa.cloudops.client.parameters import ParameterMixin
 from cfa.cloudops.client.pools import PoolMixin
+from cfa.cloudops.client.results import ResultMixin
 from cfa.cloudops.client.schedules import ScheduleMixin
 from cfa.cloudops.client.tasks import TaskMixin
 from cfa.cloudops.client.view import Farewell
@@ -35,7 +36,7 @@ _SETTINGS = ("backend", "storage", "home", "isolation", "max_parallel", "at_exit
 
 
 class CloudClient(
-    PoolMixin, JobMixin, ScheduleMixin, TaskMixin, DagMixin, ParameterMixin, BlobMixin
+    PoolMixin, JobMixin, ScheduleMixin, TaskMixin, DagMixin, ParameterMixin, ResultMixin
 ):
     """Pools, jobs, tasks and blob containers, wherever they are.
 

@@ -256,6 +256,18 @@ class Task:
 
 
 @frozen(kw_only=True)
+class Usage:
+    """What the last try of a task took. None: the backend cannot tell.
+
+    `cpu_s`: processor seconds, user and system, of the processes that were waited for, to a hundredth.
+    `peak_memory_bytes`: the highest memory of the task's own container, cached files included.
+    """
+
+    cpu_s: float | None = None
+    peak_memory_bytes: int | None = None
+
+
+@frozen(kw_only=True)
 class Event:
     """One transition. `what`: created, running, retry, requeue, completed. `task_id` None: the job's."""
 

@@ -7,7 +7,7 @@ would be another. Executor plugins never meet it.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from cfa.cloudops.errors import UnsupportedError
@@ -22,6 +22,7 @@ from cfa.cloudops.model.values import (
     Task,
     TaskCounts,
     TaskSpec,
+    Usage,
 )
 from cfa.cloudops.provider.executor import PROVIDER_API, ImageProgress
 from cfa.cloudops.settings import Settings
@@ -211,6 +212,14 @@ class BatchProvider(abc.ABC):
 
         `b''` when nothing is there (yet). Raises: JobNotFoundError, TaskNotFoundError, UnsafePathError.
         """
+
+    def task_usage(self, job_id: str) -> Mapping[str, Usage]:
+        """Optional: what tasks took, by task id; tasks of which nothing is known are left out.
+
+        Raises: JobNotFoundError.
+        """
+        self.get_job(job_id)
+        return {}
 
     # --- waiting
 

@@ -60,10 +60,17 @@ __run() {
     else
         __code=denied
     fi
+    __memory=
+    [ -n "$__peak" ] && read -r __memory <"$__peak"
+    # `exit` also says what this shell and all that it waited for have taken so far (`usage.py`
+    # subtracts); `times` and `read` are builtins, so that costs no process.
     # A full disk is waited for, so that no result is lost. A task that took its own directory away
     # is not.
     __told=
-    until echo "$__attempt $__code" >"$__task/exit"; do
+    until {
+        echo "$__attempt $__code
+$$ $((__count += 1)) $__memory" && times
+    } >"$__task/exit"; do
         [ -w "$__task" ] && [ ! -d "$__task/exit" ] || break
         [ -n "$__told" ] || echo "full $__attempt"
         __told=1
@@ -75,7 +82,7 @@ __run() {
 __prepare() {
     export AZ_BATCH_TASK_ID AZ_BATCH_TASK_DIR AZ_BATCH_TASK_WORKING_DIR
     export AZ_BATCH_CERTIFICATES_DIR CLOUDOPS_ATTEMPT
-    __name= __path=
+    __name= __path= __count=0 __peak=
     # Tasks start in the image's WORKDIR; where there is none, in their own directory.
     __home=$PWD
     [ "$__home" = / ] && __home=
@@ -278,6 +285,13 @@ once() {
     exec 3<&-
     trap : HUP INT QUIT TERM USR1 USR2 ALRM # as for a slot's shell
     __prepare
+    # The highest memory of the container is the task's, where its control group can be seen: the
+    # first process of that is the container's own.
+    for __file in memory.peak memory/memory.max_usage_in_bytes; do
+        __file=/sys/fs/cgroup/$__file
+        [ -r "$__file" ] && read -r __first <"${__file%/*}/cgroup.procs" && [ "$__first" = 1 ] &&
+            __peak=$__file
+    done
     __run
     kill -s KILL "$ears" # what else the task left ends with the container
 }

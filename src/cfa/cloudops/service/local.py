@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,10 @@ from cfa.cloudops.model.values import (
     Task,
     TaskCounts,
     TaskSpec,
+    Usage,
 )
 from cfa.cloudops.provider.executor import Executor, ImageProgress
-from cfa.cloudops.service import additions
+from cfa.cloudops.service import additions, usage
 from cfa.cloudops.service import definitions as text
 from cfa.cloudops.service.additions import no_job
 from cfa.cloudops.service.ledger import insert_job
@@ -333,6 +334,10 @@ class LocalBatch(LocalSchedules):
             return os.pread(descriptor, limit, offset)
         finally:
             os.close(descriptor)
+
+    def task_usage(self, job_id: str) -> Mapping[str, Usage]:
+        number, _ = self._job_state(job_id)
+        return usage.of_job(self._store, self.workspace, number)
 
     # --- waiting
 

@@ -126,4 +126,5 @@ def read_exit(directory: Path, attempt: str) -> str | None:
         found, _, outcome = (directory / "exit").read_text(errors="replace").partition(" ")
     except OSError:
         return None
-    return outcome.strip() if found == attempt and outcome.endswith("\n") else None
+    code, newline, _ = outcome.partition("\n")
+    return code.strip() if found == attempt and newline else None

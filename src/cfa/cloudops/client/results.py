@@ -1,0 +1,285 @@
+"""Watch a job to its end, and fetch what is left of it: output, statistics, blobs."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cfa.cloudops.client import selection
+from cfa.cloudops.client.blobs import BlobMixin
+from cfa.cloudops.client.jobs import minutes
+from cfa.cloudops.errors import BlobNotFoundError, WaitTimeoutError
+from cfa.cloudops.model import names
+from cfa.cloudops.model.values import Job, Task, TaskState, Usage
+
+if TYPE_CHECKING:
+    from cfa.cloudops.client.view import Farewell
+    from cfa.cloudops.provider.batch import BatchProvider
+
+_STATS = (
+    "task_id", "command", "creation", "start", "end", "runtime", "exit_code", "pool", "node_id",
+    "cpu_seconds", "peak_memory_bytes",
+)  # fmt: skip
+_UNKNOWN = Usage()
+_DEFAULT_TIMEOUT_MIN = 480
+
+_log = logging.getLogger(__name__)
+
+
+class ResultMixin(BlobMixin):
+    """Methods of `CloudClient` about the end of a job and its results."""
+
+    _batch: BatchProvider
+    _farewell: Farewell
+
+    def monitor_job(
+        self,
+        job_name: str,
+        timeout: float | None = None,
+        download_job_stats: bool = False,
+        download_task_output: bool = False,
+    ) -> None:
+        """Block until all tasks of a job are completed and its logs saved, showing counts; then
+        print a summary.
+
+        Args:
+            job_name: the job.
+            timeout: minutes to wait at most; 480 when not given.
+            download_job_stats: write `<job>-stats.csv` afterwards.
+            download_task_output: write `<job>_output/<task>_stdout.txt` and `_stderr.txt`, each when
+                its task completes.
+
+        Raises:
+            ValueError: there is no such job.
+            RuntimeError: the time passed; the job goes on.
+        """
+        job_id = names.job_id(job_name)
+        start = time.monotonic()
+        job = self._wait_for_job(job_id, timeout, save_output=download_task_output)
+        print(_summary(job, time.monotonic() - start))  # noqa: T201  the method's purpose
+        if job.problem:
+            _log.warning("%s: %s", job_id, job.problem)
+        if download_job_stats:
+            self.download_job_stats(job_id)
+
+    def _wait_for_job(
+        self, job_id: str, timeout: float | None = None, *, save_output: bool = False
+    ) -> Job:
+        """Show a job's progress until nothing more comes from it."""
+        limit_s = minutes("timeout", timeout) or _DEFAULT_TIMEOUT_MIN * 60.0
+        start = time.monotonic()
+        line = _Line()
+        seen = 0
+        try:
+            while True:
+                job = self._batch.get_job(job_id)
+                if save_output:
+                    seen = self._save_output(job_id, seen)
+                elapsed = time.monotonic() - start
+                line.show(_progress(job, elapsed))
+                if job.settled:
+                    break
+                if elapsed >= limit_s:
+                    raise WaitTimeoutError(
+                        f"The job {job_id!r} did not complete within {limit_s / 60:g} minutes: "
+                        f"{job.counts.total - job.counts.completed} of {job.counts.total} tasks "
+                        f"remain. {job.problem or ''}".strip(),
+                        "It goes on; call monitor_job again, or end it with delete_job.",
+                    )
+                self._batch.wait_for_change(min(limit_s - elapsed, 1.0))
+        finally:
+            line.end()
+        self._farewell.forget(job.spec.id)
+        return job
+
+    def _save_output(self, job_id: str, after: int) -> int:
+        """Write the output of tasks that completed since event `after`; the newest event."""
+        for event in self._batch.list_events(job_id, after):
+            after = event.number
+            if event.what != "completed" or event.task_id is None:
+                continue
+            directory = Path(f"{job_id}_output")
+            directory.mkdir(exist_ok=True)
+            for stream in ("stdout", "stderr"):
+                data = self._read_all(job_id, event.task_id, f"{stream}.txt")
+                target = directory / f"{event.task_id}_{stream}.txt"
+                target.write_text(data.decode(errors="replace"))
+        return after
+
+    def _read_all(self, job_id: str, task_id: str, name: str) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while part := self._batch.read_task_file(job_id, task_id, name, size):
+            parts.append(part)
+            size += len(part)
+        return b"".join(parts)
+
+    def download_job_stats(self, job_name: str, file_name: str | None = None) -> None:
+        """Write a table of a job's tasks to `<file_name>.csv`, or `<job>-stats.csv`, here.
+
+        Columns, separated by `|`: task_id, command (up to its first option), creation, start, end,
+        runtime, exit_code, pool, node_id, and then cpu_seconds and peak_memory_bytes, both of the
+        last try. What is not known, or not known yet, is left empty: memory is known where a task has
+        a container to itself, processor time of processes that were waited for.
+
+        Raises:
+            ValueError: there is no such job.
+        """
+        job = self._batch.get_job(names.job_id(job_name))
+        usage = self._batch.task_usage(job.spec.id)
+        path = Path(f"{file_name or job.spec.id + '-stats'}.csv")
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, delimiter="|")
+            writer.writerow(_STATS)
+            for task in self._batch.list_tasks(job.spec.id):
+                writer.writerow(_row(task, job.spec.pool_id, usage.get(task.id, _UNKNOWN)))
+
+    def download_after_job(
+        self,
+        job_name: str,
+        blob_paths: str | Sequence[str],
+        target: str | Path,
+        container_name: str,
+        **kwargs: Any,
+    ) -> None:
+        """Wait for a job, at most 480 minutes, then download files and folders that it wrote.
+
+        The blob's whole name is kept below the target: `results/a.csv` into `out` gives
+        `out/results/a.csv`. Whether a path is a file or a folder is asked of the container; one that
+        ends with `/` is a folder. Whether tasks failed is not looked at.
+
+        Args:
+            job_name: the job.
+            blob_paths: blobs and folders of the container, one or several.
+            target: local folder, made if missing.
+            container_name: an existing container.
+            **kwargs: for the folders, as `download_folder` takes them.
+
+        Raises:
+            ValueError: no such job or container, before anything is waited for; or a path that is
+                neither a blob nor a folder, after all others were downloaded.
+            TypeError: an argument that `download_folder` does not have, at once.
+            RuntimeError: the time passed; the job goes on.
+        """
+        job_id = names.job_id(job_name)
+        paths = selection.texts(blob_paths, "blob_paths")
+        for path in paths:
+            names.folder(path)
+        folder = selection.local(target, "target")
+        inspect.signature(self.download_folder).bind("", folder, container_name, **kwargs)
+        container = self._container(container_name)
+        self._wait_for_job(job_id)
+        os.makedirs(folder, exist_ok=True)
+        missing = [path for path in paths if not self._fetch(path, folder, container, kwargs)]
+        if missing:
+            raise BlobNotFoundError(
+                f"{', '.join(map(repr, missing))} of {container!r} is neither a blob nor a folder; "
+                "all else was downloaded.",
+                f"list_blob_files({container!r}) shows what there is.",
+            )
+
+    def _fetch(self, path: str, target: str, container: str, options: dict[str, Any]) -> bool:
+        """Download a blob or a folder; False: there is none."""
+        prefix = names.folder(path)
+        if prefix and not path.endswith("/"):
+            try:
+                self.download_file(
+                    prefix,
+                    os.path.join(target, prefix),
+                    container,
+                    check_size=bool(options.get("check_size", True)),
+                )
+            except BlobNotFoundError:
+                pass
+            else:
+                return True
+        if next(iter(self._blobs.list_blobs(container, prefix)), None) is None:
+            return False
+        self.download_folder(prefix or ".", target, container, **options)
+        return True
+
+
+def _row(task: Task, pool: str, usage: Usage) -> list[Any]:
+    runtime = ""
+    if task.state is TaskState.COMPLETED and task.started and task.ended:
+        runtime = str(timedelta(seconds=int((task.ended - task.started).total_seconds())))
+    return [
+        task.id,
+        task.command_line.partition(" -")[0],
+        str(task.created),
+        _stamp(task.started),
+        _stamp(task.ended),
+        runtime,
+        _known(task.exit_code),
+        pool,
+        task.node_id or "",
+        _known(usage.cpu_s),
+        _known(usage.peak_memory_bytes),
+    ]
+
+
+def _known(value: float | None) -> float | str:
+    return "" if value is None else value
+
+
+def _stamp(at: datetime | None) -> str:
+    return "" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _progress(job: Job, elapsed_s: float) -> str:
+    counts = job.counts
+    text = (
+        f"monitor runtime: {timedelta(seconds=int(elapsed_s))} ... {counts.completed} completed; "
+        f"{counts.running} running; {counts.active + counts.running} remaining; "
+        f"{counts.succeeded} successes; {counts.failed} failures"
+    )
+    if job.logs_owed and not counts.active + counts.running:
+        text += f"; logs of {job.logs_owed} are being saved"
+    return f"{text} ({job.problem})" if job.problem else text
+
+
+def _summary(job: Job, elapsed_s: float) -> dict[str, Any]:
+    counts = job.counts
+    return {
+        "completed": True,
+        "elapsed time": timedelta(seconds=int(elapsed_s)),
+        "terminate_reason": job.terminate_reason,
+        "tasks complete": counts.completed,
+        "tasks remaining": counts.active + counts.running,
+        "success": counts.succeeded,
+        "fail": counts.failed,
+    }
+
+
+class _Line:
+    """A line of progress: rewritten on a terminal, elsewhere printed when it says something new."""
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._terminal = sys.stdout.isatty()
+        self._printed = -10.0
+
+    def show(self, text: str) -> None:
+        counts = text.partition(" ... ")[2]
+        if self._terminal:
+            sys.stdout.write(f"\r\x1b[K{text}")
+            sys.stdout.flush()
+        elif counts != self._last and time.monotonic() - self._printed >= 5:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+            self._printed = time.monotonic()
+        else:
+            return
+        self._last = counts
+
+    def end(self) -> None:
+        if self._terminal and self._last:
+            sys.stdout.write("\n")
