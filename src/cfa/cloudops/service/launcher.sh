@@ -291,7 +291,7 @@ once() {
         __file=/sys/fs/cgroup/$__file
         [ -r "$__file" ] && read -r __first <"${__file%/*}/cgroup.procs" && [ "$__first" = 1 ] &&
             __peak=$__file
-    done
+    done 2>/dev/null
     __run
     kill -s KILL "$ears" # what else the task left ends with the container
 }
