@@ -269,3 +269,18 @@ def test_clock_that_jumps_to_a_schedule(clock, monkeypatch):
         assert finished(client) == ["success", "success"]
     finally:
         client.close()
+
+
+def test_stopped_agent_is_told_of(client: CloudClient, caplog: pytest.LogCaptureFixture):
+    """A client that waits for an agent which was stopped says so, and how to let it go on."""
+    client.add_task("j", "true")
+    assert finished(client) == ["success"]
+    pid = until(agent_pid)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        client.add_task("j", "true")
+        until(lambda: (client._batch.wait_for_change(0.1), "is stopped" in caplog.text)[1])
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert f"kill -CONT {pid}" in caplog.text
+    assert finished(client) == ["success", "success"]

@@ -181,3 +181,11 @@ def test_read_only_file(tmp_path: Path) -> None:
             store.set_meta("x", "1")
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_path_that_is_too_long(tmp_path: Path) -> None:
+    """SQLite's limit of a path is named, and what to do about it."""
+    deep = tmp_path.joinpath(*["d" * 100] * 5)
+    deep.mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"too long for SQLite(.|\n)*shorter path"):
+        Store(deep / "store.db")

@@ -234,7 +234,6 @@ class Agent:
         del self._clients[client.line.fileno()]
         self._selector.unregister(client.line)
         client.line.close()
-        self.scheduler.client_left()
 
 
 def _lock(workspace: Workspace) -> int | None:

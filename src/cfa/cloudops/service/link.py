@@ -10,10 +10,12 @@ sides that the other one lives.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import select
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -25,6 +27,8 @@ from pathlib import Path
 from cfa.cloudops.errors import AgentError, DiskFullError, StoreError
 from cfa.cloudops.service.store import no_space
 from cfa.cloudops.service.workspace import Workspace
+
+_log = logging.getLogger(__name__)
 
 WAKE, NOTIFY, LEAVE = b"w", b"n", b"q"
 
@@ -67,6 +71,7 @@ class Link:
         self._failures: deque[float] = deque()
         self._greeted = False
         self._asked = False
+        self._told_of_stop = False
         self._turn = threading.RLock()
 
     def wake(self) -> None:
@@ -104,6 +109,7 @@ class Link:
             except (OSError, ValueError):  # hung up by another thread
                 return True
             if not heard:
+                self._look_for_stopped(line)
                 return False
             with self._turn:
                 if self._socket is not line:  # the agent left or died: have another one
@@ -172,6 +178,25 @@ class Link:
                 self._hang_up()
                 return False
         return bool(data)
+
+    def _look_for_stopped(self, line: socket.socket) -> None:
+        """Say once that the agent was stopped (`kill -STOP`, a debugger): it would be waited for
+        in silence."""
+        if self._told_of_stop:
+            return
+        try:
+            peer = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            pid, _, _ = struct.unpack("3i", peer)
+            state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        except (OSError, AttributeError):  # it is gone, or this is no Linux
+            return
+        if state[:1] in (["T"], ["t"]):
+            self._told_of_stop = True
+            _log.warning(
+                "The agent (process %d) is stopped and does nothing. Let it go on: kill -CONT %d",
+                pid,
+                pid,
+            )
 
     def _hang_up(self) -> None:
         if self._socket is not None:

@@ -76,9 +76,6 @@ class Scheduler:
         """A client wrote into the store."""
         self._look = True
 
-    def client_left(self) -> None:
-        """Nodes may be kept for nobody now: let the next turn see to it."""
-
     def recover(self) -> None:
         self._read_jobs()
         self.recovery.begin()

@@ -31,6 +31,8 @@ ACTIVE, PREPARING, RUNNING, COMPLETED = range(4)
 NOTHING, TERMINATE, DELETE = range(3)
 
 _BUSY_S = 30.0
+#: Bytes; SQLite takes 512 and needs some for its companions `-wal` and `-shm`.
+_LONGEST_PATH = 500
 
 _FIRST = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -169,6 +171,11 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if len(os.fsencode(path.absolute())) > _LONGEST_PATH:
+            raise StoreError(
+                f"The path of the store is too long for SQLite ({_LONGEST_PATH} bytes): {path}.",
+                "Work in a directory with a shorter path, or set CLOUDOPS_HOME to one.",
+            )
         self._turn = threading.RLock()
         _stores.add(self)
         with self._translated("open"):
