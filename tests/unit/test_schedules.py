@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -23,9 +24,11 @@ from cfa.cloudops.local import CloudClient
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import JobScheduleSpec, JobScheduleState
 from cfa.cloudops.provider.batch import BatchProvider
-from cfa.cloudops.service import definitions
+from cfa.cloudops.service import definitions, schedules
 from cfa.cloudops.service.link import Link
 from cfa.cloudops.service.occurrences import Occurrence, next_occurrence
+from cfa.cloudops.service.schedules import Schedules
+from cfa.cloudops.service.store import Store
 
 MADE = datetime(2030, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -329,3 +332,174 @@ def test_a_service_without_schedules():
     ):
         with pytest.raises(UnsupportedError, match="'plain' has no job schedules"):
             call()
+
+
+# --- the agent's part, without an agent
+
+
+class Agent:
+    """The clock and the alarms of an agent; `pass_time` lets both clocks go on."""
+
+    def __init__(self) -> None:
+        self.wall = MADE.timestamp()
+        self.steady = 0.0
+        self.alarms: list[tuple[float, object]] = []
+
+    def time(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.steady
+
+    def at(self, when: float, action) -> None:
+        self.alarms.append((when, action))
+
+    def pass_time(self, seconds: float) -> None:
+        end = self.steady + seconds
+        while due := [alarm for alarm in self.alarms if alarm[0] <= end]:
+            first = min(due, key=lambda alarm: alarm[0])
+            self.alarms.remove(first)
+            self._go_to(first[0])
+            first[1]()
+        self._go_to(end)
+
+    def _go_to(self, steady: float) -> None:
+        self.wall += max(0.0, steady - self.steady)
+        self.steady = max(self.steady, steady)
+
+
+class Bench:
+    """The schedules of a store, with a scheduler that does nothing but look when it is told to."""
+
+    def __init__(self, store: Store, agent: Agent) -> None:
+        self.store = store
+        self.agent = agent
+        self.looks = 0
+        self.schedules = Schedules(self)
+
+    def look(self) -> None:
+        self.looks += 1
+        self.schedules.make_due()
+
+    def add(self, **more) -> None:
+        """Make the schedule `s` at the time it is now."""
+        self.store.execute(
+            "INSERT INTO schedule (id, state, definition, created) VALUES ('s', 'active', ?, ?)",
+            (definitions.definition(spec(**more)), self.agent.wall),
+        )
+        self.look()
+
+    def jobs(self) -> list[str]:
+        return [row[0] for row in self.store.rows("SELECT id FROM job ORDER BY number")]
+
+    def complete(self) -> None:
+        """Every job ends now; the agent tells the schedules."""
+        self.store.execute("UPDATE job SET state = 'completed'")
+        self.look()
+
+    def state(self) -> str:
+        return str(self.store.row("SELECT state FROM schedule")[0])
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch) -> Iterator[Bench]:
+    """A bench whose clock only goes when it is told to."""
+    agent = Agent()
+    monkeypatch.setattr(schedules, "time", agent)
+    with closing(Store(tmp_path / "a.db")) as store:
+        yield Bench(store, agent)
+
+
+def test_waits_for_the_job_before(bench):
+    """A job that is due waits for the end of the one before, and is skipped after its window."""
+    bench.add(recurrence_interval=10, start_window=3)
+    assert bench.jobs() == ["s:job-1"]
+    bench.agent.pass_time(11 * 60)
+    assert bench.jobs() == ["s:job-1"]
+    bench.complete()
+    assert bench.jobs() == ["s:job-1", "s:job-2"]
+    bench.agent.pass_time(14 * 60)
+    bench.complete()
+    assert len(bench.jobs()) == 2  # minute 25: the window of minute 20 is over
+    bench.agent.pass_time(5 * 60 - 1)
+    assert len(bench.jobs()) == 2
+    bench.agent.pass_time(1)
+    assert bench.jobs()[2:] == ["s:job-3"]
+
+
+def test_looks_only_when_due(bench):
+    """Until a job is due, the agent reads the clock now and then, and nothing else; however often
+    clients wake it, there is one alarm."""
+    bench.add(do_not_run_until=60)
+    for _ in range(5):
+        bench.look()
+    assert len(bench.agent.alarms) == 1
+    looks = bench.looks
+    bench.agent.pass_time(3599)
+    assert (bench.looks, bench.jobs()) == (looks, [])
+    bench.agent.pass_time(1)
+    assert (bench.looks, bench.jobs()) == (looks + 1, ["s:job-1"])
+
+
+@pytest.mark.parametrize("slept", [0, 3000])
+def test_clock_set_forward(bench, slept):
+    """A clock that is set, or a machine that slept, is noticed within half a minute."""
+    bench.add(do_not_run_until=60)
+    bench.agent.pass_time(slept)
+    bench.agent.wall = MADE.timestamp() + 2 * 3600
+    bench.agent.pass_time(30)
+    assert bench.jobs() == ["s:job-1"]
+
+
+def test_clock_set_back(bench):
+    """When the clock is set back, a job that was due in a moment is due later, and none comes twice."""
+    bench.add(recurrence_interval=10)
+    bench.complete()
+    bench.agent.pass_time(590)
+    bench.agent.wall -= 3600
+    bench.agent.pass_time(60)
+    assert bench.jobs() == ["s:job-1"]
+    bench.agent.pass_time(3600)
+    assert bench.jobs() == ["s:job-1", "s:job-2"]
+
+
+def test_suspended_meanwhile(bench):
+    """A schedule that was suspended or deleted after its alarm was set makes no job."""
+    bench.add(do_not_run_until=1)
+    bench.store.execute("UPDATE schedule SET state = 'disabled'")
+    bench.agent.pass_time(120)
+    assert bench.jobs() == []
+    bench.store.execute("UPDATE schedule SET state = 'active'")
+    bench.look()
+    assert bench.jobs() == ["s:job-1"]
+
+
+def test_completes_after_its_last_job(bench):
+    """A schedule is completed when no job can come any more and none is active."""
+    bench.add(recurrence_interval=10, do_not_run_after=15)
+    bench.complete()
+    bench.agent.pass_time(12 * 60)
+    assert (bench.jobs(), bench.state()) == (["s:job-1", "s:job-2"], "active")
+    bench.complete()
+    assert bench.state() == "completed"
+    bench.agent.pass_time(3600)
+    assert len(bench.jobs()) == 2
+
+
+def test_missed_without_any_job(bench):
+    """A single job whose window was missed never comes; its schedule is completed."""
+    bench.add(do_not_run_until=-1, start_window=1)
+    bench.store.execute("UPDATE schedule SET used = 0, last_job = 0, state = 'active'")
+    bench.store.execute("DELETE FROM job")
+    bench.agent.wall += 3600
+    bench.look()
+    assert (bench.jobs(), bench.state()) == ([], "completed")
+
+
+def test_job_of_a_schedule(bench):
+    """A job of a schedule has one task, completes with it, and carries who made the schedule."""
+    bench.add()
+    row = bench.store.row("SELECT definition, manager, active, auto_complete FROM job")
+    assert row[1:] == ("s-job", 1, 0)
+    assert definitions.job_spec(row[0]).manager_task_id == "s-job"
+    assert bench.store.row("SELECT id, command, retries FROM task") == ("s-job", "true", 0)

@@ -335,7 +335,8 @@ def _agent_text(agent: AgentState | None) -> str:
         return "none; there is no workspace yet"
     match agent.state:
         case "running":
-            return f"running, process {agent.pid}, version {agent.version}"
+            stays = ", stays when idle" if agent.stays else ""
+            return f"running, process {agent.pid}, version {agent.version}{stays}"
         case "changing":
             return "starting or leaving"
         case _:

@@ -108,6 +108,7 @@ class LocalSchedules(BatchProvider):
 
     def enable_job_schedule(self, schedule_id: str) -> None:
         self._change(schedule_id, JobScheduleState.ACTIVE)
+        self._link.wake()
 
     def _change(self, schedule_id: str, state: JobScheduleState) -> None:
         with self._store.transaction():
@@ -120,10 +121,8 @@ class LocalSchedules(BatchProvider):
             self._store.execute(
                 "UPDATE schedule SET state = ? WHERE id = ?", (str(state), schedule_id)
             )
-        self._link.wake()
 
     def delete_job_schedule(self, schedule_id: str) -> None:
         with self._store.transaction():
             if not self._store.execute("DELETE FROM schedule WHERE id = ?", (schedule_id,)):
                 raise self._no_schedule(schedule_id)
-        self._link.wake()

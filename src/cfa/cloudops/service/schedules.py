@@ -17,7 +17,6 @@ from cfa.cloudops.model.values import JobScheduleSpec, JobSpec
 from cfa.cloudops.service.definitions import schedule_spec
 from cfa.cloudops.service.ledger import insert_job
 from cfa.cloudops.service.occurrences import Occurrence, next_occurrence
-from cfa.cloudops.service.store import Store
 
 if TYPE_CHECKING:
     from cfa.cloudops.service.scheduler import Scheduler
@@ -60,7 +59,7 @@ class Schedules:
             due = next_occurrence(spec, datetime.fromtimestamp(created, UTC), used, now)
             if due is not None and due.due > now:
                 awaited.append(due.due.timestamp())
-            elif not has_active_job(self._store, spec.id):
+            elif not self._is_active(f"{spec.id}:job-{last_job}"):
                 found = True
                 if act and due is None:
                     self._complete(number, now)
@@ -70,6 +69,11 @@ class Schedules:
                     self._make(number, spec, due, last_job + 1, now)
         self._await(min(awaited, default=None))
         return found
+
+    def _is_active(self, job_id: str) -> bool:
+        """Whether the newest job of a schedule, the only one that can be, is not completed."""
+        row = self._store.row("SELECT state FROM job WHERE id = ?", (job_id,))
+        return row is not None and row[0] != "completed"
 
     def _make(
         self, number: int, spec: JobScheduleSpec, due: Occurrence, job_number: int, now: datetime
@@ -122,13 +126,3 @@ class Schedules:
             return
         self._alarm = None
         self._scheduler.look()
-
-
-def has_active_job(store: Store, schedule_id: str) -> bool:
-    """Whether a job of a schedule is not completed."""
-    return bool(
-        store.row(
-            "SELECT 1 FROM job WHERE id > ?1 || ':' AND id < ?1 || ';' AND state <> 'completed'",
-            (schedule_id,),
-        )
-    )

@@ -153,8 +153,11 @@ CREATE TABLE schedule (
 ALTER TABLE job ADD COLUMN manager TEXT;
 """
 
+#: What the agent reads at each wake-up must not grow with the jobs that are over.
+_OPEN_JOBS = "CREATE INDEX job_open ON job (number) WHERE state <> 'completed'"
+
 #: Scripts that lead from version n to n + 1.
-MIGRATIONS: tuple[str, ...] = (_FIRST, _LOGS, _SCHEDULES)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _LOGS, _SCHEDULES, _OPEN_JOBS)
 
 
 class Store:
