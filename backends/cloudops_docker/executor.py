@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from attrs import frozen
@@ -27,7 +27,7 @@ from cfa.cloudops.provider.container import (
 )
 from cfa.cloudops.provider.executor import Capabilities, ImageInfo
 from cfa.cloudops.provider.oci import ContainerExecutor, why
-from cloudops_docker import connection
+from cloudops_docker import connection, logins
 from cloudops_docker.endpoints import SYSTEM_SOCKET, Endpoint, candidates, user_home
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 #: Seconds for all candidates together.
 _PROBE_S = 5.0
-#: Seconds that a pull may be silent.
-_PULL_STALL_S = 600.0
+#: Seconds that a step of a build may be silent.
+_BUILD_STALL_S = 3600
 _INSTALL = "Install Docker Engine (Debian: apt install docker.io), or set CLOUDOPS_BACKEND=podman."
 
 
@@ -172,6 +172,46 @@ class DockerExecutor(ContainerExecutor):
                     int(detail.get("total") or 0),
                 )
 
+    def build(self, context: IO[bytes], dockerfile: str, tag: str) -> Iterator[str]:
+        """See `EngineVerbs`. By the classic builder: the SDK does not speak with BuildKit."""
+        with self._calls() as client:
+            for event in client.build(
+                fileobj=context,
+                custom_context=True,
+                dockerfile=dockerfile,
+                tag=tag,
+                rm=True,
+                forcerm=True,
+                decode=True,
+                timeout=_BUILD_STALL_S,
+            ):
+                yield _words(event) + ("\n" if "status" in event else "")
+
+    def tag(self, image: str, repository: str, tag: str) -> None:
+        """See `EngineVerbs`."""
+        with self._calls() as client:
+            client.tag(image, repository, tag)
+
+    def push(self, repository: str, tag: str) -> Iterator[str]:
+        """See `EngineVerbs`."""
+        login = logins.find(repository.partition("/")[0])
+        with self._calls() as client:
+            for event in client.push(
+                repository, tag, stream=True, decode=True, auth_config=login or {}
+            ):
+                if text := _words(event):
+                    yield text
+
+    def image_names(self, repository: str) -> Sequence[str]:
+        """See `EngineVerbs`."""
+        with self._calls() as client:
+            found = client.images(name=repository)
+        return [name for one in found for name in one.get("RepoTags") or ()]
+
+    def has_login(self, server: str) -> bool:
+        """See `Executor`."""
+        return bool(logins.find(server))
+
     # --- containers
 
     def create(self, plan: Plan) -> str:
@@ -300,6 +340,22 @@ class DockerExecutor(ContainerExecutor):
         return int(found["mode"]), str(found.get("linkTarget") or "")
 
 
+def _words(event: Mapping[str, Any]) -> str:
+    """What an event of a build or a push says; progress bars say nothing.
+
+    Raises:
+        EngineError: the event is a failure.
+    """
+    if event.get("error"):
+        raise EngineError(500, str(event["error"]))
+    if event.get("progressDetail"):
+        return ""
+    status = str(event.get("status") or "")
+    if status and event.get("id"):
+        status = f"{event['id']}: {status}"
+    return str(event.get("stream") or status)
+
+
 def _describe(endpoint: Endpoint, client: APIClient) -> Engine:
     """Ask the engine what it is and what holds on this host."""
     with _translated(endpoint.url):
@@ -324,6 +380,7 @@ def _describe(endpoint: Endpoint, client: APIClient) -> Engine:
             version=str(info.get("ServerVersion", "unknown")),
             endpoint=endpoint.url,
             rootless=rootless,
+            builds=True,
             enforces_cpus=cpus,
             enforces_memory=memory,
             notes=tuple(notes),

@@ -7,9 +7,8 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from attrs import frozen
@@ -17,8 +16,6 @@ from attrs import frozen
 from cfa.cloudops.errors import BackendNotInstalledError, BackendUnavailableError
 from cfa.cloudops.provider.attach import AttachStream, EngineError, hijack
 from cfa.cloudops.provider.container import (
-    CPU_PERIOD_US,
-    LOG_BYTES,
     Container,
     Engine,
     Plan,
@@ -26,7 +23,7 @@ from cfa.cloudops.provider.container import (
 )
 from cfa.cloudops.provider.executor import Capabilities, ImageInfo
 from cfa.cloudops.provider.oci import ContainerExecutor, why
-from cloudops_podman import service
+from cloudops_podman import logins, service, words
 from cloudops_podman.service import Endpoint, OwnService, candidates
 
 if TYPE_CHECKING:
@@ -34,14 +31,13 @@ if TYPE_CHECKING:
 
 #: Seconds that a call may take; Podman holds a lock per container and can be slow under load.
 CALL_S = 60.0
-#: Seconds that a pull may be silent.
-_PULL_STALL_S = 600.0
+#: Seconds that a pull or a push, and that a step of a build may be silent.
+_PULL_STALL_S, _BUILD_STALL_S = 600.0, 3600.0
 #: How often a state that cannot be read is asked for again: rootless Podman answers 500 at the
 #: moment in which a container exits.
 _INSPECT_TRIES = 5
 #: How often, and with which growing pause in seconds, a container is removed that just ends.
 _REMOVE_TRIES, _REMOVE_STEP_S = 5, 0.05
-_ENDED = frozenset({"created", "configured", "initialized", "exited", "stopped", "dead", ""})
 
 
 @frozen(kw_only=True)
@@ -175,28 +171,74 @@ class PodmanExecutor(ContainerExecutor):
         try:
             self._pull(image, progress)
         except EngineError as error:
-            full = _docker_hub_name(image)
+            full = words.docker_hub_name(image)
             if full is None or "short-name" not in error.words:
                 raise
             self._pull(full, progress)
 
     def _pull(self, image: str, progress: PullProgress) -> None:
-        answer = self._call(
-            "POST",
+        for text in self._stream(
             "/images/pull",
             params={"reference": image, "policy": "missing"},
-            stream=True,
+            timeout=_PULL_STALL_S,
+        ):
+            progress(text.strip())
+
+    def build(self, context: IO[bytes], dockerfile: str, tag: str) -> Iterator[str]:
+        """See `EngineVerbs`. In Docker's format, which knows every instruction."""
+        parameters = {
+            "dockerfile": json.dumps([dockerfile]),
+            "t": tag,
+            "rm": "true",
+            "forcerm": "true",
+            "layers": "true",
+            "outputformat": "application/vnd.docker.distribution.manifest.v2+json",
+        }
+        yield from self._stream(
+            "/build",
+            params=parameters,
+            data=context,
+            headers={"Content-Type": "application/x-tar"},
+            timeout=_BUILD_STALL_S,
+        )
+
+    def tag(self, image: str, repository: str, tag: str) -> None:
+        """See `EngineVerbs`."""
+        path = f"/images/{quote(image, safe='')}/tag"
+        self._call("POST", path, params={"repo": repository, "tag": tag})
+
+    def push(self, repository: str, tag: str) -> Iterator[str]:
+        """See `EngineVerbs`."""
+        name = f"{repository}:{tag}"
+        yield from self._stream(
+            f"/images/{quote(name, safe='')}/push",
+            params={"destination": name, "quiet": "false"},
+            headers=logins.header(repository.partition("/")[0]),
             timeout=_PULL_STALL_S,
         )
+
+    def image_names(self, repository: str) -> Sequence[str]:
+        """See `EngineVerbs`."""
+        filters = json.dumps({"reference": [repository]})
+        found = self._call("GET", "/images/json", params={"filters": filters}).json()
+        return [name for one in found or () for name in one.get("RepoTags") or ()]
+
+    def has_login(self, server: str) -> bool:
+        """See `Executor`."""
+        return logins.known(server)
+
+    def _stream(self, path: str, **arguments: Any) -> Iterator[str]:
+        """What the service says to a long call, as it comes."""
+        answer = self._call("POST", path, stream=True, **arguments)
         try:
             for line in answer.iter_lines():
                 event = json.loads(line) if line else {}
                 if event.get("error"):
                     raise EngineError(500, str(event["error"]))
                 if event.get("stream"):
-                    progress(str(event["stream"]).strip())
+                    yield str(event["stream"])
         except (OSError, ValueError) as error:  # requests' own errors are OSErrors
-            raise EngineError(500, f"the pull broke off: {error}") from error
+            raise EngineError(500, f"the connection broke off: {error}") from error
         finally:
             answer.close()
 
@@ -204,7 +246,9 @@ class PodmanExecutor(ContainerExecutor):
 
     def create(self, plan: Plan) -> str:
         """See `ContainerExecutor`."""
-        return str(self._call("POST", "/containers/create", json=_specification(plan)).json()["Id"])
+        return str(
+            self._call("POST", "/containers/create", json=words.specification(plan)).json()["Id"]
+        )
 
     def attach(self, container: str) -> AttachStream:
         """See `ContainerExecutor`. Podman prepares the container here: a bad argv shows here."""
@@ -241,7 +285,7 @@ class PodmanExecutor(ContainerExecutor):
                 if error.status != 500 or attempt == _INSPECT_TRIES - 1:
                     raise
             else:
-                return _container(found)
+                return words.container(found)
         raise AssertionError("not reached")
 
     def signal(self, container: str, signal: str) -> None:
@@ -278,7 +322,7 @@ class PodmanExecutor(ContainerExecutor):
         return [
             Container(
                 id=one["Id"],
-                running=str(one.get("State", "")).lower() not in _ENDED,
+                running=str(one.get("State", "")).lower() not in words.ENDED,
                 labels=one.get("Labels") or {},
             )
             for one in found or ()
@@ -349,112 +393,4 @@ def _open(endpoint: Endpoint) -> _Link:
     except BaseException:
         client.close()
         raise
-    return _Link(endpoint=endpoint, client=client, engine=_describe(endpoint, info))
-
-
-def _describe(endpoint: Endpoint, info: Mapping[str, Any]) -> Engine:
-    host: Mapping[str, Any] = info["host"]
-    security = host.get("security") or {}
-    rootless = bool(security.get("rootless"))
-    controllers = set(host.get("cgroupControllers") or ())
-    notes = []
-    if host.get("cgroupVersion") == "v1":
-        # Without version 2 an ordinary user cannot set limits, and Podman lists no controllers.
-        controllers = set() if rootless else _enabled_controllers()
-        if rootless:
-            notes.append("Rootless Podman on cgroups version 1 ignores all limits.")
-    cpus, memory = "cpu" in controllers, "memory" in controllers
-    if not cpus:
-        notes.append("Processor limits of a size are not enforced by this engine.")
-    if not memory:
-        notes.append("Memory limits of a size are not enforced by this engine.")
-    store = info.get("store") or {}
-    if store.get("graphDriverName") == "vfs":
-        notes.append("The storage driver vfs copies the image for each container; use overlay.")
-    version = str((info.get("version") or {}).get("Version", "unknown"))
-    major = version.partition(".")[0]
-    return Engine(
-        capabilities=Capabilities(
-            version=version,
-            endpoint=endpoint.url,
-            rootless=rootless,
-            enforces_cpus=cpus,
-            enforces_memory=memory,
-            notes=tuple(notes),
-        ),
-        reports_oom=major.isdecimal() and int(major) >= 5,
-        selinux=bool(security.get("selinuxEnabled")),
-    )
-
-
-def _enabled_controllers() -> set[str]:
-    """Controllers of cgroups version 1 that this kernel has enabled."""
-    try:
-        lines = Path("/proc/cgroups").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return set()
-    rows = [line.split() for line in lines if not line.startswith("#")]
-    return {row[0] for row in rows if len(row) == 4 and row[3] == "1"}
-
-
-def _specification(plan: Plan) -> dict[str, Any]:
-    """A plan in the words of Podman's API. Not by the SDK, which drops some fields on the way."""
-    wanted: dict[str, Any] = {
-        "image": plan.image,
-        "entrypoint": [plan.argv[0]],
-        "command": list(plan.argv[1:]),
-        "labels": dict(plan.labels),
-        "env": dict(plan.environment),
-        "httpproxy": True,  # as `podman run` does
-        "stdin": True,
-        "terminal": False,
-        # Named, because the default may be the journal of the whole machine.
-        "log_configuration": {"driver": "k8s-file", "size": LOG_BYTES},
-        "healthconfig": {"Test": ["NONE"]},  # an image's own would run programs in our node
-        "mounts": [
-            {
-                "type": "bind",
-                "source": bind.source,
-                "destination": bind.target,
-                "options": ["rbind", "ro" if bind.read_only else "rw"],
-            }
-            for bind in plan.binds
-        ],
-    }
-    limits: dict[str, Any] = {}
-    if plan.cpu_quota_us:
-        limits["cpu"] = {"period": CPU_PERIOD_US, "quota": plan.cpu_quota_us}
-    if plan.memory_bytes:
-        limits["memory"] = {"limit": plan.memory_bytes, "swap": plan.memory_bytes}
-    optional = {
-        "name": plan.name,
-        "user": plan.user,
-        "work_dir": plan.working_directory,
-        "resource_limits": limits,
-        "selinux_opts": ["disable"] if plan.unlabelled else [],
-        "userns": {"nsmode": plan.userns} if plan.userns else {},
-    }
-    return {**wanted, **{name: value for name, value in optional.items() if value}}
-
-
-def _container(found: Mapping[str, Any]) -> Container:
-    state: Mapping[str, Any] = found["State"]
-    return Container(
-        id=found["Id"],
-        running=str(state.get("Status", "")).lower() not in _ENDED,
-        exit_code=state.get("ExitCode"),
-        out_of_memory=bool(state.get("OOMKilled")),
-        memory_bytes=int((found.get("HostConfig") or {}).get("Memory") or 0),
-        error=str(state.get("Error") or ""),
-        labels=(found.get("Config") or {}).get("Labels") or {},
-    )
-
-
-def _docker_hub_name(image: str) -> str | None:
-    """The full name that Docker would give to a short one; None for a full name."""
-    first, slash, _ = image.partition("/")
-    if not slash:
-        return f"docker.io/library/{image}"
-    if "." in first or ":" in first or first == "localhost":
-        return None
-    return f"docker.io/{image}"
+    return _Link(endpoint=endpoint, client=client, engine=words.describe(endpoint, info))

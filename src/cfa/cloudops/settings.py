@@ -21,6 +21,7 @@ VARIABLES = {
     "CLOUDOPS_HOME": "workspace directory; default: ./.cloudops",
     "CLOUDOPS_ISOLATION": "job (tasks share their job's container) or task (a fresh one each)",
     "CLOUDOPS_MAX_PARALLEL": "tasks at once on this machine; default: number of cores",
+    "CLOUDOPS_REGISTRY": "registry that images are pushed to, or none; default: where a login is held",
     "CLOUDOPS_AT_EXIT": "wait (show unfinished tasks when a script ends) or detach",
 }
 
@@ -35,7 +36,7 @@ class Setting:
 
 @frozen(kw_only=True)
 class Settings:
-    """All settings, checked. `backend` may still be `auto`."""
+    """All settings, checked. `backend` may still be `auto`; `registry` is '' when not set."""
 
     backend: str
     storage: str
@@ -43,6 +44,7 @@ class Settings:
     isolation: Isolation
     max_parallel: int
     at_exit: str
+    registry: str
     origins: Mapping[str, str]
 
 
@@ -90,6 +92,7 @@ def load(
         "CLOUDOPS_HOME": get("CLOUDOPS_HOME", ".cloudops"),
         "CLOUDOPS_ISOLATION": get("CLOUDOPS_ISOLATION", Isolation.JOB),
         "CLOUDOPS_MAX_PARALLEL": get("CLOUDOPS_MAX_PARALLEL", str(cores())),
+        "CLOUDOPS_REGISTRY": get("CLOUDOPS_REGISTRY", ""),
         "CLOUDOPS_AT_EXIT": get("CLOUDOPS_AT_EXIT", "wait"),
     }
     return Settings(
@@ -99,6 +102,7 @@ def load(
         isolation=Isolation(_choice(found, "CLOUDOPS_ISOLATION", tuple(Isolation))),
         max_parallel=_positive(found, "CLOUDOPS_MAX_PARALLEL"),
         at_exit=_choice(found, "CLOUDOPS_AT_EXIT", ("wait", "detach")),
+        registry=found["CLOUDOPS_REGISTRY"].value.strip(),
         origins={name: setting.origin for name, setting in found.items()},
     )
 

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from cfa.cloudops.cli import automation, jobs, output, pools, schedules, tasks
+from cfa.cloudops.cli import (
+    automation,
+    images,
+    jobs,
+    lookups,
+    output,
+    pools,
+    schedules,
+    tasks,
+)
 from cfa.cloudops.cli.context import Json, Options, find_workspace, load_settings, open_batch
 from cfa.cloudops.errors import AmbiguousCallError, BackendError
 
@@ -21,6 +30,10 @@ app.add_typer(pools.app, name="pool")
 app.add_typer(jobs.app, name="job")
 app.add_typer(tasks.app, name="task")
 app.add_typer(schedules.app, name="schedule")
+app.add_typer(images.app, name="image")
+app.add_typer(lookups.app, name="vm")
+app.command("check-credentials")(lookups.check_credentials)
+app.command("get-kv-secret")(lookups.get_kv_secret)
 automation.register(app)
 
 

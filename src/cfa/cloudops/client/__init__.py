@@ -1,8 +1,8 @@
 """The facade: `CloudClient`, written once. `cfa.cloudops` and `cfa.cloudops.local` differ in defaults.
 
 It checks, translates the cloud client's arguments into values, and delegates to a `BatchProvider` and
-a `BlobProvider`. One module a subject: pools, jobs, schedules, tasks, blobs,
-results.
+a `BlobProvider`. One module a subject: pools, jobs, schedules, tasks, blobs, results, images,
+look-ups.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any, ClassVar
 from cfa.cloudops import backends, settings
 from cfa.cloudops.client import logs
 from cfa.cloudops.client.dags import DagMixin
+from cfa.cloudops.client.images import ImageMixin
 from cfa.cloudops.client.jobs import JobMixin
+from cfa.cloudops.client.lookups import LookupMixin
 from cfa.cloudops.client.parameters import ParameterMixin
 from cfa.cloudops.client.pools import PoolMixin
 from cfa.cloudops.client.results import ResultMixin
@@ -32,11 +34,19 @@ __all__ = ["CloudClient"]
 _log = logging.getLogger(__name__)
 
 #: Keywords that stand for `CLOUDOPS_*` variables.
-_SETTINGS = ("backend", "storage", "home", "isolation", "max_parallel", "at_exit")
+_SETTINGS = ("backend", "storage", "home", "isolation", "max_parallel", "at_exit", "registry")
 
 
 class CloudClient(
-    PoolMixin, JobMixin, ScheduleMixin, TaskMixin, DagMixin, ParameterMixin, ResultMixin
+    PoolMixin,
+    JobMixin,
+    ScheduleMixin,
+    TaskMixin,
+    DagMixin,
+    ParameterMixin,
+    ResultMixin,
+    ImageMixin,
+    LookupMixin,
 ):
     """Pools, jobs, tasks and blob containers, wherever they are.
 
@@ -46,10 +56,10 @@ class CloudClient(
         use_sp: use a service principal; only Azure needs it.
         use_federated: use the default credential chain; only Azure needs it.
         force_keyvault: let Key Vault values win; only Azure needs it.
-        **kwargs: `backend`, `storage`, `home`, `isolation`, `max_parallel`, `at_exit` stand for the
-            variables `CLOUDOPS_BACKEND` and so on, and win over them. Names that begin with `azure_`
-            are credential fields of the cloud client: kept in `cred`, not needed here. So are
-            other names, with a warning.
+        **kwargs: `backend`, `storage`, `home`, `isolation`, `max_parallel`, `at_exit`, `registry` stand
+            for the variables `CLOUDOPS_BACKEND` and so on, and win over them. Names that begin with
+            `azure_` are credential fields of the cloud client: kept in `cred`, not needed here. So
+            are other names, with a warning.
 
     Raises:
         ValueError: `force_keyvault` without `keyvault`, or a setting with a bad value.
@@ -73,6 +83,7 @@ class CloudClient(
                 "force_keyvault=True needs a key vault.", "Pass keyvault='<name>' as well."
             )
         logs.configure()
+        self._dotenv_path = dotenv_path
         self._settings = settings.load(
             default_backend=self._default_backend,
             dotenv_path=dotenv_path,

@@ -36,6 +36,7 @@ class Capabilities:
         images: nodes are made from OCI images; `ensure_image` means something.
         private_paths: paths inside a node can differ from the host's (mounts appear at `/<target>`).
             Without it the service maps paths in commands to the host's.
+        builds: images can be built, tagged, listed and pushed.
         enforces_cpus, enforces_memory: a limit in `Resources` really holds.
         notes: limits and oddities found, one sentence each, for `cloudops doctor`.
     """
@@ -45,6 +46,7 @@ class Capabilities:
     rootless: bool = False
     images: bool = True
     private_paths: bool = True
+    builds: bool = False
     enforces_cpus: bool = False
     enforces_memory: bool = False
     notes: tuple[str, ...] = ()
@@ -276,12 +278,82 @@ class Executor(abc.ABC):
         """
         return {}
 
-    def build_image(self, dockerfile: str, context: str, tag: str) -> ImageInfo:
-        """Optional: build an image. The default says that there is nothing to build."""
-        del dockerfile, context, tag
-        raise UnsupportedError(
-            f"The {self.name} backend has no images to build.",
-            "Set CLOUDOPS_BACKEND=docker or podman.",
+    def build_image(
+        self,
+        dockerfile: str,
+        context: str,
+        tag: str,
+        *,
+        leave_out: Sequence[str] = (),
+        report: Callable[[str], None] | None = None,
+    ) -> ImageInfo:
+        """Optional, where `Capabilities.builds`: build an image and give it a name.
+
+        Blocks for as long as the build takes. A failed build leaves no image of this name behind that
+        was not there before.
+
+        Args:
+            dockerfile: absolute path of the file that says how; it may lie outside of `context`.
+            context: absolute path of the directory that the build sees, less what its
+                `.dockerignore` excludes.
+            tag: the whole name, `<server>/<repository>:<tag>`.
+            leave_out: absolute paths below `context` that the build never sees.
+            report: takes the engine's output, a line at a time.
+
+        Raises:
+            UnsupportedError: this executor builds no images.
+            ImageError: the build failed; the engine's own last lines.
+            BackendUnavailableError: as in `probe`.
+        """
+        del dockerfile, context, tag, leave_out, report
+        raise self._no_images("build an image")
+
+    def tag_image(self, image: str, tag: str) -> None:
+        """Optional, where `Capabilities.builds`: give an image that is present a further name.
+
+        Raises:
+            UnsupportedError, BackendUnavailableError: as in `build_image`.
+            ImageError: there is no such image; nothing is pulled.
+        """
+        del image, tag
+        raise self._no_images("tag an image")
+
+    def push_image(self, tag: str, report: Callable[[str], None] | None = None) -> None:
+        """Optional, where `Capabilities.builds`: upload an image to the registry in its name.
+
+        The login is the one that the engine's own tools have. A return means that the registry has
+        taken the whole image. May be called again: what the registry has is not sent twice.
+
+        Raises:
+            UnsupportedError, BackendUnavailableError: as in `build_image`.
+            ImageError: the registry does not answer or refuses; the engine's own words.
+        """
+        del tag, report
+        raise self._no_images("push an image")
+
+    def has_login(self, server: str) -> bool:
+        """Optional: whether the engine's own tools hold a login for a registry, `<host>[:<port>]`."""
+        del server
+        return False
+
+    def list_tags(self, repository: str) -> Sequence[str]:
+        """Optional, where `Capabilities.builds`: tags of the images of a repository that are present.
+
+        Args:
+            repository: `<server>/<repository>`.
+
+        Returns:
+            Sorted; empty when there are none. No registry is asked.
+
+        Raises:
+            UnsupportedError, BackendUnavailableError: as in `build_image`.
+        """
+        del repository
+        raise self._no_images("list tags")
+
+    def _no_images(self, what: str) -> UnsupportedError:
+        return UnsupportedError(
+            f"The {self.name} backend cannot {what}.", "Set CLOUDOPS_BACKEND=docker or podman."
         )
 
     def close(self) -> None:  # noqa: B027  most executors hold nothing

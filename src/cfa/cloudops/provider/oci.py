@@ -2,57 +2,40 @@
 
 `ContainerExecutor` opens, closes, lists and removes containers in terms of a few small verbs that a
 backend implements with its SDK. The rules live here once: labels, names, owners of files, what is
-removed when, how an image is checked for a shell, which error means what.
+removed when, which error means what. What is about images is in `oci_images`, the verbs in `oci_verbs`.
 """
 
 from __future__ import annotations
 
-import abc
 import contextlib
-import logging
-import os
-import posixpath
-import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 from cfa.cloudops.errors import BackendUnavailableError, ImageError, NodeError
 from cfa.cloudops.provider.attach import AttachStream, EngineError
 from cfa.cloudops.provider.container import (
     HOME_LABEL,
     NODE_LABEL,
-    PEEK_LABEL,
     WORKSPACE_LABEL,
     Container,
     Engine,
-    Plan,
-    PullProgress,
     plan,
 )
 from cfa.cloudops.provider.executor import (
     Capabilities,
-    Executor,
-    ImageInfo,
-    ImageProgress,
     Node,
     NodeEnd,
     NodeSpec,
     NodeStatus,
 )
-
-_log = logging.getLogger(__name__)
+from cfa.cloudops.provider.oci_images import ContainerImages
 
 #: Seconds that an engine may take to report the end of a container whose stream has ended.
 _SETTLE_S = 5.0
 #: Seconds that a killed container may take to be gone.
 _KILL_S = 15.0
 _STEP_S, _MAX_STEP_S = 0.01, 0.1
-
-# Mode bits of Go's os.FileMode, in which both engines report the type of a file.
-_GO_DIRECTORY, _GO_SYMLINK = 1 << 31, 1 << 27
-_MAX_LINKS = 20
 
 #: Exit code of a program that was ended by KILL.
 _KILLED = 128 + 9
@@ -106,149 +89,19 @@ class ContainerNode(Node):
             return self._end
 
 
-class ContainerExecutor(Executor):
-    """An executor on an OCI engine. A backend gives the verbs; every verb has a time limit.
-
-    Verbs raise `EngineError` for the engine's refusals and `BackendUnavailableError` when it does
-    not answer. `container` is an id or a name.
-    """
+class ContainerExecutor(ContainerImages):
+    """An executor on an OCI engine. A backend gives the verbs, see `EngineVerbs`."""
 
     def __init__(self, options: Mapping[str, str] | None = None) -> None:
         super().__init__(options)
         self._names: set[str] = set()  # names of containers that are being opened
         self._guard = threading.Lock()
-        self._shells: set[str] = set()  # ids of images that have a shell
-        self._looking = threading.Lock()
-
-    # --- verbs
-
-    @abc.abstractmethod
-    def engine(self) -> Engine:
-        """Reach the engine if it is not yet, and say what it is. Raises as `probe`."""
-
-    @abc.abstractmethod
-    def find_image(self, image: str) -> ImageInfo | None:
-        """An image that is present, or None."""
-
-    @abc.abstractmethod
-    def pull_image(self, image: str, progress: PullProgress) -> None:
-        """Pull an image."""
-
-    @abc.abstractmethod
-    def create(self, plan: Plan) -> str:
-        """Create a container and return its id."""
-
-    @abc.abstractmethod
-    def attach(self, container: str) -> AttachStream:
-        """Connect to a container that is not started yet."""
-
-    @abc.abstractmethod
-    def start(self, container: str) -> None:
-        """Start a container."""
-
-    @abc.abstractmethod
-    def inspect(self, container: str) -> Container | None:
-        """A container's present state, None when there is none."""
-
-    @abc.abstractmethod
-    def signal(self, container: str, signal: str) -> None:
-        """Signal the main process: `TERM` or `KILL`."""
-
-    @abc.abstractmethod
-    def remove(self, container: str) -> None:
-        """Kill and remove a container with its anonymous volumes."""
-
-    @abc.abstractmethod
-    def containers(self, label: str) -> Sequence[Container]:
-        """All containers with a label, as `name=value` or by `name` alone, running or not."""
-
-    @abc.abstractmethod
-    def stat(self, container: str, path: str) -> tuple[int, str] | None:
-        """Mode (in Go's bits) and link target of a path in a container, None when there is none."""
 
     # --- engine
 
     def probe(self) -> Capabilities:
         """See `Executor`."""
         return self.engine().capabilities
-
-    # --- images
-
-    def ensure_image(
-        self, image: str, progress: Callable[[ImageProgress], None] | None = None
-    ) -> ImageInfo:
-        """See `Executor`."""
-        self.engine()
-        try:
-            found = self.find_image(image)
-            if found is None:
-                self.pull_image(image, PullProgress(image, progress or (lambda _: None)))
-                found = self.find_image(image)
-        except EngineError as error:
-            raise ImageError(
-                f"The image {image!r} is not on this machine and {self.name} cannot pull it: "
-                f"{error.words}.",
-                f"Check the name, or try by hand: {self.name} pull {image} "
-                f"(a private registry needs: {self.name} login REGISTRY).",
-            ) from error
-        if found is None:
-            raise ImageError(
-                f"{self.name} says that it pulled {image!r}, but the image is not there.",
-                f"Try by hand: {self.name} pull {image}",
-            )
-        with self._looking:  # when many nodes are opened at once, one thread looks for all
-            if found.id not in self._shells:
-                self._require_shell(image, found)
-                self._shells.add(found.id)
-        return found
-
-    def _require_shell(self, image: str, found: ImageInfo) -> None:
-        """Look for `/bin/sh` in a container that is never started."""
-        container = ""
-        try:
-            self._remove_old_peeks()
-            container = self.create(
-                Plan(
-                    name="",
-                    image=found.id,
-                    argv=("/bin/sh",),
-                    labels={PEEK_LABEL: str(os.getpid())},
-                )
-            )
-            has_shell = self._is_program(container, "/bin/sh")
-        except EngineError as error:
-            raise ImageError(
-                f"{self.name} cannot look into the image {image!r}: {error.words}.",
-                f"Try by hand: {self.name} run --rm {image} /bin/sh -c true",
-            ) from error
-        finally:
-            if container:
-                self._discard(container)
-        if not has_shell:
-            raise ImageError(
-                f"The image {image!r} has no /bin/sh, which a node needs to run tasks.",
-                "Build it from a base that has a shell (for instance debian:stable-slim or alpine "
-                "instead of scratch or distroless), or add a static busybox as /bin/sh.",
-            )
-
-    def _remove_old_peeks(self) -> None:
-        """Remove what processes that were killed while they looked into an image have left."""
-        for old in self.containers(PEEK_LABEL):
-            owner = old.labels.get(PEEK_LABEL, "")
-            if owner.isdecimal() and not Path("/proc", owner).exists():
-                self._discard(old.id)
-
-    def _is_program(self, container: str, path: str) -> bool:
-        """Whether a path, links followed within the container, is a file that can be executed."""
-        for _ in range(_MAX_LINKS):
-            found = self.stat(container, path)
-            if found is None:
-                return False
-            mode, target = found
-            if not mode & _GO_SYMLINK:
-                return not mode & _GO_DIRECTORY and bool(mode & stat.S_IXUSR)
-            path = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-        return False
 
     # --- nodes
 
@@ -331,17 +184,10 @@ class ContainerExecutor(Executor):
     def _clean_up(self, spec: NodeSpec, container: str, error: BaseException) -> None:
         """Remove what a failed opening made."""
         if container:
-            self._discard(container)
+            self.discard(container)
         elif not isinstance(error, EngineError):  # interrupted while the engine was creating it
             with contextlib.suppress(EngineError, BackendUnavailableError):
                 self.remove_node(spec.workspace, spec.node_id)
-
-    def _discard(self, container: str) -> None:
-        """Remove a container while another error is on its way; its own failure is only logged."""
-        try:
-            self.remove(container)
-        except (EngineError, BackendUnavailableError) as error:
-            _log.warning("container %s could not be removed: %s", container[:12], error)
 
     def _not_opened(
         self, spec: NodeSpec, container: str, error: EngineError

@@ -1,0 +1,116 @@
+"""`cloudops image`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cfa.cloudops.cli import output
+from cfa.cloudops.cli.context import Json, load_settings
+
+if TYPE_CHECKING:
+    from cfa.cloudops.client.images import Images
+
+app = typer.Typer(no_args_is_help=True, help="Build, name and push images, and list them.")
+
+Registry = Annotated[
+    str, typer.Option("--registry_name", "-r", help="An Azure registry, or a server as it is.")
+]
+Repository = Annotated[str, typer.Option("--repo_name", "-n", help="Repository in the registry.")]
+Tag = Annotated[str, typer.Option("--tag", "-t", help="Tag of the image.")]
+DeviceCode = Annotated[
+    bool,
+    typer.Option("--use_device_code", "-u", help="A way to log in to Azure; nothing here."),
+]
+
+
+@app.command()
+def build(
+    ctx: typer.Context,
+    registry_name: Registry,
+    repo_name: Repository,
+    tag: Tag = "latest",
+    path_to_dockerfile: Annotated[
+        str, typer.Option("--path_to_dockerfile", "-d", help="The file that says how.")
+    ] = "./Dockerfile",
+    use_device_code: DeviceCode = False,
+) -> None:
+    """Build an image from the current directory, push it if that is configured, print its name.
+
+    A registry is configured when the engine holds a login for it or CLOUDOPS_REGISTRY names it.
+    """
+    with _images(ctx) as images:
+        name = images.package_and_upload_dockerfile(
+            registry_name, repo_name, tag, path_to_dockerfile, use_device_code
+        )
+    print(name)
+
+
+@app.command()
+def upload(
+    ctx: typer.Context,
+    image_name: Annotated[
+        str, typer.Option("--image_name", "-i", help="An image of this machine.")
+    ],
+    registry_name: Registry,
+    repo_name: Repository,
+    tag: Tag = "latest",
+    use_device_code: DeviceCode = False,
+) -> None:
+    """Name an image for a registry, push it if that is configured, print its name."""
+    with _images(ctx) as images:
+        name = images.upload_docker_image(
+            image_name, registry_name, repo_name, tag, use_device_code
+        )
+    print(name)
+
+
+@app.command("list-tags")
+def list_tags(
+    ctx: typer.Context, registry_name: Registry, repo_name: Repository, as_json: Json = False
+) -> None:
+    """List the tags of the images of a repository on this machine, one a line."""
+    with _images(ctx) as images:
+        tags = images.list_acr_tags(registry_name, repo_name)
+    if as_json:
+        output.document(tags)
+        return
+    for tag in tags:
+        print(tag)
+
+
+@app.command()
+def available(
+    operating_system: Annotated[
+        str | None, typer.Option("--operating_system", "-os", help="linux or windows.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the operating systems that nodes run: this machine's. Not container images."""
+    from cfa.cloudops.client.lookups import LookupMixin
+
+    found = LookupMixin().list_available_images(operating_system)
+    if as_json:
+        output.document(found)
+        return
+    for one in found:
+        print(one.node_agent_sku_id, one.os_type)
+
+
+@contextmanager
+def _images(ctx: typer.Context) -> Iterator[Images]:
+    """Tells people what is done where it does not disturb those who read names."""
+    from cfa.cloudops.client import logs
+    from cfa.cloudops.client.images import Images
+
+    with redirect_stdout(sys.stderr):
+        logs.configure()
+        if "LOG_LEVEL" not in os.environ:
+            logging.getLogger("cfa.cloudops").setLevel(logging.INFO)
+        yield Images(load_settings(ctx))

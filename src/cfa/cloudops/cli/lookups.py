@@ -1,0 +1,91 @@
+"""`cloudops vm`, and the look-ups that are commands of their own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cfa.cloudops.cli import output
+from cfa.cloudops.cli.context import Json, Options
+from cfa.cloudops.errors import NotFoundError
+
+app = typer.Typer(no_args_is_help=True, help="Names and quotas of VM sizes.")
+
+
+@app.command()
+def name(
+    series: Annotated[str, typer.Option("--series", "-s", help="Letters of the series.")] = "D",
+    cores: Annotated[int, typer.Option("--cores", "-c", help="Virtual cores.")] = 4,
+    amd: Annotated[bool, typer.Option("--amd", "-amd", help="A processor of AMD.")] = False,
+    no_temp_disk: Annotated[
+        bool, typer.Option("--no_temp_disk", "-ntd", help="No local temporary disk.")
+    ] = False,
+    ssd: Annotated[bool, typer.Option("--ssd", "-ssd", help="Premium storage.")] = False,
+    version: Annotated[int, typer.Option("--version", "-v", help="Version of the series.")] = 5,
+    no_verify: Annotated[
+        bool, typer.Option("--no_verify", "-nv", help="Do not check that there is such a family.")
+    ] = False,
+) -> None:
+    """Print the name of a VM size. Works offline."""
+    from cfa.cloudops.client.lookups import LookupMixin
+
+    print(
+        LookupMixin().get_vm_name(series, cores, amd, not no_temp_disk, ssd, version, not no_verify)
+    )
+
+
+@app.command()
+def quotas(
+    series: Annotated[
+        list[str] | None, typer.Option("--series", "-s", help="A series; may be repeated.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the families of VM sizes with the cores of this machine."""
+    from cfa.cloudops.client.lookups import LookupMixin
+
+    lookups = LookupMixin()
+    found = lookups.get_vm_series_quotas(series) if series else lookups.get_all_vm_quotas()
+    if as_json:
+        output.document(found)
+        return
+    output.table(
+        ("name", "quota"),
+        ((one["name"], one["quota"]) for one in found),
+        empty="no such series",
+    )
+
+
+def check_credentials() -> None:
+    """Say which backends answer. Exit status: 0 always."""
+    from cfa.cloudops import backends
+
+    output.table(
+        ("backend", "state", "engine or reason"),
+        ((one.name, one.state, one.why or one.engine) for one in backends.overview()),
+    )
+
+
+def get_kv_secret(
+    ctx: typer.Context,
+    secret_name: Annotated[str, typer.Option("--secret_name", "-s", help="Name of the secret.")],
+    keyvault: Annotated[
+        str | None, typer.Option("--keyvault", "-k", help="The key vault; means nothing here.")
+    ] = None,
+) -> None:
+    """Print a secret from the environment or the dotenv file. It is written to no file.
+
+    The name is that of the key vault with `_` for `-`. Exit status: 3 when there is none.
+    """
+    del keyvault
+    from cfa.cloudops.client.lookups import secret
+
+    value = secret(secret_name, (ctx.find_object(Options) or Options()).dotenv)
+    if value is None:
+        variable = secret_name.replace("-", "_").upper()
+        raise NotFoundError(
+            f"There is no secret {secret_name!r}.",
+            f"Set {variable} in the environment or in the dotenv file.",
+        )
+    print(value)

@@ -1,0 +1,180 @@
+"""Look-ups: what the cloud would be asked about itself, answered for this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import Factory, frozen
+
+from cfa.cloudops import backends, settings
+from cfa.cloudops.errors import CloudOpsError, InvalidInputError
+from cfa.cloudops.model import sizes
+
+_log = logging.getLogger(__name__)
+
+
+@frozen
+class ImageReference:
+    """Names an operating system as the cloud does."""
+
+    publisher: str
+    offer: str
+    sku: str
+    version: str = "latest"
+
+
+@frozen
+class SupportedImage:
+    """An operating system of nodes, with the fields that the cloud's own objects have."""
+
+    node_agent_sku_id: str
+    image_reference: ImageReference
+    os_type: str
+    verification_type: str = "verified"
+    capabilities: Sequence[str] = Factory(list)
+
+
+class LookupMixin:
+    """Methods of `CloudClient` that look something up."""
+
+    _dotenv_path: str | None
+
+    def check_credentials(self) -> None:
+        """Write into the log, at level info, which backends answer. Never raises."""
+        try:
+            for one in backends.overview():
+                _log.info("%s %s: %s", one.group, one.name, " ".join(_words(one)))
+        except Exception as error:  # noqa: BLE001  promised: it only informs
+            _log.error("The backends cannot be listed: %s: %s", type(error).__name__, error)
+
+    def get_kv_secret(self, secret_name: str, keyvault: str | None = None) -> str | None:
+        """A secret from the environment or the dotenv file; None, with a line in the log, when absent.
+
+        The name is that of the key vault with `_` for `-`: `my-secret` is looked for as `my_secret`,
+        then as `MY_SECRET`. The environment wins. The value is never logged.
+
+        Args:
+            secret_name: name of the secret.
+            keyvault: the key vault; means nothing here.
+        """
+        del keyvault
+        value = secret(secret_name, self._dotenv_path)
+        if value is None:
+            _log.error(
+                "There is no secret %r: set %s in the environment or in the dotenv file.",
+                secret_name,
+                str(secret_name).replace("-", "_").upper(),
+            )
+        return value
+
+    def get_all_vm_quotas(self) -> list[dict[str, Any]]:
+        """Families of VM sizes with the cores of this machine: `[{"name", "quota"}, ...]`."""
+        return [{"name": family, "quota": settings.cores()} for family in sizes.families()]
+
+    def get_vm_series_quotas(self, series: str | Sequence[str]) -> list[dict[str, Any]]:
+        """As `get_all_vm_quotas`, for families whose names begin with a series, in any case.
+
+        Args:
+            series: what follows `standard` in the name, such as `D` or `DADS`; one or several, whose
+                families follow one another.
+
+        Raises:
+            ValueError: a series is no text.
+        """
+        wanted = [series] if isinstance(series, str) else list(series)
+        if not all(isinstance(one, str) for one in wanted):
+            raise InvalidInputError(
+                f"series={series!r} is not the name of a VM series.", "Pass text, or a list of it."
+            )
+        found = self.get_all_vm_quotas()
+        return [
+            quota
+            for one in wanted
+            for quota in found
+            if quota["name"].lower().startswith(f"standard{one.lower()}")
+        ]
+
+    def get_vm_name(
+        self,
+        series: str = "D",
+        cores: int = 4,
+        amd: bool = False,
+        temp_disk: bool = True,
+        ssd: bool = False,
+        version: int = 5,
+        verify: bool = True,
+    ) -> str:
+        """The name of a VM size, `standard_<SERIES><cores>[a][d][s]_v<version>`. Works offline.
+
+        Args:
+            series: letters of the series.
+            cores: virtual cores.
+            amd: `a`, a processor of AMD.
+            temp_disk: `d`, a local temporary disk.
+            ssd: `s`, premium storage.
+            version: number of the version.
+            verify: check that such a family exists, by the list that comes with this package.
+
+        Raises:
+            ValueError: there is no such family; the message proposes up to four similar names.
+        """
+        if not verify:
+            return sizes.construct_vm_name(series, cores, amd, temp_disk, ssd, version)
+        name = sizes.verified_vm_name(series, cores, amd, temp_disk, ssd, version)
+        if not sizes.has_size(name):
+            _log.warning("The family of %s is known, but not a size of %s cores.", name, cores)
+        return name
+
+    def list_available_images(self, operating_system: str | None = None) -> list[SupportedImage]:
+        """Operating systems of nodes: the one of this machine.
+
+        These are the systems that nodes run, not container images.
+
+        Args:
+            operating_system: `linux`, in any case, or any other text for Windows; None for all.
+        """
+        found = [_this_machine()]
+        if not operating_system:
+            return found
+        wanted = "linux" if operating_system.lower() == "linux" else "windows"
+        return [one for one in found if one.os_type == wanted]
+
+
+def secret(name: Any, dotenv_path: str | None) -> str | None:
+    """A secret by its name in a key vault; see `get_kv_secret`."""
+    if not isinstance(name, str) or not name:
+        return None
+    try:
+        dotenv = settings.read_dotenv(dotenv_path)
+    except CloudOpsError as error:
+        _log.error("%s", error)
+        dotenv = {}
+    plain = name.replace("-", "_")
+    for source in (os.environ, dotenv):
+        for variable in (plain, plain.upper()):
+            if value := source.get(variable):
+                return value
+    return None
+
+
+def _words(one: backends.BackendInfo) -> list[str]:
+    return [text for text in (one.state, one.engine, one.why) if text]
+
+
+def _this_machine() -> SupportedImage:
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:  # no file says what it is
+        release = {}
+    system = platform.system().lower()
+    name = release.get("ID", system)
+    version = release.get("VERSION_ID", platform.release())
+    return SupportedImage(
+        node_agent_sku_id=f"batch.node.{name} {version}",
+        image_reference=ImageReference(publisher=name, offer=name, sku=version),
+        os_type="windows" if system == "windows" else "linux",
+    )

@@ -1,0 +1,87 @@
+"""Names of images as engines and registries take them (the grammar of the distribution project)."""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+
+from cfa.cloudops.errors import InvalidNameError
+
+_AZURE = ".azurecr.io"
+_SERVER = re.compile(
+    r"(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
+    r"(?:\.(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9]))*(?::[0-9]+)?"
+)
+_LEVEL = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_LEVEL}(?:/{_LEVEL})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+@frozen(kw_only=True)
+class Reference:
+    """The full name of an image in a registry."""
+
+    server: str
+    repository: str
+    tag: str
+
+    @property
+    def name(self) -> str:
+        """`<server>/<repository>:<tag>`."""
+        return f"{self.server}/{self.repository}:{self.tag}"
+
+
+def server(registry_name: str) -> str:
+    """The server of a registry: `x.azurecr.io` for `x`; a name with a dot or colon is one already.
+
+    Raises:
+        InvalidNameError: it cannot be a server.
+    """
+    name = _text("registry name", registry_name).strip()
+    if "." not in name and ":" not in name:
+        name += _AZURE
+    if not _SERVER.fullmatch(name):
+        raise InvalidNameError(
+            f"{registry_name!r} cannot be the name of a registry.",
+            "Use the name of an Azure registry, letters and digits, or a server such as "
+            "localhost:5000.",
+        )
+    return name
+
+
+def repository(repo_name: str) -> str:
+    """The name of a repository, checked.
+
+    Raises:
+        InvalidNameError: no registry takes it.
+    """
+    name = _text("repository name", repo_name).strip("/")
+    if not _REPOSITORY.fullmatch(name) or len(name) > 255:
+        raise InvalidNameError(
+            f"{repo_name!r} cannot be the name of a repository.",
+            "Use small letters and digits, with '.', '_' or '-' between them, and '/' for levels.",
+        )
+    return name
+
+
+def reference(registry_name: str, repo_name: str, tag: str) -> Reference:
+    """The full name of an image.
+
+    Raises:
+        InvalidNameError: a part cannot be in a name.
+    """
+    if not _TAG.fullmatch(_text("tag", tag)):
+        raise InvalidNameError(
+            f"{tag!r} cannot be a tag.",
+            "Use up to 128 letters, digits, '_', '.' and '-'; the first a letter, digit or '_'.",
+        )
+    return Reference(server=server(registry_name), repository=repository(repo_name), tag=tag)
+
+
+def _text(kind: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidNameError(
+            f"A {kind} must be text, got {type(value).__name__}.", f"Pass the {kind} as a string."
+        )
+    return value

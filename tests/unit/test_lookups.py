@@ -1,0 +1,158 @@
+"""Look-ups of the client and of the command line: all offline, about this machine."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+import pytest
+
+from cfa.cloudops import backends, settings
+from cfa.cloudops.cli import main
+from cfa.cloudops.local import CloudClient
+
+
+@pytest.fixture
+def client(workdir, monkeypatch):
+    """A client that says in the log what it does."""
+    monkeypatch.setenv("LOG_LEVEL", "info")
+    made = CloudClient(backend="subprocess")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def cloudops(workdir, monkeypatch, capsys):
+    """Runs a command in this process; returns status, standard output and standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cloudops", *arguments])
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        shown = capsys.readouterr()
+        return leaving.value.code or 0, shown.out, shown.err
+
+    return call
+
+
+def test_vm_name(client, capsys):
+    """A name is made offline; a family that does not exist is a ValueError unless unverified."""
+    assert client.get_vm_name() == "standard_D4d_v5"
+    assert client.get_vm_name(cores=8, temp_disk=True) == "standard_D8d_v5"
+    with pytest.raises(ValueError, match="Similar names: standard_D4ads_v5"):
+        client.get_vm_name(amd=True)
+    assert client.get_vm_name(amd=True, verify=False) == "standard_D4ad_v5"
+    assert "[WARNING]" not in capsys.readouterr().out
+    assert client.get_vm_name(cores=7) == "standard_D7d_v5"
+    assert "not a size of 7 cores" in capsys.readouterr().out
+
+
+def test_quotas(client):
+    """Every known family may use the cores of this machine; series choose by the start of a name."""
+    everything = client.get_all_vm_quotas()
+    assert {"name": "standardDADSv5Family", "quota": settings.cores()} in everything
+    assert client.get_vm_series_quotas("dads") == [
+        one for one in everything if one["name"].startswith("standardDADS")
+    ]
+    two = client.get_vm_series_quotas(["L", "F"])
+    assert [one["name"][8] for one in two] == sorted((one["name"][8] for one in two), reverse=True)
+    assert client.get_vm_series_quotas("nope") == []
+
+
+def test_secrets(client, monkeypatch, capsys, workdir):
+    """A secret comes from the environment or the dotenv file; its value is never logged."""
+    (workdir / ".env").write_text("MY_SECRET=from-file\nonly_here=small\n")
+    assert client.get_kv_secret("my-secret", "vault") == "from-file"
+    assert client.get_kv_secret("only-here", keyvault="vault") == "small"
+    monkeypatch.setenv("MY_SECRET", "from-environment")
+    assert client.get_kv_secret("MY-SECRET", "vault") == "from-environment"
+    assert capsys.readouterr().out == ""
+    assert client.get_kv_secret("no-such", "vault") is None
+    assert "set NO_SUCH in the environment" in capsys.readouterr().out
+    assert client.get_kv_secret(None, "vault") is None
+
+
+def test_secret_of_named_file(workdir, tmp_path):
+    """The dotenv file that the client was made with is the one that is read."""
+    (tmp_path / "other.env").write_text("MY_SECRET=other\n")
+    client = CloudClient(dotenv_path=str(tmp_path / "other.env"), backend="subprocess")
+    try:
+        assert client.get_kv_secret("my-secret", "vault") == "other"
+        (tmp_path / "other.env").unlink()
+        assert client.get_kv_secret("my-secret", "vault") is None
+    finally:
+        client.close()
+
+
+def test_credentials(client, capsys, monkeypatch):
+    """Which backends answer is logged; nothing is raised, whatever goes wrong."""
+    assert client.check_credentials() is None
+    assert "executors subprocess: ready" in capsys.readouterr().out
+
+    def broken():
+        raise RuntimeError("no metadata")
+
+    monkeypatch.setattr(backends, "overview", broken)
+    assert client.check_credentials() is None
+    assert "no metadata" in capsys.readouterr().out
+
+
+def test_available_images(client):
+    """The operating system of nodes is this machine's, with the fields of the cloud's objects."""
+    [found] = client.list_available_images()
+    assert found.node_agent_sku_id.startswith("batch.node.")
+    assert found.image_reference.sku
+    assert client.list_available_images("Linux") == [found]
+    assert client.list_available_images("windows") == client.list_available_images("other") == []
+
+
+def test_vm_commands(cloudops):
+    """`cloudops vm` prints names and quotas, with the option names of the cloud's scripts."""
+    assert cloudops("vm", "name")[:2] == (0, "standard_D4d_v5\n")
+    assert cloudops("vm", "name", "-s", "F", "-c", "8", "-ntd", "-ssd", "-v", "2")[:2] == (
+        0,
+        "standard_F8s_v2\n",
+    )
+    assert cloudops("vm", "name", "-amd", "-nv")[1] == "standard_D4ad_v5\n"
+    status, out, err = cloudops("vm", "name", "-amd")
+    assert (status, out) == (2, "")
+    assert "standard_D4ads_v5" in err
+    found = json.loads(cloudops("vm", "quotas", "-s", "F", "-s", "L", "--json")[1])
+    assert {one["name"][8] for one in found} == {"F", "L"}
+    assert "standardFSv2Family" in cloudops("vm", "quotas", "--series", "F")[1]
+
+
+def test_secret_command(cloudops, monkeypatch, workdir):
+    """`cloudops get-kv-secret` prints the secret and writes it to no file."""
+    monkeypatch.setenv("MY_SECRET", "hidden")
+    assert cloudops("get-kv-secret", "-s", "my-secret", "-k", "vault") == (0, "hidden\n", "")
+    status, out, err = cloudops("get-kv-secret", "--secret_name", "no-such", "--keyvault", "vault")
+    assert (status, out) == (3, "")
+    assert "NO_SUCH" in err
+    assert list(workdir.iterdir()) == []
+
+
+def test_credentials_command(cloudops):
+    """`cloudops check-credentials` lists the backends and is content."""
+    status, out, _ = cloudops("check-credentials")
+    assert status == 0
+    assert "subprocess" in out
+
+
+def test_image_commands_without_images(cloudops, monkeypatch, workdir):
+    """Where tasks run without images, `cloudops image` prints names, warns and makes nothing."""
+    monkeypatch.setenv("CLOUDOPS_BACKEND", "subprocess")
+    (workdir / "Dockerfile").write_text("FROM scratch\n")
+    status, out, err = cloudops("image", "build", "-r", "myacr", "-n", "me/fit", "-t", "1")
+    assert (status, out) == (0, "myacr.azurecr.io/me/fit:1\n")
+    assert "is not built" in err
+    logging.getLogger("cfa.cloudops").handlers.clear()
+    assert cloudops("image", "upload", "-i", "x", "-r", "myacr", "-n", "fit")[:2] == (
+        0,
+        "myacr.azurecr.io/fit:latest\n",
+    )
+    assert cloudops("image", "list-tags", "-r", "myacr", "-n", "fit")[:2] == (0, "")
+    assert cloudops("image", "available", "-os", "linux")[1].startswith("batch.node.")
+    assert cloudops("image", "build", "-r", "my acr", "-n", "fit")[0] == 2
+    assert [path.name for path in workdir.iterdir()] == ["Dockerfile"]
