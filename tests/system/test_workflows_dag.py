@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from cfa.cloudops.local import Task
+import subprocess
+import sys
+
+import pytest
+
+from cfa.cloudops.errors import BlobContainerNotFoundError
+from cfa.cloudops.local import Task, run_tasks
 from cfa.cloudops.model.values import TaskResult
+
+LIMIT_S = 60
 
 
 def test_graph(bench):
@@ -120,3 +128,45 @@ def test_toml_files(bench):
     assert first.ended <= second.started
     assert second.ended <= third.started
     assert "threetasks--3 | another" in out
+
+
+def test_refused_tasks_leave_no_job(bench):
+    """When the tasks of a file are refused, the job that was made for them goes, so that the same
+    file can be run again."""
+    bench.client().create_pool("p", container_image_name=bench.image)
+    mounts = '\nmount_pairs = [{source = "absent", target = "t"}]\n'
+    (bench.place / "tasks.toml").write_text(TASKS + mounts)
+    with pytest.raises(BlobContainerNotFoundError, match="'absent'"):
+        run_tasks("tasks.toml")
+    assert bench.client().check_job_status("threetasks") == "does not exist"
+
+
+def test_commands(bench):
+    """`run-tasks` waits, and its exit status tells that a task failed; `add-tasks-from-yaml` prints
+    ids and does not wait."""
+    client = bench.client()
+    client.create_pool("p", container_image_name=bench.image)
+    (bench.place / "tasks.toml").write_text(TASKS)
+    (bench.place / "p.yaml").write_text("schema: v0.4\nexperiment: [{x: 1}, {y: 2}]\n")
+    done = cloudops("run-tasks", "tasks.toml")
+    assert done.returncode == 1, done.stderr
+    assert "added 3 tasks to threetasks" in done.stderr
+    assert "'success': 2" in done.stdout
+    done = cloudops("add-tasks-from-yaml", "-j", "threetasks", "-c", "echo", "-fp", "p.yaml")
+    assert (done.returncode, done.stdout) == (0, "threetasks--4\nthreetasks--5\n"), done.stderr
+    bench.finished(client, "threetasks")
+    assert bench.output(client, "threetasks--5", "threetasks") == "--y 2\n"
+    again = cloudops("run-tasks", "tasks.toml")
+    assert again.returncode == 4
+    assert "[job] job_name: the job 'three tasks' exists" in again.stderr
+
+
+def cloudops(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cfa.cloudops.cli", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
