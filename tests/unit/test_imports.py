@@ -33,7 +33,8 @@ ARROWS = {
     "dag": {"errors"},
     "drawing": {"errors", "dag"},
     "parameters": {"errors", "documents"},
-    "client": REGISTRY | {"dag", "drawing", "parameters"},
+    "rehearsal": VALUES,
+    "client": REGISTRY | {"dag", "drawing", "parameters", "rehearsal"},
     "service": REGISTRY,
 }
 

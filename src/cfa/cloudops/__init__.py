@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cfa.cloudops.automation import run_experiment, run_tasks
+    from cfa.cloudops.azure_only import ContainerAppClient, FunctionAppClient
     from cfa.cloudops.client import CloudClient
     from cfa.cloudops.dag import Task
 
-__all__ = ["CloudClient", "Task", "run_experiment", "run_tasks"]
+__all__ = [
+    "CloudClient",
+    "ContainerAppClient",
+    "FunctionAppClient",
+    "Task",
+    "run_experiment",
+    "run_tasks",
+]
 
 _MODULES = {
     "CloudClient": "cfa.cloudops.client",
+    "ContainerAppClient": "cfa.cloudops.azure_only",
+    "FunctionAppClient": "cfa.cloudops.azure_only",
     "Task": "cfa.cloudops.dag",
     "run_experiment": "cfa.cloudops.automation",
     "run_tasks": "cfa.cloudops.automation",

@@ -81,6 +81,10 @@ class DependencyCycleError(InvalidInputError, CycleError):
         return type(self), (self.message, self.hint, self.args[1])
 
 
+class StrictError(InvalidInputError):
+    """The cloud would refuse this; only a rehearsal says so."""
+
+
 class SettingError(InvalidInputError):
     """An environment variable, `.env` entry or constructor argument has a bad value."""
 
@@ -204,6 +208,10 @@ class NodeError(BackendError):
 
 class UnsupportedError(BackendError, NotImplementedError):
     """The backend does not have this ability."""
+
+
+class NotOfferedError(UnsupportedError, AttributeError):
+    """An attribute of the cloud's SDK that nothing here stands for; `hasattr` says no."""
 
 
 # --- the workspace's ------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ VARIABLES = {
     "CLOUDOPS_MAX_PARALLEL": "tasks at once on this machine; default: number of cores",
     "CLOUDOPS_REGISTRY": "registry that images are pushed to, or none; default: where a login is held",
     "CLOUDOPS_AT_EXIT": "wait (show unfinished tasks when a script ends) or detach",
+    "CLOUDOPS_STRICT": "1: a rehearsal that refuses or reports what the cloud would refuse",
 }
 
 
@@ -45,6 +46,7 @@ class Settings:
     max_parallel: int
     at_exit: str
     registry: str
+    strict: bool
     origins: Mapping[str, str]
 
 
@@ -94,7 +96,12 @@ def load(
         "CLOUDOPS_MAX_PARALLEL": get("CLOUDOPS_MAX_PARALLEL", str(cores())),
         "CLOUDOPS_REGISTRY": get("CLOUDOPS_REGISTRY", ""),
         "CLOUDOPS_AT_EXIT": get("CLOUDOPS_AT_EXIT", "wait"),
+        "CLOUDOPS_STRICT": get("CLOUDOPS_STRICT", "0"),
     }
+    strict = _switch(found, "CLOUDOPS_STRICT")
+    if strict and found["CLOUDOPS_ISOLATION"].origin == "default":
+        # As on the cloud: a script must not come to rely on what tasks share.
+        found["CLOUDOPS_ISOLATION"] = Setting(value=Isolation.TASK, origin="CLOUDOPS_STRICT")
     return Settings(
         backend=_choice(found, "CLOUDOPS_BACKEND", None),
         storage=_storage_root(found["CLOUDOPS_STORAGE"].value),
@@ -103,6 +110,7 @@ def load(
         max_parallel=_positive(found, "CLOUDOPS_MAX_PARALLEL"),
         at_exit=_choice(found, "CLOUDOPS_AT_EXIT", ("wait", "detach")),
         registry=found["CLOUDOPS_REGISTRY"].value.strip(),
+        strict=strict,
         origins={name: setting.origin for name, setting in found.items()},
     )
 
@@ -137,6 +145,11 @@ def _choice(found: Mapping[str, Setting], name: str, choices: tuple[str, ...] | 
             f"Set {name} to one of them, or leave it out.",
         )
     return value
+
+
+def _switch(found: Mapping[str, Setting], name: str) -> bool:
+    word = _choice(found, name, ("1", "true", "yes", "on", "0", "false", "no", "off"))
+    return word in ("1", "true", "yes", "on")
 
 
 def _positive(found: Mapping[str, Setting], name: str) -> int:

@@ -82,6 +82,13 @@ def run(
     detach: Annotated[
         bool, typer.Option("--detach", help="Do not wait for the script's tasks.")
     ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Rehearse: say what Azure would refuse or do differently."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --strict: print the findings as a JSON document.")
+    ] = False,
 ) -> None:
     """Run a cloud script on this machine, as it is.
 
@@ -97,9 +104,12 @@ def run(
             "CLOUDOPS_BACKEND": backend,
             "CLOUDOPS_MAX_PARALLEL": max_parallel,
             "CLOUDOPS_AT_EXIT": "detach" if detach else None,
+            "CLOUDOPS_STRICT": "1" if strict else None,
         },
     )
-    raise typer.Exit(run(script, ctx.args, settings))
+    if as_json and not settings.strict:
+        raise AmbiguousCallError("--json is about what --strict finds.", "Add --strict.")
+    raise typer.Exit(run(script, ctx.args, settings, as_json=as_json))
 
 
 @app.command()

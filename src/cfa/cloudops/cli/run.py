@@ -18,17 +18,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any, TextIO
+
+from attrs import evolve
 
 from cfa.cloudops import backends
+from cfa.cloudops.cli import output
 from cfa.cloudops.client.view import REPORT_VARIABLE
 from cfa.cloudops.errors import AgentError, LocalFileNotFoundError
+from cfa.cloudops.rehearsal import read_report
+from cfa.cloudops.rehearsal import report as rehearsal_report
 from cfa.cloudops.settings import Settings
 
 #: Beginning of the names of reports, in the directory for temporary files.
 REPORT_PREFIX = "cloudops-run-"
 
 
-def run(script: str, arguments: Sequence[str], settings: Settings) -> int:
+def run(script: str, arguments: Sequence[str], settings: Settings, *, as_json: bool = False) -> int:
     """Run a script with these settings; the exit status for the command.
 
     Args:
@@ -36,6 +42,8 @@ def run(script: str, arguments: Sequence[str], settings: Settings) -> int:
         arguments: what it finds in `sys.argv[1:]`.
         settings: those with another origin than `default` go into its environment, and the backend
             always does, because the cloud's client would default to the cloud.
+        as_json: print what a rehearsal found as one JSON document, on standard output, which the
+            script then does not have: what it prints goes to standard error.
 
     Returns:
         The script's own status when it is not 0; 130 after Ctrl-C while its tasks were shown; the
@@ -57,10 +65,13 @@ def run(script: str, arguments: Sequence[str], settings: Settings) -> int:
     descriptor, report = tempfile.mkstemp(prefix=REPORT_PREFIX)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # tells `cloudops sweep` that we live
-        status = _run([sys.executable, script, *arguments], _environment(settings, report))
+        stdout = sys.stderr if as_json else None
+        status = _run([sys.executable, script, *arguments], _environment(settings, report), stdout)
+        lines = [json.loads(line) for line in Path(report).read_text().splitlines()]
+        _show_rehearsal(lines, settings.strict, as_json)
         if status < 0:
             return 128 - status
-        return status or _verdict(Path(report).read_text())
+        return status or _verdict(lines)
     finally:
         os.unlink(report)
         os.close(descriptor)
@@ -73,6 +84,7 @@ def _environment(settings: Settings, report: str) -> dict[str, str]:
         "CLOUDOPS_ISOLATION": str(settings.isolation),
         "CLOUDOPS_MAX_PARALLEL": str(settings.max_parallel),
         "CLOUDOPS_AT_EXIT": settings.at_exit,
+        "CLOUDOPS_STRICT": "1" if settings.strict else "0",
     }
     given = {
         name: value
@@ -87,16 +99,25 @@ def _environment(settings: Settings, report: str) -> dict[str, str]:
     }
 
 
-def _verdict(report: str) -> int:
+def _show_rehearsal(lines: Sequence[Mapping[str, Any]], strict: bool, as_json: bool) -> None:
+    """Print what the rehearsals of a script's clients found."""
+    found = read_report(lines)
+    if as_json:
+        output.document([evolve(one, key="") for one in found])
+    elif found or strict:
+        print(rehearsal_report(found), file=sys.stderr)
+
+
+def _verdict(lines: Sequence[Mapping[str, Any]]) -> int:
     """What the reports of a script's clients come to."""
-    lines = [json.loads(line) for line in report.splitlines()]
-    worst = max((line["status"] for line in lines), default=0)
+    ends = [line for line in lines if "status" in line]
+    worst = max((line["status"] for line in ends), default=0)
     if worst:
         return int(worst)
-    return 1 if any(line["failed"] or line["unrun"] for line in lines) else 0
+    return 1 if any(line["failed"] or line["unrun"] for line in ends) else 0
 
 
-def _run(argv: Sequence[str], environment: Mapping[str, str]) -> int:
+def _run(argv: Sequence[str], environment: Mapping[str, str], stdout: TextIO | None = None) -> int:
     """Run a program in our place: signals are for it. Its status, negative for a signal."""
     received: list[int] = []
     process: subprocess.Popen[bytes] | None = None
@@ -108,7 +129,7 @@ def _run(argv: Sequence[str], environment: Mapping[str, str]) -> int:
             process.send_signal(number)  # the terminal sends Ctrl-C to both of us
 
     with _handling(forward):
-        process = subprocess.Popen(argv, env=environment)
+        process = subprocess.Popen(argv, env=environment, stdout=stdout)
         for number in received:
             process.send_signal(number)
         return process.wait()

@@ -10,12 +10,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cfa.cloudops import backends, settings
 from cfa.cloudops.client import logs
+from cfa.cloudops.client.credentials import CredentialHandler
 from cfa.cloudops.client.dags import DagMixin
+from cfa.cloudops.client.handles import (
+    BatchHandle,
+    BatchManagementHandle,
+    BlobHandle,
+    ComputeHandle,
+    same_values,
+)
 from cfa.cloudops.client.images import ImageMixin
 from cfa.cloudops.client.jobs import JobMixin
 from cfa.cloudops.client.lookups import LookupMixin
@@ -24,17 +31,28 @@ from cfa.cloudops.client.pools import PoolMixin
 from cfa.cloudops.client.results import ResultMixin
 from cfa.cloudops.client.schedules import ScheduleMixin
 from cfa.cloudops.client.tasks import TaskMixin
-from cfa.cloudops.client.view import Farewell
+from cfa.cloudops.client.view import REPORT_VARIABLE, Farewell
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.provider.batch import BatchProvider
 from cfa.cloudops.provider.blob import BlobProvider
 
-__all__ = ["CloudClient"]
+if TYPE_CHECKING:
+    from cfa.cloudops.rehearsal import Rehearsal
+
+__all__ = [
+    "CloudClient",
+    "get_batch_management_client",
+    "get_batch_service_client",
+    "get_blob_service_client",
+    "get_compute_management_client",
+]
 
 _log = logging.getLogger(__name__)
 
 #: Keywords that stand for `CLOUDOPS_*` variables.
-_SETTINGS = ("backend", "storage", "home", "isolation", "max_parallel", "at_exit", "registry")
+_SETTINGS = (
+    "backend", "storage", "home", "isolation", "max_parallel", "at_exit", "registry", "strict",
+)  # fmt: skip
 
 
 class CloudClient(
@@ -56,8 +74,8 @@ class CloudClient(
         use_sp: use a service principal; only Azure needs it.
         use_federated: use the default credential chain; only Azure needs it.
         force_keyvault: let Key Vault values win; only Azure needs it.
-        **kwargs: `backend`, `storage`, `home`, `isolation`, `max_parallel`, `at_exit`, `registry` stand
-            for the variables `CLOUDOPS_BACKEND` and so on, and win over them. Names that begin with
+        **kwargs: `backend`, `storage`, `home`, `isolation`, `max_parallel`, `at_exit`, `registry`,
+            `strict` stand for the variables `CLOUDOPS_BACKEND` and so on, and win. Names that begin with
             `azure_` are credential fields of the cloud client: kept in `cred`, not needed here. So
             are other names, with a warning.
 
@@ -96,7 +114,11 @@ class CloudClient(
             backends.choose(self._settings.backend)
         self._blobs: BlobProvider = backends.load_storage(self._settings.storage)
         self._batch: BatchProvider = backends.load_batch("local")(self._settings)
-        self.cred = _credentials(keyvault, kwargs)
+        self.cred = _credentials(keyvault, dotenv_path, kwargs, override=not use_federated)
+        self.batch_service_client = BatchHandle(self)
+        self.batch_mgmt_client = BatchManagementHandle(self)
+        self.compute_mgmt_client = ComputeHandle(self)
+        self.blob_service_client = BlobHandle(self)
         self.method = "default" if use_federated else "sp" if use_sp else "env"
         self.full_container_name: str | None = None
         self.container_registry_server: str | None = None
@@ -110,11 +132,14 @@ class CloudClient(
         self.task_id_max = 0
         self.jobs: set[str] = set()
         self._latest_job: str | None = None
+        self.rehearsal = _rehearsal(self._settings.strict)
         self._farewell = Farewell(self._batch, self._settings.at_exit)
 
     def close(self) -> None:
         """Let go of everything. Work that was added goes on; nothing is shown at exit."""
         self._farewell.cancel()
+        if self.rehearsal is not None:
+            self.rehearsal.close()
         self._batch.close()
         self._blobs.close()
 
@@ -131,14 +156,55 @@ def _warn_of_unknown(names: Iterable[str]) -> None:
         _log.warning("CloudClient does not know the keyword %r and ignores it. %s", name, advice)
 
 
+def _rehearsal(strict: bool) -> Rehearsal | None:
+    """What checks the calls. Before the farewell is made, so that its report comes after that."""
+    if not strict:
+        return None
+    from cfa.cloudops.rehearsal import Rehearsal
+
+    return Rehearsal(os.environ.get(REPORT_VARIABLE))
+
+
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _credentials(keyvault: str | None, fields: dict[str, Any]) -> SimpleNamespace:
-    """The `azure_*` values that a script for the cloud may read back; none is needed here."""
-    known = {name.lower(): value for name, value in os.environ.items() if name.startswith("AZURE_")}
-    known.update(fields)
-    if keyvault is not None:
-        known["azure_keyvault_name"] = keyvault
-    return SimpleNamespace(**known)
+def _credentials(
+    keyvault: str | None, dotenv_path: str | None, fields: dict[str, Any], *, override: bool
+) -> CredentialHandler:
+    """Load the dotenv file into the environment, as the cloud's client does, and take the `azure_*`
+    values out of it. `CLOUDOPS_*` entries stay out: for settings the environment wins.
+
+    Args:
+        keyvault: name of a key vault, not asked.
+        dotenv_path: the file; `.env` here when None, if there is one.
+        fields: values given in code; they win.
+        override: whether the file wins over the environment.
+    """
+    file = settings.read_dotenv(dotenv_path)
+    for name, value in file.items():
+        if not name.startswith("CLOUDOPS_") and (override or name not in os.environ):
+            os.environ[name] = value
+    return CredentialHandler(keyvault, fields, [os.environ])
+
+
+def get_batch_service_client(credential_handler: Any = None, **kwargs: Any) -> BatchHandle:
+    """`CloudClient(**kwargs).batch_service_client`, with the values of a credential handler."""
+    return CloudClient(**same_values(credential_handler, kwargs)).batch_service_client
+
+
+def get_batch_management_client(
+    credential_handler: Any = None, **kwargs: Any
+) -> BatchManagementHandle:
+    """`CloudClient(**kwargs).batch_mgmt_client`."""
+    return CloudClient(**same_values(credential_handler, kwargs)).batch_mgmt_client
+
+
+def get_compute_management_client(credential_handler: Any = None, **kwargs: Any) -> ComputeHandle:
+    """`CloudClient(**kwargs).compute_mgmt_client`."""
+    return CloudClient(**same_values(credential_handler, kwargs)).compute_mgmt_client
+
+
+def get_blob_service_client(credential_handler: Any = None, **kwargs: Any) -> BlobHandle:
+    """`CloudClient(**kwargs).blob_service_client`."""
+    return CloudClient(**same_values(credential_handler, kwargs)).blob_service_client

@@ -81,6 +81,8 @@ class AsyncCopyMixin(CopyMixin):
             _log.warning("no file in %s fits the filters; nothing to upload", ", ".join(tops))
             return []
         self._blobs.check_replaceable(container, sources)
+        if self.rehearsal is not None:
+            self.rehearsal.blobs(container, sources)
 
         def store(blob: str, path: str) -> None:
             self._blobs.upload(path, container, blob)

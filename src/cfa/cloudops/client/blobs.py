@@ -34,6 +34,8 @@ class BlobMixin(AsyncCopyMixin):
             InvalidNameError: the name cannot be that of a container.
             ConflictError: there is a file of this name.
         """
+        if self.rehearsal is not None:
+            self.rehearsal.container(name)
         self._blobs.create_container(names.blob_container(name))
 
     def list_blob_files(self, blob_container: str | None = None) -> list[str]:

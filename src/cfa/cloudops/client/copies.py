@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cfa.cloudops.client import progress, selection
 from cfa.cloudops.client.protecting import Protecting
@@ -17,6 +18,9 @@ from cfa.cloudops.errors import (
 )
 from cfa.cloudops.model import names
 from cfa.cloudops.provider.blob import BlobProvider
+
+if TYPE_CHECKING:
+    from cfa.cloudops.rehearsal import Rehearsal
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +35,7 @@ class CopyMixin:
     """Uploads and downloads of `CloudClient`, which sets `_blobs` before any of them is used."""
 
     _blobs: BlobProvider
+    rehearsal: Rehearsal | None
 
     def upload_files(
         self,
@@ -300,6 +305,8 @@ class CopyMixin:
         return {blob.name: os.path.join(target, names.blob(blob.name)) for blob in found}, size
 
     def _upload(self, container: str, sources: Mapping[str, str], protecting: Protecting) -> None:
+        if self.rehearsal is not None:
+            self.rehearsal.blobs(container, sources)
         with progress.uploading(sources.values()) as report:
             if report and self._blobs.reports_progress:
                 self._blobs.upload_many(container, sources, progress=report)

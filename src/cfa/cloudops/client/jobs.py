@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cfa.cloudops.client.view import Farewell
     from cfa.cloudops.provider.batch import BatchProvider
     from cfa.cloudops.provider.blob import BlobProvider
+    from cfa.cloudops.rehearsal import Rehearsal
     from cfa.cloudops.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class JobMixin:
     task_id_ints: bool
     task_id_max: int
     jobs: set[str]
+    rehearsal: Rehearsal | None
 
     def create_job(
         self,
@@ -101,6 +103,8 @@ class JobMixin:
             log_storage=self._settings.storage if container else "",
             metadata=(("mark_complete", str(mark_complete_after_tasks_run)), *owner_metadata()),
         )
+        if self.rehearsal is not None:
+            self.rehearsal.job(spec)
         try:
             job = self._batch.create_job(spec)
             said = f"Created job {job_id}."

@@ -44,18 +44,27 @@ class _Stdout(logging.StreamHandler[TextIO]):
         """Fixed by the property."""
 
 
+def level() -> int:
+    """The level that `LOG_LEVEL` asks for: debug for a word that is not known."""
+    return _LEVELS.get(_word("LOG_LEVEL", "warning"), logging.DEBUG)
+
+
+def _word(name: str, default: str) -> str:
+    return os.environ.get(name, "").strip().lower() or default
+
+
 def configure() -> None:
     """Set up the logger `cfa.cloudops` once, from the environment.
 
     `LOG_LEVEL`: none, debug, info, warning, error, critical; unset means warning, anything else debug.
-    `LOG_OUTPUT`: std (default), file (`logs/<time>.log`), both.
+    `LOG_OUTPUT`: what it begins with counts: std (default), file (`logs/<time>.log`), both.
     """
     logger = logging.getLogger("cfa.cloudops")
     if logger.handlers:
         return
-    text = os.environ.get("LOG_LEVEL", "warning").lower()
-    logger.setLevel(_LEVELS.get(text, logging.DEBUG))
-    output = os.environ.get("LOG_OUTPUT", "std").lower()
+    text = _word("LOG_LEVEL", "warning")
+    logger.setLevel(level())
+    output = _word("LOG_OUTPUT", "std")
     handlers: list[logging.Handler] = []
     if not output.startswith("file"):
         handlers.append(_Stdout())
@@ -69,3 +78,5 @@ def configure() -> None:
     logger.propagate = False
     if text not in _LEVELS:
         logger.warning("LOG_LEVEL=%s is not known; showing everything.", text)
+    if not output.startswith(("std", "file", "both")):
+        logger.warning("LOG_OUTPUT=%s is not known; logging to standard output.", output)

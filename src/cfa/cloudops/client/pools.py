@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
     from cfa.cloudops.provider.blob import BlobProvider
     from cfa.cloudops.provider.executor import ImageProgress
+    from cfa.cloudops.rehearsal import Rehearsal
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class PoolMixin:
     _blobs: BlobProvider
     _settings: settings.Settings
     pool_name: str | None
+    rehearsal: Rehearsal | None
 
     def create_pool(
         self,
@@ -100,10 +102,12 @@ class PoolMixin:
             slots_per_node=slots,
             isolation=self._settings.isolation,
             storage=self._settings.storage,
-            resources=sizes.limits(vm_size, nodes, _machine()),
+            resources=sizes.limits(vm_size, 1 if self.rehearsal else nodes, _machine()),
             autoscale_formula=autoscale_formula if autoscale else None,
             metadata=owner_metadata(),
         )
+        if self.rehearsal is not None:
+            self.rehearsal.pool(spec, mounts)
         progress = _PullProgress()
         try:
             self._batch.create_pool(spec, replace=replace_existing_pool, progress=progress)

@@ -13,6 +13,7 @@ from cfa.cloudops.model.values import JobScheduleSpec
 
 if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
+    from cfa.cloudops.rehearsal import Rehearsal
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ class ScheduleMixin:
     """Methods of `CloudClient` about job schedules."""
 
     _batch: BatchProvider
+    rehearsal: Rehearsal | None
 
     def create_job_schedule(
         self,
@@ -78,6 +80,8 @@ class ScheduleMixin:
         )
         if verify_pool:
             self._batch.get_pool(spec.pool_id)
+        if self.rehearsal is not None:
+            self.rehearsal.schedule(spec)
         try:
             self._batch.create_job_schedule(spec)
         except JobScheduleExistsError:

@@ -14,14 +14,16 @@ from cfa.cloudops.errors import (
     BlobContainerNotFoundError,
     InvalidInputError,
     JobNotFoundError,
+    PoolNotFoundError,
 )
 from cfa.cloudops.model import names
-from cfa.cloudops.model.values import Mount, Task, TaskSpec
+from cfa.cloudops.model.values import Mount, PoolSpec, Task, TaskSpec
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.view import Farewell
     from cfa.cloudops.provider.batch import BatchProvider
     from cfa.cloudops.provider.blob import BlobProvider
+    from cfa.cloudops.rehearsal import Rehearsal
 
 P = ParamSpec("P")
 
@@ -97,6 +99,7 @@ class TaskMixin:
     mounts: list[dict[str, str]] | None
     task_id_max: int
     jobs: set[str]
+    rehearsal: Rehearsal | None
 
     @either_order
     def add_task(
@@ -168,6 +171,8 @@ class TaskMixin:
         if isinstance(tasks, str | Mapping) or not isinstance(tasks, Iterable):
             raise InvalidInputError("tasks must be a list of mappings.", "Pass a list.")
         specs = [self._spec(index, task, name_suffix) for index, task in enumerate(tasks)]
+        if self.rehearsal is not None:
+            self.rehearsal.collection(specs)
         job = self._resolve_job(job_name, None)
         return TaskIds(self._add(job, specs))
 
@@ -225,7 +230,10 @@ class TaskMixin:
 
     def _add(self, job_id: str, specs: Sequence[TaskSpec]) -> list[str]:
         job = self._batch.get_job(job_id)
-        self._check_mounts(job.spec.pool_id, specs)
+        pool = self._pool(job.spec.pool_id)
+        self._check_mounts(pool, specs)
+        if self.rehearsal is not None:
+            self.rehearsal.tasks(pool, specs)
         ids = self._batch.add_tasks(job_id, specs)
         self.jobs.add(job.spec.id)
         self._latest_job = job.spec.id
@@ -233,11 +241,14 @@ class TaskMixin:
         self._farewell.expect(job.spec.id, ids)
         return ids
 
-    def _check_mounts(self, pool_id: str, specs: Sequence[TaskSpec]) -> None:
+    def _pool(self, pool_id: str) -> PoolSpec | None:
         try:
-            mounts = self._batch.get_pool(pool_id).spec.mounts
-        except ValueError:
-            mounts = ()  # the pool may come later
+            return self._batch.get_pool(pool_id).spec
+        except PoolNotFoundError:
+            return None  # it may come later
+
+    def _check_mounts(self, pool: PoolSpec | None, specs: Sequence[TaskSpec]) -> None:
+        mounts = () if pool is None else pool.mounts
         self.mounts = [{"source": mount.source, "target": mount.target} for mount in mounts]
         wanted: set[Mount] = set(mounts) if any(spec.mounts is None for spec in specs) else set()
         for spec in specs:

@@ -1,0 +1,100 @@
+"""Credentials of the cloud: kept and handed back, never needed here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cfa.cloudops.azure_only import AzureOnly, azure_only
+from cfa.cloudops.client.credentials import CredentialHandler
+from cfa.cloudops.settings import read_dotenv
+
+__all__ = [
+    "CredentialHandler",
+    "DefaultCredential",
+    "DefaultCredentialHandler",
+    "EnvCredentialHandler",
+    "FederatedCredentialHandler",
+    "SPCredentialHandler",
+    "get_client_secret_sp_credential",
+    "get_compute_node_identity_reference",
+    "get_keyvault_vars",
+    "get_secret_client",
+    "get_service_principal_credentials",
+    "get_sp_secret",
+    "load_env_vars",
+    "load_keyvault_vars",
+]
+
+
+class EnvCredentialHandler(CredentialHandler):
+    """Values of the environment and a dotenv file, which wins."""
+
+    def __init__(
+        self,
+        dotenv_path: str | Path | None = None,
+        keyvault: str | None = None,
+        force_keyvault: bool = False,
+        **fields: Any,
+    ) -> None:
+        del force_keyvault  # no key vault is asked
+        file = read_dotenv(dotenv_path)
+        super().__init__(keyvault, fields, [file, os.environ])
+
+
+class SPCredentialHandler(EnvCredentialHandler):
+    """The values that a service principal needs on the cloud; none is needed here."""
+
+
+class DefaultCredentialHandler(CredentialHandler):
+    """Values of the environment, then of a dotenv file."""
+
+    def __init__(
+        self,
+        dotenv_path: str | Path | None = None,
+        keyvault: str | None = None,
+        force_keyvault: bool = False,
+        **fields: Any,
+    ) -> None:
+        del force_keyvault
+        file = read_dotenv(dotenv_path)
+        super().__init__(keyvault, fields, [os.environ, file])
+
+
+#: Its name in the cloud's documentation.
+FederatedCredentialHandler = DefaultCredentialHandler
+
+
+def load_env_vars(dotenv_path: str | Path | None = None) -> Mapping[str, str]:
+    """Put the entries of a dotenv file into the environment, where they win; they are returned too.
+
+    Args:
+        dotenv_path: the file; `.env` here when not given, if there is one.
+
+    Raises:
+        SettingError: a file that was named cannot be read.
+    """
+    found = read_dotenv(dotenv_path)
+    os.environ.update(found)
+    return found
+
+
+class DefaultCredential(AzureOnly):
+    """Only on Azure: a credential of the SDK."""
+
+    _instead = "No credential is needed here; leave it out."
+
+
+_NONE = "No credential is needed here; leave the call out."
+_VAULT = (
+    "client.get_kv_secret(secret_name, keyvault) reads the environment or the dotenv file here."
+)
+get_sp_secret = azure_only("auth.get_sp_secret", _VAULT)
+get_client_secret_sp_credential = azure_only("auth.get_client_secret_sp_credential", _NONE)
+get_service_principal_credentials = azure_only("auth.get_service_principal_credentials", _NONE)
+get_compute_node_identity_reference = azure_only("auth.get_compute_node_identity_reference", _NONE)
+get_secret_client = azure_only("auth.get_secret_client", _VAULT)
+load_keyvault_vars = azure_only("auth.load_keyvault_vars", _VAULT)
+get_keyvault_vars = azure_only("auth.get_keyvault_vars", _VAULT)

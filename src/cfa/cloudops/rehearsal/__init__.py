@@ -1,0 +1,160 @@
+"""Rehearsal: what would the cloud say to this script? `CLOUDOPS_STRICT=1` asks.
+
+What the cloud refuses is refused at once, with a `StrictError`. What it takes but does differently is
+logged, once each. At the end of the script a report lists everything.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from attrs import asdict, evolve
+
+from cfa.cloudops.errors import StrictError
+from cfa.cloudops.model.values import JobScheduleSpec, JobSpec, PoolSpec, TaskSpec
+from cfa.cloudops.rehearsal import commands, rules
+from cfa.cloudops.rehearsal.findings import Finding, Severity
+
+__all__ = ["Finding", "Rehearsal", "Severity", "read_report", "report"]
+
+_log = logging.getLogger(__name__)
+
+#: Key of a line of JSON, in the report that `cloudops run` made, that holds a finding.
+FINDING = "finding"
+
+
+class Rehearsal:
+    """Checks the calls of one client. Each method takes what the client is about to hand on.
+
+    Args:
+        report_path: a file that `cloudops run` made: the findings are written there, not shown. The
+            path may outlive the file.
+
+    Raises:
+        StrictError (a ValueError): from each method: the cloud would refuse the call.
+    """
+
+    def __init__(self, report_path: str | None = None) -> None:
+        self._report_path = report_path
+        self._findings: dict[tuple[str, str], Finding] = {}
+        self._pid = os.getpid()
+        self._open = True
+        atexit.register(self.close)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found, refusals first, otherwise in the order of the calls."""
+        return sorted(self._findings.values(), key=lambda one: one.severity is Severity.WARN)
+
+    def report(self) -> str:
+        """The findings as text for people."""
+        return report(self.findings)
+
+    def pool(self, spec: PoolSpec, mounts: Sequence[Any] | None) -> None:
+        """A pool, and its mounts in the form in which they were given."""
+        self._take(rules.pool_rules(spec, mounts))
+
+    def job(self, spec: JobSpec) -> None:
+        """A job."""
+        self._take(rules.retries(spec))
+        self._take(rules.log_container(spec))
+
+    def collection(self, specs: Sequence[TaskSpec]) -> None:
+        """Tasks of one `add_task_collection`."""
+        self._take(rules.collection(specs))
+
+    def tasks(self, pool: PoolSpec | None, specs: Sequence[TaskSpec]) -> None:
+        """Tasks for a pool, which may not exist yet."""
+        for spec in specs:
+            mounts = spec.mounts if spec.mounts is not None else pool.mounts if pool else ()
+            self._take(rules.task_image(pool, spec))
+            self._take(rules.task_mounts(spec))
+            self._take(rules.task_time(spec))
+            self._take(commands.shell_syntax(spec.command_line))
+            self._take(commands.host_paths(spec.command_line, mounts))
+
+    def schedule(self, spec: JobScheduleSpec) -> None:
+        """A job schedule."""
+        self._take(rules.intervals(spec.id, spec.start_window, spec.recurrence_interval))
+        self._take(commands.shell_syntax(spec.command_line))
+        self._take(commands.host_paths(spec.command_line, ()))
+
+    def container(self, name: str) -> None:
+        """A blob container."""
+        self._take(rules.container_name(name))
+
+    def blobs(self, container: str, names: Iterable[str]) -> None:
+        """Blobs that are to be written."""
+        self._take(rules.container_name(container))
+        for name in names:
+            self._take(rules.blob_name(name))
+
+    def _take(self, found: Iterable[Finding]) -> None:
+        for one in found:
+            place = (one.rule, one.key)
+            known = self._findings.get(place)
+            if known is not None:
+                self._findings[place] = evolve(known, count=known.count + 1)
+            else:
+                self._findings[place] = one
+            if one.severity is Severity.REFUSE:
+                raise StrictError(f"{one.what} {one.on_azure}", one.do)
+            if known is None:
+                _log.warning("On Azure: %s %s %s", one.what, one.on_azure, one.do)
+
+    def close(self) -> None:
+        """Hand the report to `cloudops run`, or show it. Only the first call does; so does the end of
+        the script."""
+        if not self._open or os.getpid() != self._pid:  # a forked child is not the script
+            return
+        self._open = False
+        atexit.unregister(self.close)
+        if self._report_path:
+            self._hand_over(self._report_path)
+        elif sys.stderr is not None:
+            print(self.report(), file=sys.stderr)  # noqa: T201  promised
+
+    def _hand_over(self, path: str) -> None:
+        text = "".join(json.dumps({FINDING: asdict(one)}) + "\n" for one in self.findings)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        except OSError:
+            return  # the one who asked is gone
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+
+def report(findings: Sequence[Finding]) -> str:
+    """Findings as text for people."""
+    if not findings:
+        return "cloudops rehearsal: nothing found that Azure would refuse or do differently"
+    refused = sum(one.severity is Severity.REFUSE for one in findings)
+    lines = [f"cloudops rehearsal: {refused} refused, {len(findings) - refused} to look at"]
+    for one in findings:
+        often = f" ({one.count} times)" if one.count > 1 else ""
+        lines += [
+            f"  {one.severity} {one.rule}: {one.what}{often}",
+            f"    on Azure: {one.on_azure}",
+            f"    do: {one.do}",
+        ]
+    return "\n".join(lines)
+
+
+def read_report(lines: Iterable[Mapping[str, Any]]) -> list[Finding]:
+    """Findings of the clients of a script, as they were handed over; equal ones are one."""
+    found: dict[tuple[str, str], Finding] = {}
+    for values in (line[FINDING] for line in lines if FINDING in line):
+        one = Finding(**{**values, "severity": Severity(values["severity"])})
+        known = found.get((one.rule, one.key))
+        found[one.rule, one.key] = (
+            one if known is None else evolve(one, count=one.count + known.count)
+        )
+    return sorted(found.values(), key=lambda one: one.severity is Severity.WARN)

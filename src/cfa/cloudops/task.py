@@ -1,0 +1,154 @@
+"""Descriptions of tasks, to be added with `client.batch_service_client.create_task`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from attrs import frozen
+
+from cfa.cloudops.azure_only import azure_only
+from cfa.cloudops.client.pools import parse_mounts
+from cfa.cloudops.model import names
+from cfa.cloudops.model.values import Mount, TaskSpec
+
+__all__ = [
+    "ContainerSettings",
+    "TaskConfig",
+    "create_bind_mount_string",
+    "get_batch_compute_id",
+    "get_container_settings",
+    "get_task_config",
+    "output_task_files_to_blob",
+]
+
+_BIND = re.compile(r"--mount type=bind,source=[^,\s]*?/([^,/\s]+),target=/*([^,\s]+)")
+
+
+@frozen(kw_only=True)
+class ContainerSettings:
+    """Image and options of a task's container. Of the options only mounts mean something here."""
+
+    image_name: str
+    container_run_options: str = ""
+    working_directory: str | None = None
+
+    def mounts(self) -> tuple[Mount, ...] | None:
+        """The mounts among the options; None, so those of the pool, when there are none."""
+        found = tuple(Mount(*pair) for pair in _BIND.findall(self.container_run_options))
+        return found or None
+
+
+@frozen(kw_only=True)
+class TaskConfig:
+    """A task to be added; `timeout` is the time that one try may take."""
+
+    id: str
+    command_line: str
+    container_settings: ContainerSettings | None = None
+    depends_on: tuple[str, ...] = ()
+    timeout: timedelta | None = None
+    max_task_retry_count: int | None = None
+
+    def spec(self) -> TaskSpec:
+        """The task as the service takes it."""
+        container = self.container_settings
+        return TaskSpec(
+            command_line=self.command_line,
+            id=names.task_id(self.id),
+            image=container.image_name if container else None,
+            mounts=container.mounts() if container else None,
+            depends_on=self.depends_on,
+            timeout_s=self.timeout.total_seconds() if self.timeout else None,
+            max_retries=self.max_task_retry_count,
+        )
+
+
+def create_bind_mount_string(az_mount_dir: str, source_path: str, target_path: str) -> str:
+    """The container option that mounts `<az_mount_dir>/<source>` at `<target>`."""
+    return f"--mount type=bind,source={az_mount_dir}/{source_path},target={target_path}"
+
+
+def get_container_settings(
+    container_image_name: str,
+    az_mount_dir: str = "$AZ_BATCH_NODE_MOUNTS_DIR",
+    working_directory: Any = None,
+    mount_pairs: Sequence[Mapping[str, str]] | None = None,
+    additional_options: str = "",
+    registry: Any = None,
+    **keywords: Any,
+) -> ContainerSettings:
+    """Settings of a task's container.
+
+    Args:
+        container_image_name: the image, with or without a scheme.
+        az_mount_dir: where the cloud's nodes have the blob containers.
+        working_directory: kept; a task starts in the image's own here.
+        mount_pairs: `{"source", "target"}` of blob containers; None means those of the pool.
+        additional_options: kept; they mean nothing here.
+        registry: means nothing: the engine's own login counts.
+        **keywords: further settings of the SDK, which mean nothing here.
+    """
+    del registry, keywords
+    pairs = parse_mounts(mount_pairs)
+    options = [
+        create_bind_mount_string(az_mount_dir, one.source, f"/{one.target}") for one in pairs
+    ]
+    return ContainerSettings(
+        image_name=container_image_name.partition("://")[2] or container_image_name,
+        container_run_options=" ".join(filter(None, [*options, additional_options])),
+        working_directory=None if working_directory is None else str(working_directory),
+    )
+
+
+def get_task_config(
+    task_id: str,
+    base_call: str,
+    container_settings: ContainerSettings | None = None,
+    user_identity: Any = None,
+    log_blob_container: str | None = None,
+    log_blob_account: str | None = None,
+    log_subdir: str | None = None,
+    log_file_pattern: str = "**/*.txt",
+    log_upload_condition: str = "taskCompletion",
+    log_compute_node_identity_reference: Any = None,
+    *,
+    depends_on: Sequence[str] = (),
+    timeout: timedelta | None = None,
+    max_task_retry_count: int | None = None,
+    **keywords: Any,
+) -> TaskConfig:
+    """A task, to be added with `client.batch_service_client.create_task(job_id, task)`.
+
+    Args:
+        task_id: its id.
+        base_call: its command.
+        container_settings: of `get_container_settings`; the pool's image and mounts when None.
+        user_identity: means nothing here.
+        log_blob_container: means nothing here, nor do the other `log_...`: the logs of all tasks are
+            saved with `create_job(save_logs_to_blob=...)`.
+        depends_on: ids of tasks that must succeed first.
+        timeout: time that one try may take.
+        max_task_retry_count: instead of the job's.
+        **keywords: further fields of the SDK's object, which mean nothing here.
+    """
+    del user_identity, log_blob_container, log_blob_account, log_subdir, log_file_pattern
+    del log_upload_condition, log_compute_node_identity_reference, keywords
+    return TaskConfig(
+        id=names.task_id(task_id),
+        command_line=base_call,
+        container_settings=container_settings,
+        depends_on=(depends_on,) if isinstance(depends_on, str) else tuple(depends_on),
+        timeout=timeout,
+        max_task_retry_count=max_task_retry_count,
+    )
+
+
+output_task_files_to_blob = azure_only(
+    "task.output_task_files_to_blob", "Pass save_logs_to_blob to client.create_job."
+)
+get_batch_compute_id = azure_only(
+    "task.get_batch_compute_id", "Nodes have no identity here; leave the call out."
+)
