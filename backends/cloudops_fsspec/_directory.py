@@ -25,17 +25,9 @@ from cfa.cloudops.errors import (
 from cfa.cloudops.model import names
 from cfa.cloudops.provider.blob import BlobProperties, BlobProvider, LocalFile, Progress
 from cfa.cloudops.provider.protection import PROTECTION_FOLDER
-from cloudops_fsspec import _files, _tree
+from cloudops_fsspec import _batches, _files, _tree
 from cloudops_fsspec._records import DirectoryRecords
 from cloudops_fsspec._stage import Stage
-
-#: Files copied by one worker in one go.
-_BATCH = 128
-#: Two threads keep two cores and the disk's queue busy; more fight for the interpreter's lock.
-_WORKERS = 2
-
-Copy = Callable[[int, os.stat_result, int, str, _files.Watch | None], None]
-Files = Sequence[tuple[LocalFile, str]]
 
 
 class DirectoryBlobs(BlobProvider):
@@ -217,20 +209,28 @@ class DirectoryBlobs(BlobProvider):
         with contextlib.ExitStack() as stack:
             stages: dict[str, Stage] = {}
             for folder, files in groups.items():
-                stage = self._stage(top, folder, stages, stack)
-                for start in range(0, len(files), _BATCH):
-                    batch = files[start : start + _BATCH]
+                stage = self._stage(top, folder, stages, stack, sources)
+                if stage and stage.kept:
+                    files = [item for item in files if f"{folder}/{item[1]}" not in stage.kept]
+                for batch in _batches.cut(files):
                     if stage is None:
                         work.append(partial(self._upload_batch, top, folder, batch, watch))
                     else:
-                        work.append(partial(_stage_batch, stage, folder, batch, watch))
-            _run(work, watch)
+                        work.append(partial(_batches.fill, stage, folder, batch, watch))
+            for stage in stages.values():
+                watch.skipped(len(stage.kept), sum(stage.kept.values()))
+            _batches.run(work, watch)
             for stage in stages.values():
                 with _files.explained(f"Could not store {stage.folder!r} in {top.name!r}"):
                     stage.publish(partial(self._open_for_writing, top))
 
     def _stage(
-        self, top: Path, folder: str, stages: dict[str, Stage], stack: contextlib.ExitStack
+        self,
+        top: Path,
+        folder: str,
+        stages: dict[str, Stage],
+        stack: contextlib.ExitStack,
+        sources: Mapping[str, LocalFile],
     ) -> Stage | None:
         """Where to write a folder's files unseen; None when the folder exists."""
         parts = folder.split("/") if folder else []
@@ -245,13 +245,13 @@ class DirectoryBlobs(BlobProvider):
                 parent = self._open_folder(top, above)
                 self._sweep(str(top), above, parent)
                 with _files.explained(f"Could not write to {top.name!r}"):
-                    stages[new] = stack.enter_context(Stage(parent, new))
+                    stages[new] = stack.enter_context(Stage(parent, new, sources))
                 return stages[new]
             above = new
         return None
 
     def _upload_batch(
-        self, top: Path, folder: str, files: Files, watch: _files.Watch | None = None
+        self, top: Path, folder: str, files: _batches.Files, watch: _files.Watch | None = None
     ) -> None:
         """Store files in one folder, each replaced at once."""
         remaining = list(reversed(files))
@@ -262,7 +262,7 @@ class DirectoryBlobs(BlobProvider):
                 while remaining and not (watch and watch.stopped):
                     source, base = remaining[-1]
                     blob = f"{folder}/{base}" if folder else base
-                    _store(source, parent, base, blob, _files.place, watch)
+                    _batches.store(source, parent, base, blob, _files.place, watch)
                     remaining.pop()
                 return
             except _files.VanishedError:
@@ -305,7 +305,7 @@ class DirectoryBlobs(BlobProvider):
                     return
                 self._download(top, _checked(blob), target, watch)
 
-        _run([partial(some, pairs[at : at + _BATCH]) for at in range(0, len(pairs), _BATCH)], watch)
+        _batches.run([partial(some, batch) for batch in _batches.cut(pairs)], watch)
 
     def _download(
         self, top: Path, blob: str, target: LocalFile, watch: _files.Watch | None = None
@@ -385,53 +385,3 @@ def _restless(folder: str) -> ConflictError:
         f"The folder {folder!r} is deleted again and again while it is written to.",
         "Do not delete and write it at the same time.",
     )
-
-
-def _store(
-    source: LocalFile,
-    parent: int,
-    base: str,
-    blob: str,
-    copy: Copy,
-    watch: _files.Watch | None,
-) -> None:
-    fd, status = _files.open_source(source)
-    try:
-        copy(fd, status, parent, base, watch)
-        if watch:
-            watch.completed()
-    except OSError as error:
-        raise _files.explain(error, f"Could not store the blob {blob!r}") from error
-    finally:
-        os.close(fd)
-
-
-def _stage_batch(stage: Stage, folder: str, files: Files, watch: _files.Watch) -> None:
-    with _files.explained(f"Could not store {folder!r}"):
-        parent = stage.open_folder(folder)
-        try:
-            for source, base in files:
-                if watch.stopped:
-                    return
-                _store(source, parent, base, f"{folder}/{base}", _files.create, watch)
-        finally:
-            os.close(parent)
-
-
-def _run(work: list[Callable[[], None]], watch: _files.Watch) -> None:
-    """Do all of it, a part at a time in each worker. The first error ends the rest."""
-    if len(work) <= 1:
-        for call in work:
-            call()
-        return
-    from concurrent.futures import ThreadPoolExecutor, as_completed  # not needed for a few files
-
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        futures = [pool.submit(call) for call in work]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        except BaseException:
-            watch.stop()  # what a worker is writing now is removed by it
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise

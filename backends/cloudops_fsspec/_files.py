@@ -4,6 +4,8 @@ A file is written under a temporary name beside its final one and renamed. While
 writer holds a lock on it; whoever meets a temporary without a lock knows that the writer is dead
 and removes it. Locks, unlike process numbers in a name, are right across containers and wrapped
 numbers.
+
+What a dead writer left of much work, see `_resume`, waits a day for its call to be repeated.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from cfa.cloudops.errors import (
     InvalidNameError,
     LocalFileNotFoundError,
 )
+from cloudops_fsspec import _resume
 
 #: How often a file is copied anew because its directory or temporary was removed meanwhile.
 ATTEMPTS = 8
@@ -73,9 +76,12 @@ class Watch:
     def __init__(self, progress: Callable[[int, int], None] | None = None) -> None:
         self._progress = progress
         self.stopped = False
+        #: Whether what is half done may be of use: the user broke off, nothing failed.
+        self.keep = False
 
-    def stop(self) -> None:
+    def stop(self, *, keep: bool) -> None:
         """Let every thread end at its next step."""
+        self.keep = keep
         self.stopped = True
 
     def copied(self, size: int) -> None:
@@ -93,6 +99,11 @@ class Watch:
         """A file is done."""
         if self._progress:
             self._progress(1, 0)
+
+    def skipped(self, files: int, size: int) -> None:
+        """Files that were copied by an earlier call."""
+        if self._progress and files:
+            self._progress(files, size)
 
 
 def temporary() -> str:
@@ -242,28 +253,50 @@ def place(
         OSError: nothing changed, nothing is left.
     """
     for _ in range(ATTEMPTS):
-        temp = temporary()
         try:
-            target = os.open(temp, _NEW, _permissions(status), dir_fd=directory)
+            temp, target, done = _open_part(status, directory)
         except FileNotFoundError as error:
             raise VanishedError from error
         try:
             try:
                 if not lock(target):
                     continue  # a cleaner was between our two steps; it removes the file
-                copy(source, target, status.st_size, watch)
+                if done:
+                    os.lseek(source, done, os.SEEK_SET)
+                    os.lseek(target, done, os.SEEK_SET)
+                    if watch:
+                        watch.copied(done)
+                copy(source, target, status.st_size - done, watch)
             finally:
                 os.close(target)
             os.rename(temp, name, src_dir_fd=directory, dst_dir_fd=directory)
         except FileNotFoundError:
             os.lseek(source, 0, os.SEEK_SET)
             continue  # a cleaner took the temporary for a dead one: only between close and rename
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temp, dir_fd=directory)
+        except BaseException as error:
+            if not (_resume.is_name(temp) and _broken_off(error, watch)):
+                with contextlib.suppress(OSError):
+                    os.unlink(temp, dir_fd=directory)
             raise
         return
     raise VanishedError
+
+
+def _open_part(status: os.stat_result, directory: int) -> tuple[str, int, int]:
+    """A temporary to copy a file to: its name, its descriptor, and how much of the file it has."""
+    if status.st_size >= _resume.FROM_BYTES:
+        found = _resume.open_part(status, directory, _permissions(status))
+        if found:
+            return found
+    temp = temporary()
+    return temp, os.open(temp, _NEW, _permissions(status), dir_fd=directory), 0
+
+
+def _broken_off(error: BaseException, watch: Watch | None) -> bool:
+    """Whether the user ended the call, rather than a fault, which may be that the disk is full."""
+    if isinstance(error, StoppedError):
+        return watch is not None and watch.keep
+    return not isinstance(error, Exception)
 
 
 def create(
@@ -274,6 +307,9 @@ def create(
     watch: Watch | None = None,
 ) -> None:
     """Copy an open file to a new name in a directory that nobody else sees yet."""
+    if status.st_size >= _resume.FROM_BYTES:
+        place(source, status, directory, name, watch)
+        return
     target = os.open(name, _NEW, _permissions(status), dir_fd=directory)
     try:
         copy(source, target, status.st_size, watch)
@@ -313,6 +349,8 @@ def reap(directory: int | str, name: str) -> bool:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _resume.is_name(name) and _resume.is_fresh(os.fstat(fd)):
+            return False
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             remove_tree(name, directory)
         else:

@@ -1,7 +1,8 @@
 """A new folder, filled out of sight and shown by one rename.
 
 It saves a rename for every file, which is a third of the cost of a small one, and a new folder
-appears as a whole or not at all.
+appears as a whole or not at all. A call that is repeated after it was killed or interrupted finds
+the stage and goes on.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 
-from cloudops_fsspec import _files
+from cfa.cloudops.provider.blob import LocalFile
+from cloudops_fsspec import _files, _resume
 from cloudops_fsspec._tree import DIRECTORY
 
 
@@ -22,16 +24,22 @@ class Stage:
     Args:
         parent: a descriptor of the folder that will hold it; closed with the stage.
         folder: the path in the container.
+        sources: blob -> local file of all that is to be stored, some of it below `folder`.
     """
 
-    def __init__(self, parent: int, folder: str) -> None:
+    def __init__(self, parent: int, folder: str, sources: Mapping[str, LocalFile]) -> None:
         self._parent = parent
         self.folder = folder
+        self._sources = sources
         self._name = ""
         self._fd = -1
+        #: Blob -> bytes of what an earlier call stored here.
+        self.kept: dict[str, int] = {}
 
     def __enter__(self) -> Stage:
         try:
+            if self._adopt():
+                return self
             for _ in range(_files.ATTEMPTS):
                 self._name = _files.temporary()
                 os.mkdir(self._name, dir_fd=self._parent)
@@ -48,6 +56,36 @@ class Stage:
             os.close(self._parent)
             raise
 
+    def _adopt(self) -> bool:
+        """Take the stage that a dead call left, or make one that a later call will find."""
+        self._name = _resume.folder_name(self.folder)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._name, dir_fd=self._parent)
+        try:
+            self._fd = os.open(self._name, DIRECTORY, dir_fd=self._parent)
+        except OSError:
+            return False  # no folder, or removed by a cleaner
+        try:
+            if _resume.claim(self._fd, self._name, self._parent):
+                self.kept = _resume.prune(self._fd, self.folder, self._source)
+                return True
+        except OSError:  # no locks here, or what was left cannot be removed
+            with contextlib.suppress(OSError):
+                os.rmdir(self._name, dir_fd=self._parent)
+        os.close(self._fd)
+        self._fd = -1
+        return False  # another call is at work here
+
+    def _source(self, blob: str) -> os.stat_result | None:
+        try:
+            return os.stat(self._sources[blob])
+        except (KeyError, OSError):
+            return None
+
+    def note(self, files: Iterable[tuple[str, os.stat_result]]) -> None:
+        """These blobs are complete; the status is that of their sources."""
+        _resume.note(self._fd, ((blob, _resume.identity(status)) for blob, status in files))
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -55,7 +93,9 @@ class Stage:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._name:
+            # What a user broke off may be asked for again; a fault may be that the disk is full.
+            broken_off = kind is not None and not issubclass(kind, Exception)
+            if self._name and not (broken_off and _resume.is_name(self._name)):
                 with contextlib.suppress(OSError):
                     _files.remove_tree(self._name, self._parent)
         finally:
@@ -82,6 +122,7 @@ class Stage:
             open_folder: opens a folder of the container for writing, making it if missing.
         """
         base = self.folder.rpartition("/")[2]
+        _resume.forget(self._fd)
         try:
             os.rename(self._name, base, src_dir_fd=self._parent, dst_dir_fd=self._parent)
         except OSError as error:

@@ -49,7 +49,8 @@ class CopyMixin:
         """Upload files. `local_root_dir/a/b.csv` becomes the blob `location_in_blob/a/b.csv`.
 
         All files are looked up before the first is copied. A blob that exists is replaced, at once:
-        readers see the old or the new one.
+        readers see the old or the new one. A call that was broken off and is repeated does not copy
+        again what it has of a large file, unless the file was changed.
 
         Args:
             files: one path or several, relative to `local_root_dir`.
@@ -100,7 +101,9 @@ class CopyMixin:
         `location_in_blob/data/in/x.csv`, the folder's own name included.
 
         Links to files are read, links to folders are not followed. Above 50 files a terminal is
-        asked whether to go on; without a terminal, or with `force_upload`, nothing is asked.
+        asked whether to go on; without a terminal, or with `force_upload`, nothing is asked. A folder
+        that is new to the container appears as a whole; when the call was broken off (Ctrl-C, a kill)
+        and is repeated within a day, complete files are not copied again, unless they were changed.
 
         Args:
             folder_names: one folder or several, relative to the current directory.
