@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -434,3 +435,18 @@ def test_run_without_strict(workdir):
     done = run(workdir, name="My_Data")
     assert (done.returncode, "rehearsal" in done.stderr) == (0, False)
     assert run(workdir, "--json", name="data").returncode == 2
+
+
+def test_every_rule_is_documented():
+    """The how-to page lists each rule with its severity, and no others."""
+    root = Path(__file__).parents[2]
+    sources = "".join(
+        path.read_text() for path in (root / "src/cfa/cloudops/rehearsal").glob("*.py")
+    )
+    calls = re.findall(r'(refuse|warn)\(\s*"([a-z-]+)"', sources)
+    rows = re.findall(
+        r"^\| `([a-z-]+)` \| (refuse|warn) \|",
+        (root / "docs/how-to/rehearse.md").read_text(),
+        re.MULTILINE,
+    )
+    assert {(rule, severity) for severity, rule in calls} == set(rows)

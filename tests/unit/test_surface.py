@@ -10,6 +10,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -653,3 +654,68 @@ def test_small_functions(client, clean_environment):
     assert "AZURE_BATCH_ACCOUNT" in defaults.default_kv_keys
     defaults.set_env_vars()
     assert os.environ["AZURE_BATCH_RESOURCE_URL"] == "https://batch.core.windows.net/"
+
+
+# --- the page
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "imports.md"
+TOP = """# What can be imported
+
+Every name below can be imported from `cfa.cloudops`, as on the cloud, and at the same place below
+`cfa.cloudops.local`. So the import swap is one word:
+
+```python
+from cfa.cloudops import batch_helpers  # the cloud
+from cfa.cloudops.local import batch_helpers  # this machine
+```
+
+Where the cloud's functions take a client of the Azure SDK (`batch_client`, `batch_mgmt_client`,
+`blob_service_client`), pass the attribute of that name of a `CloudClient`. It is no SDK client: any
+other use of it says which call does the same. Functions that are given no client use the defaults of
+their package.
+
+**here** says whether a name works on this machine. What does not can be imported, and raises an
+`UnsupportedError` (a `NotImplementedError`) when it is called or made.
+
+This page is written by the tests: `CLOUDOPS_TEST_PAGES=write pytest tests/unit/test_surface.py -k page`.
+"""
+
+
+#: Described on pages of their own.
+ELSEWHERE = ("CloudClient", "Task", "run_experiment", "run_tasks")
+
+
+def summary(name: str, value: object) -> str:
+    """The first sentence of a docstring; a constant's value."""
+    if name in ELSEWHERE:
+        return ""
+    if isinstance(value, str | int | list):
+        text = repr(value)
+        return f"`{text}`" if len(text) <= 60 else "a constant"
+    text = (inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " ")
+    return text.partition("Only on Azure. ")[2] or text
+
+
+def page() -> str:
+    """The page, as it should be."""
+    parts = [TOP]
+    places = [("cfa.cloudops", module) for module in SURFACE]
+    places += [("cfa.cloudops.local", module) for module in LOCAL_SURFACE]
+    for face, module in places:
+        found = importlib.import_module(f"{face}.{module}".rstrip("."))
+        only = " (only in the local package)" if face.endswith("local") else ""
+        parts.append(
+            f"\n## `{f'{face}.{module}'.rstrip('.')}`{only}\n\n| name | here | |\n|---|---|---|\n"
+        )
+        for name in sorted(found.__all__, key=str.lower):
+            value = getattr(found, name)
+            here = "only on Azure" if getattr(value, "azure_only", False) else "works"
+            parts.append(f"| `{name}` | {here} | {summary(name, value).replace('|', '&#124;')} |\n")
+    return "".join(parts)
+
+
+def test_page():
+    """The page lists every name, and says of each whether it works here."""
+    if os.environ.get("CLOUDOPS_TEST_PAGES") == "write":
+        PAGE.write_text(page())
+    assert PAGE.read_text() == page(), "CLOUDOPS_TEST_PAGES=write pytest -k page writes it anew"
