@@ -182,6 +182,7 @@ class DockerExecutor(ContainerExecutor):
                 tag=tag,
                 rm=True,
                 forcerm=True,
+                use_config_proxy=True,  # as `docker build` does
                 decode=True,
                 timeout=_BUILD_STALL_S,
             ):

@@ -161,13 +161,19 @@ print(json.dumps({n: v for n, v in os.environ.items() if n.startswith("CLOUDOPS_
             ["--dotenv", "my.env"],
             [],
             {},
-            {"CLOUDOPS_BACKEND": "subprocess", "CLOUDOPS_ISOLATION": "task"},
+            {
+                "CLOUDOPS_BACKEND": "subprocess",
+                "CLOUDOPS_ISOLATION": "task",
+                "CLOUDOPS_REGISTRY": "none",
+            },
         ),
     ],
 )
 def test_settings_reach_the_script(workdir, monkeypatch, before, after, environment, expected):
     """Options beat the environment, which beats `.env`; the backend is always set."""
-    (workdir / "my.env").write_text("CLOUDOPS_BACKEND=subprocess\nCLOUDOPS_ISOLATION=task\n")
+    (workdir / "my.env").write_text(
+        "CLOUDOPS_BACKEND=subprocess\nCLOUDOPS_ISOLATION=task\nCLOUDOPS_REGISTRY=none\n"
+    )
     (workdir / "s.py").write_text(SHOW)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

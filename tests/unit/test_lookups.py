@@ -118,7 +118,7 @@ def test_vm_commands(cloudops):
     status, out, err = cloudops("vm", "name", "-amd")
     assert (status, out) == (2, "")
     assert "standard_D4ads_v5" in err
-    found = json.loads(cloudops("vm", "quotas", "-s", "F", "-s", "L", "--json")[1])
+    found = json.loads(cloudops("vm", "quotas", "-s", "F", "L", "--json")[1])
     assert {one["name"][8] for one in found} == {"F", "L"}
     assert "standardFSv2Family" in cloudops("vm", "quotas", "--series", "F")[1]
 

@@ -60,6 +60,7 @@ def test_precedence(monkeypatch, tmp_path, argument, environment, dotenv, expect
         ("CLOUDOPS_MAX_PARALLEL", "many"),
         ("CLOUDOPS_MAX_PARALLEL", "-2"),
         ("CLOUDOPS_AT_EXIT", "stay"),
+        ("CLOUDOPS_REGISTRY", "my acr"),
     ],
 )
 def test_bad_values(monkeypatch, tmp_path, name, value):
@@ -67,6 +68,15 @@ def test_bad_values(monkeypatch, tmp_path, name, value):
     with pytest.raises(SettingError, match=rf"{name}='{value}' \(from environment\)") as caught:
         load(monkeypatch, tmp_path, **{name: value})
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("", ""), ("None", "none"), ("myacr", "myacr.azurecr.io"), ("localhost:5", "localhost:5")],
+)
+def test_registries(monkeypatch, tmp_path, given, expected):
+    """The registry for pushes is a server, `none`, or left to the engine's logins."""
+    assert load(monkeypatch, tmp_path, CLOUDOPS_REGISTRY=given).registry == expected
 
 
 def test_missing_dotenv(tmp_path):

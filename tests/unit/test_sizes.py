@@ -98,3 +98,19 @@ def test_tshirt_sizes(size, spelling):
 def test_resources(size, cores, gib):
     """T-shirt sizes have the cores and the memory of their table."""
     assert sizes.resources(size) == Resources(float(cores), gib << 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "cores", "gib"),
+    [
+        ("Standard_D4_v2", 8, 28),
+        ("STANDARD_DS12_V2", 4, 28),
+        ("standard_d2", 2, 7),
+        ("standard_d4_v3", 4, 16),
+        ("Standard_E8s_v5", 8, 64),
+        ("standard_F16s_v2", 16, 32),
+    ],
+)
+def test_resources_of_names(name, cores, gib):
+    """Azure names have the cores and the memory of their family, also where their number misleads."""
+    assert sizes.resources(name) == Resources(float(cores), gib << 30)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from cfa.cloudops.errors import SettingError
+from cfa.cloudops.errors import InvalidNameError, SettingError
 from cfa.cloudops.model.values import Isolation
 
 #: Every variable of ours, with what it means.
@@ -37,7 +37,7 @@ class Setting:
 
 @frozen(kw_only=True)
 class Settings:
-    """All settings, checked. `backend` may still be `auto`; `registry` is '' when not set."""
+    """All settings, checked. `backend` may still be `auto`; `registry` is a server, `none` or ''."""
 
     backend: str
     storage: str
@@ -109,7 +109,7 @@ def load(
         isolation=Isolation(_choice(found, "CLOUDOPS_ISOLATION", tuple(Isolation))),
         max_parallel=_positive(found, "CLOUDOPS_MAX_PARALLEL"),
         at_exit=_choice(found, "CLOUDOPS_AT_EXIT", ("wait", "detach")),
-        registry=found["CLOUDOPS_REGISTRY"].value.strip(),
+        registry=_registry(found),
         strict=strict,
         origins={name: setting.origin for name, setting in found.items()},
     )
@@ -160,6 +160,23 @@ def _positive(found: Mapping[str, Setting], name: str) -> int:
             f"Set {name} to the number of tasks to run at once.",
         )
     return int(setting.value)
+
+
+def _registry(found: Mapping[str, Setting]) -> str:
+    """The server of the registry that images are pushed to, `none`, or '' when it is not set."""
+    setting = found["CLOUDOPS_REGISTRY"]
+    value = setting.value.strip()
+    if value.lower() in ("", "none"):
+        return value.lower()
+    from cfa.cloudops.model import references  # few scripts set it
+
+    try:
+        return references.server(value)
+    except InvalidNameError as error:
+        raise SettingError(
+            f"CLOUDOPS_REGISTRY={setting.value!r} (from {setting.origin}) cannot be a registry.",
+            "Set it to a server such as myacr.azurecr.io or localhost:5000, or to none.",
+        ) from error
 
 
 def _storage_root(url: str) -> str:

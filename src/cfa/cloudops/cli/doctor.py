@@ -134,6 +134,7 @@ def _settings(settings: Settings) -> dict[str, dict[str, str]]:
         "CLOUDOPS_HOME": str(settings.home),
         "CLOUDOPS_ISOLATION": str(settings.isolation),
         "CLOUDOPS_MAX_PARALLEL": str(settings.max_parallel),
+        "CLOUDOPS_REGISTRY": settings.registry,
         "CLOUDOPS_AT_EXIT": settings.at_exit,
     }
     return {

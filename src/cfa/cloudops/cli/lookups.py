@@ -40,13 +40,17 @@ def quotas(
     series: Annotated[
         list[str] | None, typer.Option("--series", "-s", help="A series; may be repeated.")
     ] = None,
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[SERIES]...", help="Further series.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the families of VM sizes with the cores of this machine."""
     from cfa.cloudops.client.lookups import LookupMixin
 
     lookups = LookupMixin()
-    found = lookups.get_vm_series_quotas(series) if series else lookups.get_all_vm_quotas()
+    wanted = [*(series or ()), *(more or ())]
+    found = lookups.get_vm_series_quotas(wanted) if wanted else lookups.get_all_vm_quotas()
     if as_json:
         output.document(found)
         return

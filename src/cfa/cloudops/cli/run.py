@@ -83,6 +83,7 @@ def _environment(settings: Settings, report: str) -> dict[str, str]:
         "CLOUDOPS_HOME": str(settings.home),
         "CLOUDOPS_ISOLATION": str(settings.isolation),
         "CLOUDOPS_MAX_PARALLEL": str(settings.max_parallel),
+        "CLOUDOPS_REGISTRY": settings.registry,
         "CLOUDOPS_AT_EXIT": settings.at_exit,
         "CLOUDOPS_STRICT": "1" if settings.strict else "0",
     }

@@ -187,15 +187,12 @@ class ImageMixin:
     def _why_not_push(self, executor: Executor, server: str) -> str:
         """Why an image is not pushed to a registry, and how it would be; '' when it is to be."""
         setting = self._settings.registry
-        if setting.lower() == "none":
+        if setting == "none":
             return f"CLOUDOPS_REGISTRY=none (from {self._settings.origins['CLOUDOPS_REGISTRY']})."
-        if setting:
-            named = references.server(setting)
-            if named == server:
-                return ""
-            return f"CLOUDOPS_REGISTRY is {named}; to push, set it to {server}."
-        if executor.has_login(server):
+        if setting == server or (not setting and executor.has_login(server)):
             return ""
+        if setting:
+            return f"CLOUDOPS_REGISTRY is {setting}; to push, set it to {server}."
         how = f"{executor.name} login {server}"
         if server.endswith(".azurecr.io"):
             how += f" (or az acr login --name {server.partition('.')[0]})"

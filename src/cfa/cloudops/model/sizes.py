@@ -55,7 +55,14 @@ _FAMILIES: dict[tuple[str, int], dict[str, tuple[int, ...]]] = {
 #: How many names an error proposes.
 _SIMILAR = 4
 
-_GIB_PER_CORE = {"A": 2, "B": 4, "D": 4, "E": 8, "F": 2, "L": 8, "M": 16}
+_GIB_PER_CORE = {"A": 2, "B": 4, "D": 4, "E": 8, "F": 2, "L": 8, "M": 16, "N": 9}
+#: Sizes of the first two versions of the D series, whose number is not that of their cores: cores and
+#: GiB by number.
+_OLD_D = {
+    1: (1, 3.5), 2: (2, 7), 3: (4, 14), 4: (8, 28), 5: (16, 56),
+    11: (2, 14), 12: (4, 28), 13: (8, 56), 14: (16, 112), 15: (20, 140),
+}  # fmt: skip
+_OLD_D_NAME = re.compile(r"standard_ds?(\d+)(?:_v2)?\Z", re.IGNORECASE)
 _REGULAR = re.compile(r"standard_([a-z]+?)(\d+)(a?)(d?)(s?)_v(\d+)", re.IGNORECASE)
 _NAME = re.compile(r"standard_([a-z]+?)(\d+)[a-z]*(?:[-_]|\Z)", re.IGNORECASE)
 
@@ -220,7 +227,12 @@ def _components(
 
 def resources(size: str) -> Resources | None:
     """Cores and memory of a VM size, None when the name says nothing to us."""
-    found = _NAME.match(vm_name(size))
+    name = vm_name(size)
+    old = _OLD_D_NAME.match(name)
+    if old is not None and int(old.group(1)) in _OLD_D:
+        cpus, gib = _OLD_D[int(old.group(1))]
+        return Resources(float(cpus), int(gib * GIB))
+    found = _NAME.match(name)
     if found is None:
         return None
     family, cores = found.group(1)[0].upper(), int(found.group(2))

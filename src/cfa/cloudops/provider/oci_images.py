@@ -153,10 +153,12 @@ class ContainerImages(EngineVerbs):
         return found
 
     def _advice(self, error: EngineError) -> str:
-        if "buildkit" in error.words.lower():
+        words = error.words.lower()
+        if "buildkit" in words or "unknown instruction" in words:
             return (
-                f"This needs BuildKit. Build it by hand, {self.name} buildx build --load -t NAME ., "
-                "and name the image with upload_docker_image."
+                "Correct the Dockerfile; or, if it uses what only BuildKit knows (RUN --mount, here-"
+                f"documents), build it by hand, {self.name} buildx build --load -t NAME ., and pass "
+                "NAME to upload_docker_image."
             )
         return "Correct the Dockerfile or the files that it copies, and build again."
 
