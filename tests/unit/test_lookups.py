@@ -73,11 +73,13 @@ def test_secrets(client, monkeypatch, capsys, workdir):
     assert client.get_kv_secret(None, "vault") is None
 
 
-def test_secret_of_named_file(workdir, tmp_path):
+def test_secret_of_named_file(workdir, tmp_path, monkeypatch):
     """The dotenv file that the client was made with is the one that is read."""
+    monkeypatch.setenv("MY_SECRET", "undone after the test")
     (tmp_path / "other.env").write_text("MY_SECRET=other\n")
     client = CloudClient(dotenv_path=str(tmp_path / "other.env"), backend="subprocess")
     try:
+        monkeypatch.delenv("MY_SECRET")  # a client puts what the file says there
         assert client.get_kv_secret("my-secret", "vault") == "other"
         (tmp_path / "other.env").unlink()
         assert client.get_kv_secret("my-secret", "vault") is None
