@@ -35,7 +35,7 @@ class CopyMixin:
     """Uploads and downloads of `CloudClient`, which sets `_blobs` before any of them is used."""
 
     _blobs: BlobProvider
-    rehearsal: Rehearsal | None
+    rehearsal: Rehearsal | None = None
 
     def upload_files(
         self,
