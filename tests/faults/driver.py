@@ -2,8 +2,8 @@
 
 The workload is a script that makes jobs of short tasks for ever. Each task appends a line when it
 starts and one when it ends to a file in a mounted blob container, with its attempt and a mark that
-is unique to the run. The killer ends processes at random moments. The checker then compares what the
-store says with what the tasks wrote themselves.
+is unique to the run, and prints the mark, which is saved with its logs. The killer ends processes at
+random moments. The checker then compares what the store says with what the tasks wrote themselves.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ LIMIT_S = 90.0
 TASK = """\
 read mark </proc/sys/kernel/random/uuid
 echo "$AZ_BATCH_TASK_ID ${CLOUDOPS_ATTEMPT%@*} $mark start" >>$2
+echo $mark
 sleep $1
 echo "$AZ_BATCH_TASK_ID ${CLOUDOPS_ATTEMPT%@*} $mark end" >>$2
 """
@@ -58,7 +59,7 @@ while not Path("stop").exists():
     if jobs and jobs[-1].counts.total >= tasks:
         client.monitor_job(jobs[-1].spec.id)
         number += 1
-    client.create_job(f"j{number}", "p", exist_ok=True)
+    client.create_job(f"j{number}", "p", exist_ok=True, save_logs_to_blob="saved")
     before = None
     while client._batch.task_counts(f"j{number}").total < tasks and not Path("stop").exists():
         wait = random.choice(["0.02", "0.05", "0.1", "0.3"])
@@ -112,6 +113,7 @@ class Driver:
         print(f"seed {self.seed}, {kills} kills")
         chance = random.Random(self.seed)
         (self.place / "rec").mkdir()
+        (self.place / "saved").mkdir()
         (self.place / "rec" / "task.sh").write_text(TASK)
         script = self._start()
         kinds, weights = zip(*self.targets.items(), strict=True)
@@ -228,7 +230,7 @@ class Driver:
         """Which attempts have written down, or brought into the store, that they are over."""
         for cmd in self.home.glob("root/workitems/*/job-1/*/exit"):
             text = cmd.read_text(errors="replace").split()
-            if len(text) == 2 and read_exit(cmd.parent, text[0]) == "0":
+            if text and read_exit(cmd.parent, text[0]) == "0":
                 self.recorded[cmd.parent.name] = int(text[0].partition(".")[2])
         with (
             contextlib.suppress(sqlite3.Error),
@@ -249,9 +251,9 @@ class Driver:
             deadline = time.monotonic() + LIMIT_S
             client._batch.wait_for_change(0)  # an agent, also when the jobs are done: it tidies up
             for job in client._batch.list_jobs():
-                while (counts := client._batch.task_counts(job.spec.id)).completed < counts.total:
+                while not (found := client._batch.get_job(job.spec.id)).settled:
                     left = deadline - time.monotonic()
-                    assert left > 0, f"{job.spec.id} does not end: {counts}\n{self.words()}"
+                    assert left > 0, f"{job.spec.id} does not end: {found}\n{self.words()}"
                     client._batch.wait_for_change(min(left, 1.0))
         finally:
             client.close()
@@ -305,8 +307,12 @@ class Driver:
         attempts = [run.attempt for run in runs]
         if len(attempts) != len(set(attempts)):
             found.append(f"{task}: an attempt ran twice: {runs}")
-        if not runs or not ends[max(runs, key=lambda run: run.attempt)]:
+        last = max(runs, key=lambda run: run.attempt, default=None)
+        if last is None or not ends[last]:
             found.append(f"{task}: its last run did not end: {runs}")
+        saved = [path.read_text() for path in self.place.glob(f"saved/*/*/{task}/stdout.txt")]
+        if last is None or saved != [f"{last.mark}\n"]:
+            found.append(f"{task}: the logs of its last run are not saved: {saved} {runs}")
         recorded = self.recorded.get(task)
         if recorded is not None and max(attempts, default=0) != recorded:
             found.append(f"{task}: run again although attempt {recorded} had ended: {runs}")
@@ -318,14 +324,17 @@ class Driver:
         while left := self._left():
             assert time.monotonic() < deadline, f"left behind: {left}\n{self.words()}"
             time.sleep(0.1)
-        with open(self.home / "agent.lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _left(self) -> list[str]:
         found = [f"process {pid} {words}" for pid, words in commands() if self._ours(pid, words)]
         found += [str(path) for path in (self.home / "root" / "volatile").iterdir()]
         expected = {".gitignore", "agent.lock", "agent.log", "root", "store.db"}
         found += [path.name for path in self.home.iterdir() if path.name not in expected]
+        with open(self.home / "agent.lock") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # a process that is exiting has no command line any more
+                found.append("a holder of the agent's lock")
         return found + list(self.leftovers())
 
     def _ours(self, pid: int, words: list[bytes]) -> bool:
