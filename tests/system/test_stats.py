@@ -61,6 +61,24 @@ def test_memory_of_a_task(bench):
 
 
 @ONE
+def test_output_that_is_no_text(bench):
+    """What `monitor_job` downloads is UTF-8 however long it is; what is no text is replaced."""
+    client = bench.client()
+    client.create_blob_container("d")
+    client = bench.ready(mounts=["d"])
+    said = (
+        b"x" + "\N{EURO SIGN}".encode() * 500_000 + b"\xff\r\n"
+    )  # over one piece, and cut within a sign
+    Path("d/said").write_bytes(said)
+    client.add_task("cat /d/said")
+    client.monitor_job("j", download_task_output=True)
+    assert Path("j_output/j--1_stdout.txt").read_bytes() == said.replace(
+        b"\xff", "\N{REPLACEMENT CHARACTER}".encode()
+    )
+    assert Path("j_output/j--1_stderr.txt").read_bytes() == b""
+
+
+@ONE
 def test_processor_time(bench):
     """It is that of the task alone, however many its slot ran before."""
     client = bench.ready(max_parallel=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import csv
 import inspect
 import logging
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cfa.cloudops.client import selection
 from cfa.cloudops.client.blobs import BlobMixin
 from cfa.cloudops.client.jobs import minutes
-from cfa.cloudops.errors import BlobNotFoundError, WaitTimeoutError
+from cfa.cloudops.errors import BlobNotFoundError, TaskNotFoundError, WaitTimeoutError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Job, Task, TaskState, Usage
 
@@ -109,18 +111,20 @@ class ResultMixin(BlobMixin):
             directory = Path(f"{job_id}_output")
             directory.mkdir(exist_ok=True)
             for stream in ("stdout", "stderr"):
-                data = self._read_all(job_id, event.task_id, f"{stream}.txt")
                 target = directory / f"{event.task_id}_{stream}.txt"
-                target.write_text(data.decode(errors="replace"))
+                with contextlib.suppress(TaskNotFoundError):  # deleted since
+                    self._copy_output(job_id, event.task_id, f"{stream}.txt", target)
         return after
 
-    def _read_all(self, job_id: str, task_id: str, name: str) -> bytes:
-        parts: list[bytes] = []
+    def _copy_output(self, job_id: str, task_id: str, name: str, target: Path) -> None:
+        """Write a stream of a task as UTF-8, a piece at a time; what is no text is replaced."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         size = 0
-        while part := self._batch.read_task_file(job_id, task_id, name, size):
-            parts.append(part)
-            size += len(part)
-        return b"".join(parts)
+        with target.open("w", encoding="utf-8", newline="") as file:
+            while part := self._batch.read_task_file(job_id, task_id, name, size):
+                file.write(decoder.decode(part))
+                size += len(part)
+            file.write(decoder.decode(b"", final=True))
 
     def download_job_stats(self, job_name: str, file_name: str | None = None) -> None:
         """Write a table of a job's tasks to `<file_name>.csv`, or `<job>-stats.csv`, here.
