@@ -81,7 +81,8 @@ class Crew:
             return
         node.node, node.root, node.mapping = opened.node, opened.root, opened.mapping
         node.idle_since = time.monotonic()
-        _log.info("node %s open: %s %s", node.id, node.backend, opened.node.engine_id)
+        if not node.single_use:  # those would fill the log
+            _log.info("node %s open: %s %s", node.id, node.backend, opened.node.engine_id)
         if node.closing:
             self._close(node)
             return
