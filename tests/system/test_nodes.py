@@ -154,7 +154,7 @@ def test_image_of_a_task(bench):
 
 
 def test_mounts_of_a_task(bench):
-    """`mount_pairs` replace the pool's mounts for one task."""
+    """`mount_pairs` replace the pool's mounts for one task; they may name those by their targets."""
     for name in ("a", "b"):
         (bench.place / name).mkdir()
         (bench.place / name / "name").write_text(f"{name}\n")
@@ -162,10 +162,11 @@ def test_mounts_of_a_task(bench):
     client.add_task("cat /x/name")
     client.add_task("cat /x/name", mount_pairs=[{"source": "b", "target": "x"}])
     client.add_task("cat /y/z/name", mount_pairs=[{"source": "b", "target": "/y/z"}])
+    client.add_task("cat /z/name", mount_pairs=[{"source": "x", "target": "z"}])
     client.add_task("cat /x/name", mount_pairs=[])
     tasks = bench.finished(client)
-    assert [bench.output(client, task) for task in tasks] == ["a\n", "b\n", "b\n", ""]
-    assert [str(task.result) for task in tasks.values()] == ["success"] * 3 + ["failure"]
+    assert [bench.output(client, task) for task in tasks] == ["a\n", "b\n", "b\n", "a\n", ""]
+    assert [str(task.result) for task in tasks.values()] == ["success"] * 4 + ["failure"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
+from attrs import evolve
+
 from cfa.cloudops.client.jobs import minutes
 from cfa.cloudops.client.pools import parse_mounts
 from cfa.cloudops.errors import (
@@ -123,7 +125,8 @@ class TaskMixin:
             job_name: the job; the client's latest when not given.
             command_line: program and arguments; a list is joined with blanks. No shell runs it:
                 write `sh -c '...'` for pipes, variables and redirections.
-            mount_pairs: mounts of this task instead of the pool's.
+            mount_pairs: mounts of this task instead of the pool's. The source is a blob container, or
+                the target of one of the pool's mounts.
             name_suffix: middle part of the id, `<job>-<suffix>-<n>`.
             depends_on: id or ids of tasks that must succeed first.
             depends_on_range: first and last integer id of such tasks, both included; wins over
@@ -231,6 +234,7 @@ class TaskMixin:
     def _add(self, job_id: str, specs: Sequence[TaskSpec]) -> list[str]:
         job = self._batch.get_job(job_id)
         pool = self._pool(job.spec.pool_id)
+        specs = self._resolve_mounts(pool, specs)
         self._check_mounts(pool, specs)
         if self.rehearsal is not None:
             self.rehearsal.tasks(pool, specs)
@@ -246,6 +250,24 @@ class TaskMixin:
             return self._batch.get_pool(pool_id).spec
         except PoolNotFoundError:
             return None  # it may come later
+
+    def _resolve_mounts(
+        self, pool: PoolSpec | None, specs: Sequence[TaskSpec]
+    ) -> Sequence[TaskSpec]:
+        """Let a task's mount also name one of its pool by target: the cloud looks for that name."""
+        sources = {mount.target: mount.source for mount in (pool.mounts if pool else ())}
+        named = {mount.source for spec in specs for mount in spec.mounts or ()} & sources.keys()
+        named = {name for name in named if not self._blobs.container_exists(name)}
+        if not named:
+            return specs
+
+        def container(mount: Mount) -> Mount:
+            return evolve(mount, source=sources[mount.source]) if mount.source in named else mount
+
+        return [
+            evolve(spec, mounts=tuple(map(container, spec.mounts))) if spec.mounts else spec
+            for spec in specs
+        ]
 
     def _check_mounts(self, pool: PoolSpec | None, specs: Sequence[TaskSpec]) -> None:
         mounts = () if pool is None else pool.mounts
