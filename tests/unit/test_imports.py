@@ -33,7 +33,7 @@ ARROWS = {
     "dag": {"errors"},
     "drawing": {"errors", "dag"},
     "parameters": {"errors", "documents"},
-    "rehearsal": VALUES,
+    "rehearsal": INTERFACES,
     "client": REGISTRY | {"dag", "drawing", "parameters", "rehearsal"},
     "service": REGISTRY,
 }

@@ -14,10 +14,17 @@ from pathlib import Path
 import pytest
 
 from cfa.cloudops import rehearsal
-from cfa.cloudops.errors import StrictError
+from cfa.cloudops.errors import JobNotFoundError, StrictError
 from cfa.cloudops.local import CloudClient
 from cfa.cloudops.model.sizes import GIB
-from cfa.cloudops.model.values import Isolation, JobSpec, Mount, PoolSpec, TaskSpec
+from cfa.cloudops.model.values import (
+    Isolation,
+    JobSpec,
+    Mount,
+    PoolSpec,
+    TaskSpec,
+    Usage,
+)
 from cfa.cloudops.rehearsal import Finding, Rehearsal, Severity, commands, rules
 
 IMAGE = "docker.io/library/python:3.10-slim"
@@ -32,10 +39,24 @@ def pool(**values) -> PoolSpec:
     return PoolSpec(**{"id": "p", "backend": "b", "vm_size": "standard_d4ads_v5"} | values)
 
 
+class Tasks:
+    """A service that knows what tasks took."""
+
+    def __init__(self, gib: float | None = None, error: Exception | None = None) -> None:
+        peak = None if gib is None else int(gib * GIB)
+        self.usage = {"t": Usage(peak_memory_bytes=peak)}
+        self.error = error
+
+    def task_usage(self, job_id: str) -> dict[str, Usage]:
+        if self.error:
+            raise self.error
+        return self.usage
+
+
 @pytest.fixture
 def rehearse() -> Iterator[Rehearsal]:
     """A rehearsal whose report is not shown."""
-    made = Rehearsal("/nowhere/report")
+    made = Rehearsal(Tasks(), "/nowhere/report")
     yield made
     made.close()
 
@@ -362,20 +383,36 @@ def test_report_of_nothing():
 
 def test_report_is_shown_once(capsys):
     """Closing shows the report; the end of the script does not show it again."""
-    made = Rehearsal()
+    made = Rehearsal(Tasks())
     made.close()
     made.close()
     assert capsys.readouterr().err.count("cloudops rehearsal") == 1
 
 
-def test_no_report_of_a_fork(monkeypatch, capsys):
-    """A forked child is not the script and shows nothing."""
-    made = Rehearsal()
-    monkeypatch.setattr(os, "getpid", lambda: -1)
+@pytest.mark.parametrize(
+    ("size", "used", "expected"),
+    [
+        ("standard_f1s_v2", 1.9, []),
+        ("standard_f1s_v2", 2.0, ["task-memory"]),
+        ("standard_f1s_v2", None, []),
+        ("nonsense", 99, []),
+    ],
+)
+def test_memory(capsys, size, used, expected):
+    """At the end the report says which tasks took all the memory that a VM of the pool has."""
+    made = Rehearsal(Tasks(used))
+    made.tasks("j", pool(image=IMAGE, vm_size=size), [TaskSpec(command_line="true")])
     made.close()
-    monkeypatch.undo()
-    assert capsys.readouterr().err == ""
+    assert [one.rule for one in made.findings] == expected
+    assert ("took all 2 GiB" in capsys.readouterr().err) is bool(expected)
+
+
+def test_memory_of_a_deleted_job(capsys):
+    """A job that is gone is no reason to show no report."""
+    made = Rehearsal(Tasks(error=JobNotFoundError("gone")))
+    made.tasks("j", pool(image=IMAGE), [TaskSpec(command_line="true")])
     made.close()
+    assert "nothing found" in capsys.readouterr().err
 
 
 def test_reports_of_several_clients(tmp_path):
@@ -383,8 +420,8 @@ def test_reports_of_several_clients(tmp_path):
     path = tmp_path / "report"
     path.touch()
     for _ in range(2):
-        made = Rehearsal(str(path))
-        made.tasks(pool(image=IMAGE), [TaskSpec(command_line="a | b")])
+        made = Rehearsal(Tasks(), str(path))
+        made.tasks("j", pool(image=IMAGE), [TaskSpec(command_line="a | b")])
         made.close()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     (found,) = rehearsal.read_report([*lines, {"status": 0}])

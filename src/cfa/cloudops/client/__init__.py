@@ -132,14 +132,13 @@ class CloudClient(
         self.task_id_max = 0
         self.jobs: set[str] = set()
         self._latest_job: str | None = None
-        self.rehearsal = _rehearsal(self._settings.strict)
-        self._farewell = Farewell(self._batch, self._settings.at_exit)
+        self.rehearsal = _rehearsal(self._batch) if self._settings.strict else None
+        at_end = self.rehearsal.close if self.rehearsal is not None else None
+        self._farewell = Farewell(self._batch, self._settings.at_exit, at_end)
 
     def close(self) -> None:
         """Let go of everything. Work that was added goes on; nothing is shown at exit."""
         self._farewell.cancel()
-        if self.rehearsal is not None:
-            self.rehearsal.close()
         self._batch.close()
         self._blobs.close()
 
@@ -156,13 +155,10 @@ def _warn_of_unknown(names: Iterable[str]) -> None:
         _log.warning("CloudClient does not know the keyword %r and ignores it. %s", name, advice)
 
 
-def _rehearsal(strict: bool) -> Rehearsal | None:
-    """What checks the calls. Before the farewell is made, so that its report comes after that."""
-    if not strict:
-        return None
-    from cfa.cloudops.rehearsal import Rehearsal
+def _rehearsal(batch: BatchProvider) -> Rehearsal:
+    from cfa.cloudops.rehearsal import Rehearsal  # only strict clients load the rules
 
-    return Rehearsal(os.environ.get(REPORT_VARIABLE))
+    return Rehearsal(batch, os.environ.get(REPORT_VARIABLE))
 
 
 def _text(value: Any) -> str | None:

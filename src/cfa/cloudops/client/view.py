@@ -160,8 +160,11 @@ class Farewell:
     whose exit status is about the tasks as well, gets a report.
     """
 
-    def __init__(self, batch: BatchProvider, at_exit: str) -> None:
+    def __init__(
+        self, batch: BatchProvider, at_exit: str, at_end: Callable[[], None] | None = None
+    ) -> None:
         self._batch = batch
+        self._at_end = at_end
         self._expected: dict[str, set[str]] = {}
         self._added: dict[str, set[str]] = {}
         self._problems: dict[str, str | None] = {}
@@ -184,6 +187,8 @@ class Farewell:
         atexit.unregister(self._at_exit)
         if os.getpid() == self._pid:
             self._report(0)
+            if self._at_end is not None:
+                self._at_end()
 
     def _at_exit(self) -> None:
         if os.getpid() != self._pid:
@@ -207,6 +212,8 @@ class Farewell:
             say(str(error))
         finally:
             self._report(status)
+            if self._at_end is not None:
+                self._at_end()
             self._batch.close()
 
     def _report(self, status: int) -> None:

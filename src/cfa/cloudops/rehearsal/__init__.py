@@ -6,20 +6,22 @@ logged, once each. At the end of the script a report lists everything.
 
 from __future__ import annotations
 
-import atexit
 import json
 import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, evolve
 
-from cfa.cloudops.errors import StrictError
+from cfa.cloudops.errors import CloudOpsError, StrictError
 from cfa.cloudops.model.values import JobScheduleSpec, JobSpec, PoolSpec, TaskSpec
 from cfa.cloudops.rehearsal import commands, rules
 from cfa.cloudops.rehearsal.findings import Finding, Severity
+
+if TYPE_CHECKING:
+    from cfa.cloudops.provider.batch import BatchProvider
 
 __all__ = ["Finding", "Rehearsal", "Severity", "read_report", "report"]
 
@@ -33,6 +35,7 @@ class Rehearsal:
     """Checks the calls of one client. Each method takes what the client is about to hand on.
 
     Args:
+        batch: the service, asked at the end for what the tasks needed.
         report_path: a file that `cloudops run` made: the findings are written there, not shown. The
             path may outlive the file.
 
@@ -40,12 +43,13 @@ class Rehearsal:
         StrictError (a ValueError): from each method: the cloud would refuse the call.
     """
 
-    def __init__(self, report_path: str | None = None) -> None:
+    def __init__(self, batch: BatchProvider, report_path: str | None = None) -> None:
+        self._batch = batch
         self._report_path = report_path
+        #: Jobs that got tasks, with their pools.
+        self._jobs: dict[str, PoolSpec] = {}
         self._findings: dict[tuple[str, str], Finding] = {}
-        self._pid = os.getpid()
         self._open = True
-        atexit.register(self.close)
 
     @property
     def findings(self) -> list[Finding]:
@@ -69,8 +73,10 @@ class Rehearsal:
         """Tasks of one `add_task_collection`."""
         self._take(rules.collection(specs))
 
-    def tasks(self, pool: PoolSpec | None, specs: Sequence[TaskSpec]) -> None:
-        """Tasks for a pool, which may not exist yet."""
+    def tasks(self, job_id: str, pool: PoolSpec | None, specs: Sequence[TaskSpec]) -> None:
+        """Tasks of a job and its pool, which may not exist yet."""
+        if pool is not None:
+            self._jobs[job_id] = pool
         for spec in specs:
             mounts = spec.mounts if spec.mounts is not None else pool.mounts if pool else ()
             self._take(rules.task_image(pool, spec))
@@ -109,12 +115,16 @@ class Rehearsal:
                 _log.warning("On Azure: %s %s %s", one.what, one.on_azure, one.do)
 
     def close(self) -> None:
-        """Hand the report to `cloudops run`, or show it. Only the first call does; so does the end of
-        the script."""
-        if not self._open or os.getpid() != self._pid:  # a forked child is not the script
+        """Look at what the tasks needed, and hand the report to `cloudops run`, or show it. Only the
+        first call does."""
+        if not self._open:
             return
         self._open = False
-        atexit.unregister(self.close)
+        for job_id, pool in self._jobs.items():
+            try:
+                self._take(rules.memory(pool, job_id, self._batch.task_usage(job_id)))
+            except CloudOpsError as error:  # deleted since, or the workspace is
+                _log.debug("cannot tell what the tasks of %s needed: %s", job_id, error)
         if self._report_path:
             self._hand_over(self._report_path)
         elif sys.stderr is not None:

@@ -4,12 +4,12 @@ naming rules of Azure Storage."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from cfa.cloudops.model import sizes
-from cfa.cloudops.model.values import JobSpec, PoolSpec, TaskSpec
+from cfa.cloudops.model.values import JobSpec, PoolSpec, TaskSpec, Usage
 from cfa.cloudops.rehearsal.findings import Finding, refuse, warn
 
 MAX_TASKS_A_REQUEST = 100
@@ -215,6 +215,24 @@ def task_time(task: TaskSpec) -> Iterator[Finding]:
             "The service ends a task 180 days after it was added.",
             "Give timeout, in minutes, a smaller number.",
         )
+
+
+def memory(pool: PoolSpec, job_id: str, usage: Mapping[str, Usage]) -> Iterator[Finding]:
+    """A task needs less memory than a VM of its pool has; known of tasks with a container of their
+    own."""
+    one = sizes.resources(pool.vm_size)
+    most = (one.memory_bytes if one else None) or 0
+    for task_id, used in usage.items():
+        if most and (used.peak_memory_bytes or 0) >= most:
+            yield warn(
+                "task-memory",
+                f"The task {task_id} of {job_id} took all {most / sizes.GIB:.0f} GiB that a VM of the "
+                f"size {pool.vm_size} has.",
+                "Unless cached files took it, the task is killed there, where other tasks and the "
+                "system need some of it too.",
+                "Use a larger vm_size.",
+                key=f"{job_id} {pool.vm_size}",
+            )
 
 
 # --- schedules
