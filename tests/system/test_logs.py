@@ -100,6 +100,24 @@ def test_time_limit_and_deleted_job(bench):
     assert said == ["until the limit\n", "until the end\n"]
 
 
+SCRIPT = """\
+from cfa.cloudops.local import CloudClient
+client = CloudClient()
+client.create_blob_container("output-test")
+client.create_pool("p")
+client.create_job("j", "p", save_logs_to_blob="output-test")
+client.add_task_collection("j", [{"command_line": f"echo {n}"} for n in range(50)])
+"""
+
+
+@ONE
+def test_logs_are_there_when_a_script_ends(bench):
+    """A script that stays with its tasks until the end also stays for their logs."""
+    status, _, err = bench.run(SCRIPT)
+    assert status == 0, err
+    assert len(logs()) == 100
+
+
 @ONE
 def test_missing_container_is_refused(bench):
     """A job whose log container does not exist is refused; one that exists is left as it is."""
@@ -129,6 +147,22 @@ def test_killed_agent_leaves_its_debts(bench):
     assert agent_pid(bench) != pid
     assert logs()[f"stdout_stderr/{today()}/j--1/stdout.txt"] == "late\n"
     assert client._batch.get_job("j").problem is None
+
+
+@ONE
+def test_deleted_task_pays_its_debts(bench):
+    """A completed task that is deleted goes when its logs are saved, not before."""
+    client = bench.client()
+    client.create_blob_container("output-test")
+    client = bench.ready(save_logs_to_blob="output-test", mark_complete_after_tasks_run=False)
+    os.rmdir("output-test")
+    client.add_task("echo late")
+    bench.finished(client)
+    assert client._batch.get_job("j").logs_owed == 1
+    os.mkdir("output-test")
+    client._batch.delete_task("j", "j--1")
+    assert logs()[f"stdout_stderr/{today()}/j--1/stdout.txt"] == "late\n"
+    assert client._batch.task_counts("j").total == 0
 
 
 def agent_pid(bench) -> int:

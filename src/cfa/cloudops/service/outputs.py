@@ -210,7 +210,7 @@ def save(storage: BlobProvider, job: int, spec: JobSpec, tasks: Sequence[Owed]) 
             container, {blob: path for part in files.values() for blob, path in part}
         )
     except (CloudOpsError, OSError) as error:
-        _log.info("saving logs of job %s one by one: %s", spec.id, error)
+        _log.debug("saving logs of job %s one by one: %s", spec.id, error)
     else:
         return Result(job, saved=list(files))
     saved: list[int] = []
