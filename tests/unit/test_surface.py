@@ -279,6 +279,8 @@ def test_cred(client, workdir, clean_environment, federated, winner):
     assert made.cred.azure_keyvault_name == "vault"
     assert made.cred.azure_batch_location == "eastus"
     assert made.cred.azure_subnet_id is None
+    assert made.cred.azure_batch_endpoint == "https://acct.eastus.batch.azure.com/"
+    assert made.cred.azure_blob_storage_endpoint is None
     assert made.method == ("default" if federated else "env")
     assert os.environ["MY_VALUE"] == "mine"
     assert "CLOUDOPS_AT_EXIT" not in os.environ

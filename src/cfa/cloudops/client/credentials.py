@@ -14,6 +14,16 @@ _DEFAULTS = {
     "azure_blob_storage_endpoint_subdomain": "blob.core.windows.net/",
     "azure_container_registry_domain": "azurecr.io",
 }
+#: Made of other values, where these are known.
+_DERIVED = {
+    "azure_batch_endpoint": "https://{azure_batch_account}.{azure_batch_location}."
+    "{azure_batch_endpoint_subdomain}",
+    "azure_keyvault_endpoint": "https://{azure_keyvault_name}.{azure_keyvault_endpoint_subdomain}",
+    "azure_blob_storage_endpoint": "https://{azure_blob_storage_account}."
+    "{azure_blob_storage_endpoint_subdomain}",
+    "azure_container_registry_endpoint": "{azure_container_registry_account}."
+    "{azure_container_registry_domain}",
+}
 
 
 class CredentialHandler:
@@ -42,6 +52,11 @@ class CredentialHandler:
         vars(self).update(values)
 
     def __getattr__(self, name: str) -> Any:
+        if name in _DERIVED:
+            try:
+                return _DERIVED[name].format_map(vars(self))
+            except KeyError:  # an account that is not known
+                return None
         if name.startswith("azure_"):
             return None
         raise AttributeError(
