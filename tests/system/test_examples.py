@@ -1,0 +1,283 @@
+"""The examples: each runs alone in a copy of its directory, on every backend, and shows what it says."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from cfa.cloudops.model.values import TaskResult
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LIMIT_S = 100
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, python_image: str) -> None:
+    """Examples name the image of `python_image` themselves; the command line is on PATH."""
+    assert python_image == "python:3.10-slim"
+    monkeypatch.setenv("LOG_LEVEL", "error")
+    monkeypatch.setenv("CLOUDOPS_REGISTRY", "none")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture
+def example(bench):
+    """Runs an example in the current directory, a copy of its own; what it printed."""
+
+    def run(name: str, *command: str) -> str:
+        shutil.copytree(EXAMPLES / name, bench.place, dirs_exist_ok=True)
+        ran = subprocess.run(
+            command or (sys.executable, "run.py"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+        assert ran.returncode == 0, f"{ran.stdout}{ran.stderr}\n{bench.describe(bench.client())}"
+        assert "Traceback" not in ran.stderr
+        return ran.stdout
+
+    return run
+
+
+def outputs(job: str) -> dict[str, str]:
+    """What `monitor_job` saved: text by `<task id>_<stream>`."""
+    return {path.stem: path.read_text() for path in Path(f"{job}_output").iterdir()}
+
+
+def tasks(bench, job: str):
+    """The tasks of a job by id, all of them completed."""
+    return bench.finished(bench.client(), job)
+
+
+def in_order(before, after) -> bool:
+    """Whether one task ended before another started."""
+    return before.ended <= after.started
+
+
+@pytest.fixture
+def built_image(bench) -> Iterator[str]:
+    """The image that an example builds; removed afterwards."""
+    name = "myregistry.azurecr.io/getting-started:latest"
+    yield name
+    if bench.containers:
+        bench.backend.engine.run("rmi", "--force", name, timeout_s=60)
+
+
+def test_getting_started(example, bench, built_image):
+    """The walk-through greets each user in a task of its own and leaves neither job nor pool."""
+    shown = example("01-getting-started")
+    assert "'success': 2, 'fail': 0" in shown
+    assert outputs("getting-started-job") == {
+        "getting-started-job--1_stdout": "Hello, Ada!\n",
+        "getting-started-job--1_stderr": "",
+        "getting-started-job--2_stdout": "Hello, Grace!\n",
+        "getting-started-job--2_stderr": "",
+    }
+    assert (f"Built {built_image}" in shown) == bench.containers
+    client = bench.client()
+    assert client.check_job_status("getting-started-job") == "does not exist"
+    with pytest.raises(ValueError, match="getting-started-pool"):
+        client.delete_pool("getting-started-pool")
+
+
+def test_fan_out(example, bench):
+    """The tasks of the states run side by side, and the total is made strictly after all of them."""
+    assert "total: 123425864" in example("02-fan-out")
+    *states, total = tasks(bench, "population").values()
+    assert len(states) == 5
+    assert all(in_order(state, total) for state in states)
+    saved = outputs("population")
+    assert len(saved) == 12
+    assert saved["population--1_stdout"] == "CA: 39538223\n"
+    assert saved["population--6_stdout"] == "123425864\n"
+
+
+def test_graph_from_notebook(example, bench):
+    """Seven tasks run in the order of the graph, which is drawn with the names of the variables."""
+    shown = example("03-graph-from-notebook")
+    drawn = Path("example_dag.txt").read_text()
+    assert drawn in shown
+    for name in ("pull_cases", "pull_deaths", "pull_census", "process", "model_a", "report"):
+        assert name in drawn
+    steps = {task.command_line.split()[2]: task for task in tasks(bench, "example-dag").values()}
+    assert len(steps) == 7
+    for task in steps.values():
+        assert all(in_order(steps[parent], task) for parent in task.command_line.split()[3:])
+    assert Path("input-test/results/report").read_text() == "6"
+
+
+def test_graph(example, bench):
+    """Chains wired in every way that there is run in their order."""
+    shown = example("04-graph")
+    assert "the task a ran as words--1" in shown
+    for job in ("chains", "words"):
+        steps = {task.command_line.split()[2]: task for task in tasks(bench, job).values()}
+        assert len(steps) == 5
+        assert all(task.result is TaskResult.SUCCESS for task in steps.values())
+        links = [(task, name) for task in steps.values() for name in task.command_line.split()[3:]]
+        assert len(links) == (3 if job == "chains" else 4)
+        assert all(in_order(steps[name], task) for task, name in links)
+
+
+def test_experiment(example, bench):
+    """A grid of 3 x 3 x 3 runs with the files that were uploaded; its logs are in the container."""
+    shown = example("05-experiment")
+    assert "'success': 27" in shown
+    assert "27 logs" in shown
+    commands = [task.command_line for task in tasks(bench, "grid").values()]
+    assert commands[0].endswith("vars.py --rate 0.10 --days 7 --place north")
+    assert commands[1].endswith("--rate 0.10 --days 7 --place south")
+    assert commands[26].endswith("--rate 0.50 --days 28 --place west")
+    for name in ("data/population.csv", "input/title.txt", "vars.py"):
+        assert Path("input-test/data", name).is_file()
+    said = Path("output-test/grid", today(), "grid--1", "stdout.txt").read_text()
+    assert said == "cases by exponential growth: rate 0.1 days 7 north -> 2\n"
+
+
+def test_parameter_file(example, bench):
+    """Four parameter sets become four tasks with their arguments, in the order of the file."""
+    shown = example("06-parameter-file")
+    assert re.findall(r"^direct--\d (.*)$", shown, re.MULTILINE) == [
+        "--method|brent|--bounds|[0.0, 1.0]|--check",
+        *(f"--method|newton|--start_point|{point}" for point in (0.25, 0.5, 0.75)),
+    ]
+    direct = [task.command_line for task in tasks(bench, "direct").values()]
+    assert [task.command_line for task in tasks(bench, "solvers").values()] == direct
+
+
+def test_task_list(example, bench):
+    """Named tasks run in strict order, the last one although one before it failed."""
+    assert "in this order: first second another_one\n" in example("07-task-list")
+    first, second, last = tasks(bench, "steps").values()
+    assert in_order(first, second)
+    assert in_order(second, last)
+    assert [task.exit_code for task in (first, second, last)] == [0, 3, 0]
+
+
+def test_local_swap(example):
+    """The script of one changed import shows what its task printed, with a folder here mounted."""
+    assert example("08-local-swap") == (
+        "example-job--1 | hello from a task\nexample-job--1 | the container is this folder\n"
+    )
+
+
+def test_swap_by_variable_alone(example, bench):
+    """Not even the import need change: the cloud's runs here with CLOUDOPS_BACKEND set."""
+    shutil.copytree(EXAMPLES / "08-local-swap", bench.place, dirs_exist_ok=True)
+    text = Path("run.py").read_text()
+    Path("cloud.py").write_text(text.replace("cfa.cloudops.local import", "cfa.cloudops import"))
+    assert "hello from a task" in example("08-local-swap", sys.executable, "cloud.py")
+
+
+def test_logs(example):
+    """Both streams of every task, failed ones included, are in the container by date and task."""
+    example("09-logs")
+    names = [
+        f"logs/{today()}/log-job--{task}/{stream}.txt"
+        for task in (1, 2)
+        for stream in ("stderr", "stdout")
+    ]
+    for root in ("output-test", "logs-copy"):
+        found = {
+            path.relative_to(root).as_posix(): path.read_text()
+            for path in Path(root).rglob("*.txt")
+        }
+        assert sorted(found) == names
+        assert list(map(found.get, names))[1:3] == ["42\n", "this one fails, twice\n"]
+
+
+def test_results(example):
+    """What the job wrote is here when the call returns: a file and a folder."""
+    example("10-results")
+    out = Path("outputs")
+    found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert found == ["logs/model.log", "logs/no-suffix", "results/output.csv"]
+    assert (out / "results/output.csv").read_text().startswith("day,cases\n0,1\n")
+
+
+def test_monitoring(example):
+    """Three tasks give six files of output, a table of statistics and their states."""
+    shown = example("11-monitoring")
+    assert "'success': 2, 'fail': 1" in shown
+    assert re.findall(r"^watched--\d .*$", shown, re.MULTILINE) == [
+        "watched--1 completed 0",
+        "watched--2 completed 0",
+        "watched--3 completed 5",
+    ]
+    assert len(outputs("watched")) == 6
+    with open("job-stats.csv", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="|"))
+    assert [(row["task_id"], row["exit_code"]) for row in rows] == [
+        ("watched--1", "0"),
+        ("watched--2", "0"),
+        ("watched--3", "5"),
+    ]
+
+
+def test_mounts(example):
+    """Mounts are where a pool, and where one task, wants them."""
+    shown = example("12-mounts")
+    assert "model-output ['doubled.txt']\nother-output ['doubled.txt']\n" in shown
+    for container in ("model-output", "other-output"):
+        assert Path(container, "doubled.txt").read_text() == "2 4 6"
+
+
+def test_fixed_pool(example):
+    """Three nodes of two slots run six tasks at the same time."""
+    assert "'success': 6" in example("13-fixed-pool")
+    met = {name: text for name, text in outputs("meeting-job").items() if "stdout" in name}
+    assert met == {f"{n}_stdout": f"task-{n - 1} met the others\n" for n in range(1, 7)}
+
+
+def test_many_tasks(example, bench):
+    """Hundreds of tasks are added in one call, and later ones depend on them."""
+    shown = example("14-many-tasks")
+    assert "added 200 tasks, from many--1 to many--200" in shown
+    assert "then many-later-201 many-later-202 many-later-203" in shown
+    found = tasks(bench, "many")
+    assert len(found) == 203
+    assert bench.output(bench.client(), "many--200", "many") == "200\n"
+    assert bench.output(bench.client(), "many-later-203", "many") == "after many--3\n"
+    assert in_order(found["many--3"], found["many-later-203"])
+
+
+def test_schedules(example, bench):
+    """Jobs come by the clock until their schedule is deleted, and none before its time."""
+    shown = example("15-schedules")
+    for number in (1, 2, 3):
+        assert f"test-schedule:job-{number} is complete" in shown
+    assert "tomorrow:job-1 does not exist" in shown
+    client = bench.client()
+    for number in (1, 2, 3):
+        job = f"test-schedule:job-{number}"
+        assert bench.output(client, "test-schedule-job", job) == f"this is {job}\n"
+    with pytest.raises(ValueError, match="test-schedule"):
+        client.suspend_job_schedule("test-schedule")
+
+
+def test_ci(example, bench):
+    """The cloud's login flag is harmless, and the script's status says whether the task failed."""
+    example("17-ci")
+    Path("task.py").write_text("raise SystemExit(4)\n")
+    bench.client().delete_job("ci-job")
+    ran = subprocess.run(
+        [sys.executable, "run.py"], capture_output=True, text=True, timeout=LIMIT_S
+    )
+    assert ran.returncode == 1
+    failed = json.loads(ran.stderr.partition("failed: ")[2].replace("'", '"'))
+    assert failed == [{"id": "ci-job--1", "state": "completed", "exit_code": 4}]
+
+
+def today() -> str:
+    return datetime.now().astimezone().strftime("%Y-%m-%d")
