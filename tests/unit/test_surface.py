@@ -575,6 +575,18 @@ def test_local_helpers(client, workdir):
     assert client._batch.get_job("j").spec.max_task_retries == 2
 
 
+def test_local_images(client, workdir, monkeypatch):
+    """Functions about images do what the client does: names are made, and nothing is built here."""
+    (workdir / "Dockerfile").write_text("FROM scratch\n")
+    name = "myregistry.azurecr.io/model:1"
+    assert helpers.package_and_upload_dockerfile("myregistry", "model", "1") == name
+    assert helpers.upload_docker_image("model", "myregistry", "model", "1") == name
+    monkeypatch.delenv("CLOUDOPS_BACKEND")
+    cloud = importlib.import_module("cfa.cloudops.helpers")
+    with pytest.raises(BackendNotInstalledError, match="azure"):
+        cloud.list_acr_tags("myregistry", "model")
+
+
 def test_yaml(workdir):
     """Commands and arguments of a parameter file."""
     (workdir / "p.yaml").write_text("schema: v0.4\nexperiment:\n  - {a: 1}\n  - {a: 2}\n")

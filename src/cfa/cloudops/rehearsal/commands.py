@@ -115,12 +115,13 @@ def host_paths(command: str, mounts: tuple[Mount, ...]) -> Iterator[Finding]:
 def _of_this_machine(path: str) -> bool:
     """Whether a path lies in the current directory or the home directory, or where others' homes
     are, and exists here. What lies elsewhere may well be in an image too."""
-    places = [Path.cwd(), Path.home(), Path("/home"), Path("/Users")]
     here = Path(path)
-    near = any(place != Path("/") and place in (here, *here.parents) for place in places)
+    places = {Path("/home"), Path("/Users")}
     try:
+        places |= {Path.cwd(), Path.home()}
+        near = any(place != Path("/") and place in (here, *here.parents) for place in places)
         return near and here.exists()
-    except OSError:  # a name that is too long is no file
+    except (OSError, RuntimeError):  # the name is too long, the directory gone, or there is no home
         return False
 
 
