@@ -136,8 +136,21 @@ class FsspecBlobs(BlobProvider):
         lock_until: datetime | None = None,
         seal: bool = False,
     ) -> None:
+        self.protect_many(
+            container, [blob], legal_hold=legal_hold, lock_until=lock_until, seal=seal
+        )
+
+    def protect_many(
+        self,
+        container: str,
+        blobs: Iterable[str],
+        *,
+        legal_hold: bool | None = None,
+        lock_until: datetime | None = None,
+        seal: bool = False,
+    ) -> None:
         self._make_guard().change(
-            container, blob, legal_hold=legal_hold, lock_until=lock_until, seal=seal
+            container, blobs, legal_hold=legal_hold, lock_until=lock_until, seal=seal
         )
 
     def protection(self, container: str, blob: str) -> Protection:

@@ -50,16 +50,13 @@ class DirectoryBlobs(BlobProvider):
     def records(self) -> DirectoryRecords:
         return DirectoryRecords(str(self._root))
 
-    def canonical(self, container: str, blob: str) -> str:
-        folder, _, base = blob.rpartition("/")
-        if not folder:
-            return blob
+    def canonical(self, container: str, folder: str) -> str:
         top = os.path.realpath(self._path(container))
         way = os.path.realpath(f"{top}/{folder}")
+        if way == top:
+            return ""
         inside = way.removeprefix(f"{top}/")
-        if inside != way:
-            return f"{inside}/{base}"
-        return base if way == top else blob  # the way out is refused when it is taken
+        return folder if inside == way else inside  # the way out is refused when it is taken
 
     # --- containers
 

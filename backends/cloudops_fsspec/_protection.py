@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
@@ -54,7 +54,7 @@ class Guard:
     Args:
         blobs: the provider, which is asked whether a protected blob is still there.
         records: where protection is kept.
-        canonical: (container, name) -> the one name among those that lead to a blob by links.
+        canonical: (container, folder) -> the one name among those that lead to a folder by links.
     """
 
     def __init__(
@@ -71,30 +71,37 @@ class Guard:
     def get(self, container: str, blob: str) -> Protection:
         if not self.active(container) or not self._there(container, blob):
             return Protection()
-        return self._read(container, self._canonical(container, names.blob(blob)))
+        return self._read(container, self._named(container, [blob])[blob])
 
     def change(
         self,
         container: str,
-        blob: str,
+        blobs: Iterable[str],
         *,
         legal_hold: bool | None,
         lock_until: datetime | None,
         seal: bool,
     ) -> None:
-        """See `BlobProvider.protect`."""
-        self._blobs.properties(container, blob)
-        name = self._canonical(container, names.blob(blob))
+        """See `BlobProvider.protect_many`."""
+        wanted = list(blobs)
+        for blob in wanted:
+            self._blobs.properties(container, blob)
         if not self.active(container) and not (legal_hold or lock_until or seal):
             return
+        named = self._named(container, wanted)
         with self._records.changing(container):
-            new = self._read(container, name).changed(
-                container, blob, legal_hold=legal_hold, lock_until=lock_until, seal=seal
-            )
-            if new:
-                self._records.write(container, _key(name), _record(name, new))
-            else:
-                self._records.remove(container, [_key(name)])
+            known = self._known(container, named.values())
+            changed = {
+                name: known.get(name, Protection()).changed(
+                    container, blob, legal_hold=legal_hold, lock_until=lock_until, seal=seal
+                )
+                for blob, name in named.items()
+            }
+            for name, kept in changed.items():
+                if kept and kept != known.get(name):
+                    self._records.write(container, _key(name), _record(name, kept))
+            over = [_key(name) for name, kept in changed.items() if not kept and name in known]
+            self._records.remove(container, over)
 
     def replaceable(self, container: str, blobs: Iterable[str]) -> list[str]:
         """Names with records that protect nothing any more, after a check of all.
@@ -110,7 +117,7 @@ class Guard:
 
     def deletable_folder(self, container: str, folder: str) -> list[str]:
         """As `deletable`, for all below a folder; `''` is the whole container."""
-        above = f"{self._canonical(container, names.folder(folder))}/" if folder else ""
+        above = f"{self._named(container, [folder])[folder]}/" if folder else ""
         every = [name for name in self._all(container) if name.startswith(above)]
         return self._checked(container, every, Protection.check_deletion)
 
@@ -127,18 +134,34 @@ class Guard:
         self, container: str, blobs: Iterable[str], check: Callable[[Protection, str, str], None]
     ) -> list[str]:
         found: list[str] = []
-        wanted = list(blobs)
-        known = self._all(container) if len(wanted) > _FEW else None
-        if known == {}:
-            return found
-        for blob in wanted:
-            name = self._canonical(container, names.blob(blob))
-            kept = self._read(container, name) if known is None else known.get(name)
-            if kept:
-                if self._there(container, blob):
-                    check(kept, container, blob)
-                found.append(name)
+        named = self._named(container, blobs)
+        known = self._known(container, named.values())
+        if known:
+            for blob, name in named.items():
+                if name in known:
+                    if self._there(container, blob):
+                        check(known[name], container, blob)
+                    found.append(name)
         return found
+
+    def _named(self, container: str, blobs: Iterable[str]) -> dict[str, str]:
+        """The names by which these blobs have records."""
+        folders = {"": ""}
+        named: dict[str, str] = {}
+        for blob in blobs:
+            folder, _, base = names.blob(blob).rpartition("/")
+            if folder not in folders:
+                folders[folder] = self._canonical(container, folder)
+            above = folders[folder]
+            named[blob] = f"{above}/{base}" if above else base
+        return named
+
+    def _known(self, container: str, wanted: Collection[str]) -> dict[str, Protection]:
+        """The protection of those of these names that have any."""
+        if len(wanted) > _FEW:
+            return self._all(container)
+        found = {name: self._read(container, name) for name in wanted}
+        return {name: kept for name, kept in found.items() if kept}
 
     def _there(self, container: str, blob: str) -> bool:
         try:

@@ -96,10 +96,12 @@ class DirectoryRecords:
 
     def write(self, container: str, key: str, data: bytes) -> None:
         with _files.explained(f"Could not protect a blob of {container!r}"):
-            identity = f"{self._at(container)}/{_IDENTITY}"
-            if not os.path.exists(identity):
-                self._replace(identity, self._identity(container).encode())
             self._replace(self._at(container, key), data)
+
+    def _write_identity(self, container: str) -> None:
+        with _files.explained(f"Could not protect a blob of {container!r}"):
+            path = f"{self._at(container)}/{_IDENTITY}"
+            self._replace(path, self._identity(container).encode())
 
     def _replace(self, path: str, data: bytes) -> None:
         temp = f"{os.path.dirname(path)}/{_files.temporary()}"
@@ -117,8 +119,10 @@ class DirectoryRecords:
             for key in keys:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._at(container, key))
-        if not self._keys(container):
-            self.remove_all(container)
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._at(container)) as entries:
+            if any(entry.name.endswith(_SUFFIX) for entry in entries):
+                return
+        self.remove_all(container)
 
     def remove_all(self, container: str) -> None:
         with contextlib.suppress(OSError):  # what is left protects nothing
@@ -138,6 +142,8 @@ class DirectoryRecords:
                     continue  # its last record was removed just now
             try:
                 if _files.lock(fd) and _is(path, fd):
+                    if self._known(container) is None:
+                        self._write_identity(container)
                     yield
                     return
             finally:

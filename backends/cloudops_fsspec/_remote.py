@@ -86,9 +86,9 @@ class RemoteBlobs(BlobProvider):
     def records(self) -> RemoteRecords:
         return RemoteRecords(self._fs, self._root)
 
-    def canonical(self, container: str, blob: str) -> str:
+    def canonical(self, container: str, folder: str) -> str:
         del container
-        return blob  # no links
+        return folder  # no links
 
     # --- containers
 

@@ -83,8 +83,9 @@ class BlobMixin(AsyncCopyMixin):
         container = self._container(container_name)
         for blob in blobs:
             self._blobs.properties(container, blob)
-        for blob in blobs:
-            self._blobs.protect(container, blob, legal_hold=bool(legal_hold), seal=bool(read_only))
+        self._blobs.protect_many(
+            container, blobs, legal_hold=bool(legal_hold), seal=bool(read_only)
+        )
 
     def delete_blob_file(self, blob_name: str, container_name: str) -> None:
         """Delete one blob.

@@ -50,11 +50,10 @@ class Protecting:
         if not self:
             return
         until = datetime.now(UTC) + timedelta(days=self.lock_days) if self.lock_days else None
-        for blob in stored:
-            blobs.protect(
-                container,
-                blob,
-                legal_hold=True if self.legal_hold else None,
-                lock_until=until,
-                seal=self.seal,
-            )
+        blobs.protect_many(
+            container,
+            stored,
+            legal_hold=True if self.legal_hold else None,
+            lock_until=until,
+            seal=self.seal,
+        )

@@ -206,6 +206,20 @@ class BlobProvider(abc.ABC):
             "Leave them out, or choose a storage that has them.",
         )
 
+    def protect_many(
+        self,
+        container: str,
+        blobs: Iterable[str],
+        *,
+        legal_hold: bool | None = None,
+        lock_until: datetime | None = None,
+        seal: bool = False,
+    ) -> None:
+        """`protect` for many blobs, each alike. A provider overrides it when it can do better than
+        one after the other; when this one raises, some of them may be changed."""
+        for blob in blobs:
+            self.protect(container, blob, legal_hold=legal_hold, lock_until=lock_until, seal=seal)
+
     def protection(self, container: str, blob: str) -> Protection:
         """What protects a blob; nothing for one that does not exist."""
         del container, blob

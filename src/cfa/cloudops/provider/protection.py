@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from attrs import evolve, frozen
 
-from cfa.cloudops.errors import ProtectedBlobError
+from cfa.cloudops.errors import InvalidInputError, ProtectedBlobError
 
 #: Where a storage that has no better place keeps protection: beside the containers, under a name that
 #: none of them can have. Uploads of folders leave it out.
@@ -46,11 +46,17 @@ class Protection:
 
         Raises:
             ProtectedBlobError: a lock in force would end earlier.
+            InvalidInputError: the time has no zone.
         """
         new = self
         if legal_hold is not None:
             new = evolve(new, legal_hold=legal_hold)
         if lock_until is not None:
+            if lock_until.tzinfo is None:
+                raise InvalidInputError(
+                    f"The lock of {blob!r} was to end at {lock_until}, in no time zone.",
+                    "Pass a zone-aware datetime, like one of datetime.now(UTC).",
+                )
             if self.locked_until and self.locked() and lock_until < self.locked_until:
                 raise ProtectedBlobError(
                     f"The blob {blob!r} of {container!r} is locked until "

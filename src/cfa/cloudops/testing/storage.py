@@ -635,7 +635,7 @@ class StorageContract:
         assert not storage.protection(box, "none")
 
     def test_protecting_at_once(self, storage: BlobProvider, box: str, tmp_path: Path) -> None:
-        """S40 Many threads protect different blobs at once, and each is protected."""
+        """S40 Many threads, or one call, protect many blobs, and each is protected."""
         _protects(storage)
         blobs = [f"d/{number}" for number in range(40)]
         for blob in blobs:
@@ -647,6 +647,9 @@ class StorageContract:
             storage.delete_folder(box, "d")
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda blob: storage.protect(box, blob, legal_hold=False), blobs))
+        storage.protect_many(box, blobs, legal_hold=True)
+        assert all(storage.protection(box, blob).legal_hold for blob in blobs)
+        storage.protect_many(box, blobs, legal_hold=False)
         storage.delete_folder(box, "d")
         assert _names(storage, box) == []
 
