@@ -136,6 +136,7 @@ def _settings(settings: Settings) -> dict[str, dict[str, str]]:
         "CLOUDOPS_MAX_PARALLEL": str(settings.max_parallel),
         "CLOUDOPS_REGISTRY": settings.registry,
         "CLOUDOPS_AT_EXIT": settings.at_exit,
+        "CLOUDOPS_STRICT": "1" if settings.strict else "0",
     }
     return {
         name: {"value": values.get(name, ""), "origin": settings.origins.get(name, "")}
