@@ -1,0 +1,52 @@
+"""Rehearsals and the low-level modules on every backend."""
+
+from __future__ import annotations
+
+from cfa.cloudops.local import batch_helpers, blob_helpers, task
+
+SCRIPT = """
+from cfa.cloudops.local import CloudClient
+client = CloudClient()
+client.create_blob_container("kept")
+client.create_pool("p", mounts=["kept"], container_image_name={image!r})
+client.create_job("j", "p")
+first = client.add_task("j", "sh -c 'echo here > /kept/file; echo here > /left.{name}'")
+client.add_task("j", "sh -c 'cat /kept/file; ls /left.{name}'", depends_on=first,
+                run_dependent_tasks_on_fail=True)
+client.add_task("j", "echo a | sort")
+"""
+
+
+def test_script_in_rehearsal(bench):
+    """A script runs to its end as always; in containers a task finds nothing of the one before it but
+    what is in a mount; the report comes last."""
+    if bench.containers:
+        status, out, err = bench.run(
+            SCRIPT.format(image=bench.image, name="rehearsal"), CLOUDOPS_STRICT="1"
+        )
+        assert "j--2 | here" in out
+        assert "j--2 | ls: " in err
+    else:  # a plain process would leave the file on the machine
+        text = SCRIPT.replace("; echo here > /left.{name}", "").replace("; ls /left.{name}", "")
+        status, out, err = bench.run(text.format(image=bench.image), CLOUDOPS_STRICT="1")
+    assert status == 0
+    report = err[err.index("cloudops rehearsal: 0 refused, 2 to look at") :]
+    assert "warn image-registry" in report
+    assert "has |, but no shell." in report
+    assert err.index("succeeded") < err.index("cloudops rehearsal")
+
+
+def test_low_level_modules(bench):
+    """A task made of the low-level modules' values runs, and they see it and what it wrote."""
+    client = bench.ready()
+    service = client.batch_service_client
+    client.create_blob_container("data")
+    settings = task.get_container_settings(
+        bench.image, mount_pairs=[{"source": "data", "target": "/data"}]
+    )
+    config = task.get_task_config("mine", "sh -c 'echo hello > /data/out.txt'", settings)
+    service.create_task("j", config)
+    assert batch_helpers.monitor_tasks("j", 1, service)["success"] == 1
+    assert batch_helpers.check_job_complete("j", service)
+    stream = blob_helpers.read_blob_stream("out.txt", container_name="data")
+    assert stream.readall() == b"hello\n"
