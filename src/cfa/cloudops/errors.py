@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from graphlib import CycleError
+from functools import partial
 from typing import Any
 
 
@@ -37,7 +38,7 @@ class CloudOpsError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
-    def __reduce__(self) -> tuple[type[CloudOpsError], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message, self.hint)
 
 
@@ -87,6 +88,25 @@ class StrictError(InvalidInputError):
 
 class SettingError(InvalidInputError):
     """An environment variable, `.env` entry or constructor argument has a bad value."""
+
+
+class FormulaError(InvalidInputError):
+    """An autoscale formula cannot be read, or has no value at present.
+
+    Args:
+        code: the service's word for it, such as `InsufficientSampleData`.
+        line: where in the formula; counts from 1, as does `column`.
+    """
+
+    def __init__(
+        self, message: str, hint: str = "", *, code: str = "", line: int = 1, column: int = 1
+    ) -> None:
+        super().__init__(message, hint)
+        self.code, self.line, self.column = code, line, column
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        place = {"code": self.code, "line": self.line, "column": self.column}
+        return partial(type(self), **place), (self.message, self.hint)
 
 
 class NotFoundError(CloudOpsError, LookupError, ValueError):
