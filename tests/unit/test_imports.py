@@ -19,13 +19,14 @@ PACKAGE = "cfa.cloudops"
 
 VALUES = {"errors", "model"}
 INTERFACES = VALUES | {"provider"}
-REGISTRY = INTERFACES | {"settings", "backends"}
+REGISTRY = INTERFACES | {"settings", "backends", "autoscale"}
 
 #: First part below `cfa.cloudops` -> the parts it may import, besides itself. Parts that are not
 #: named here may import anything but a backend package.
 ARROWS = {
     "errors": set(),
     "model": {"errors"},
+    "autoscale": {"errors"},
     "provider": VALUES | {"settings"},
     "settings": VALUES,
     "backends": INTERFACES,
@@ -40,7 +41,7 @@ ARROWS = {
 
 #: What `from cfa.cloudops.local import CloudClient` must not load: each is slow, and none is needed
 #: before the first call.
-SLOW = ("stevedore", "fsspec", "docker", "podman", "rich", "typer")
+SLOW = ("stevedore", "fsspec", "lark", "docker", "podman", "rich", "typer")
 IMPORT_BUDGET_S = 0.120
 #: Enough to see past a busy machine; the first good try ends it.
 TRIES = 30

@@ -105,8 +105,8 @@ class FormulaError(InvalidInputError):
         self.code, self.line, self.column = code, line, column
 
     def __reduce__(self) -> tuple[Any, ...]:
-        place = {"code": self.code, "line": self.line, "column": self.column}
-        return partial(type(self), **place), (self.message, self.hint)
+        make = partial(type(self), code=self.code, line=self.line, column=self.column)
+        return make, (self.message, self.hint)
 
 
 class NotFoundError(CloudOpsError, LookupError, ValueError):

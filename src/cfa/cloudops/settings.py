@@ -22,6 +22,7 @@ VARIABLES = {
     "CLOUDOPS_ISOLATION": "job (tasks share their job's container) or task (a fresh one each)",
     "CLOUDOPS_MAX_PARALLEL": "tasks at once on this machine; default: number of cores",
     "CLOUDOPS_REGISTRY": "registry that images are pushed to, or none; default: where a login is held",
+    "CLOUDOPS_AUTOSCALE_INTERVAL_S": "seconds between two looks at a pool's size; default: 5",
     "CLOUDOPS_AT_EXIT": "wait (show unfinished tasks when a script ends) or detach",
     "CLOUDOPS_STRICT": "1: a rehearsal that refuses or reports what the cloud would refuse",
 }
@@ -44,6 +45,7 @@ class Settings:
     home: Path
     isolation: Isolation
     max_parallel: int
+    autoscale_interval_s: float
     at_exit: str
     registry: str
     strict: bool
@@ -95,6 +97,7 @@ def load(
         "CLOUDOPS_ISOLATION": get("CLOUDOPS_ISOLATION", Isolation.JOB),
         "CLOUDOPS_MAX_PARALLEL": get("CLOUDOPS_MAX_PARALLEL", str(cores())),
         "CLOUDOPS_REGISTRY": get("CLOUDOPS_REGISTRY", ""),
+        "CLOUDOPS_AUTOSCALE_INTERVAL_S": get("CLOUDOPS_AUTOSCALE_INTERVAL_S", "5"),
         "CLOUDOPS_AT_EXIT": get("CLOUDOPS_AT_EXIT", "wait"),
         "CLOUDOPS_STRICT": get("CLOUDOPS_STRICT", "0"),
     }
@@ -108,6 +111,7 @@ def load(
         home=Path(found["CLOUDOPS_HOME"].value).expanduser().absolute(),
         isolation=Isolation(_choice(found, "CLOUDOPS_ISOLATION", tuple(Isolation))),
         max_parallel=_positive(found, "CLOUDOPS_MAX_PARALLEL"),
+        autoscale_interval_s=_seconds(found, "CLOUDOPS_AUTOSCALE_INTERVAL_S"),
         at_exit=_choice(found, "CLOUDOPS_AT_EXIT", ("wait", "detach")),
         registry=_registry(found),
         strict=strict,
@@ -177,6 +181,21 @@ def _registry(found: Mapping[str, Setting]) -> str:
             f"CLOUDOPS_REGISTRY={setting.value!r} (from {setting.origin}) cannot be a registry.",
             "Set it to a server such as myacr.azurecr.io or localhost:5000, or to none.",
         ) from error
+
+
+def _seconds(found: Mapping[str, Setting], name: str) -> float:
+    setting = found[name]
+    try:
+        seconds = float(setting.value)
+    except ValueError:
+        seconds = 0.0
+    if not 0.05 <= seconds <= 86400:
+        raise SettingError(
+            f"{name}={setting.value!r} (from {setting.origin}) is not a number of seconds between "
+            "0.05 and 86400.",
+            f"Set {name} to one, or leave it out.",
+        )
+    return seconds
 
 
 def _storage_root(url: str) -> str:

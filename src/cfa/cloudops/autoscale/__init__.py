@@ -17,7 +17,7 @@ from cfa.cloudops.autoscale.formulas import (
 
 if TYPE_CHECKING:
     from cfa.cloudops.autoscale.check import parse
-    from cfa.cloudops.autoscale.evaluate import Run, Situation, evaluate
+    from cfa.cloudops.autoscale.evaluation import Run, Situation, evaluate
     from cfa.cloudops.autoscale.samples import Series
     from cfa.cloudops.autoscale.syntax import Formula
 
@@ -35,10 +35,10 @@ __all__ = [
 
 _PLACES = {
     "Formula": "syntax",
-    "Run": "evaluate",
+    "Run": "evaluation",
     "Series": "samples",
-    "Situation": "evaluate",
-    "evaluate": "evaluate",
+    "Situation": "evaluation",
+    "evaluate": "evaluation",
     "parse": "check",
 }
 

@@ -8,6 +8,7 @@ import typer
 
 from cfa.cloudops.cli import (
     automation,
+    autoscale,
     images,
     jobs,
     lookups,
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.add_typer(pools.app, name="pool")
 app.add_typer(jobs.app, name="job")
 app.add_typer(tasks.app, name="task")
+app.add_typer(autoscale.app, name="autoscale")
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(images.app, name="image")
 app.add_typer(lookups.app, name="vm")

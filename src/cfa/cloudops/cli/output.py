@@ -56,6 +56,11 @@ def note(text: str) -> None:
     print(f"cloudops: {text}", file=sys.stderr)
 
 
+def remark(text: str) -> None:
+    """Print what belongs to a note before it."""
+    print(text, file=sys.stderr)
+
+
 # --- JSON
 
 

@@ -9,7 +9,7 @@ import typer
 
 from cfa.cloudops.cli import output
 from cfa.cloudops.cli.context import Json, open_batch
-from cfa.cloudops.model.values import Mount, PoolSpec
+from cfa.cloudops.model.values import Mount, Pool, PoolSpec
 
 app = typer.Typer(no_args_is_help=True, help="List, show and delete pools.")
 
@@ -29,7 +29,7 @@ def list_pools(ctx: typer.Context, as_json: Json = False) -> None:
                 pool.spec.id,
                 pool.state,
                 pool.spec.backend,
-                pool.spec.nodes,
+                pool.nodes,
                 pool.spec.slots_per_node,
                 output.when(pool.created),
                 pool.spec.image or "-",
@@ -58,15 +58,18 @@ def show(ctx: typer.Context, pool: str, as_json: Json = False) -> None:
             ("image", spec.image or "none"),
             ("mounts", mounts_text(spec.mounts) or "none"),
             ("storage", spec.storage),
-            ("nodes", spec.nodes),
-            ("slots", f"{spec.slots_per_node} a node, {spec.nodes * spec.slots_per_node} in all"),
+            ("nodes", _nodes(found)),
+            ("slots", f"{spec.slots_per_node} a node, {found.nodes * spec.slots_per_node} in all"),
             ("isolation", f"{spec.isolation} ({_ISOLATION[spec.isolation]})"),
             ("size", spec.vm_size),
             ("limits", _limits(spec)),
-            ("autoscale", spec.autoscale_formula),
+            *_autoscale(found),
             *((f"metadata {name}", value) for name, value in spec.metadata),
         ]
     )
+    if spec.autoscale_formula is not None:
+        output.heading("autoscale formula")
+        print(spec.autoscale_formula.rstrip())
 
 
 @app.command()
@@ -87,6 +90,27 @@ _ISOLATION = {
 def mounts_text(mounts: Iterable[Mount]) -> str:
     """`input-test at /data, ...`."""
     return ", ".join(f"{mount.source} at /{mount.target}" for mount in mounts)
+
+
+def _nodes(pool: Pool) -> str:
+    return (
+        f"{pool.nodes} ({pool.dedicated_nodes} dedicated, {pool.low_priority_nodes} low priority)"
+    )
+
+
+def _autoscale(pool: Pool) -> list[tuple[str, str]]:
+    """How a pool's formula fared."""
+    if pool.spec.autoscale_formula is None:
+        return []
+    run = pool.autoscale_run
+    every = f"every {output.duration(pool.spec.autoscale_interval_s)} while there are tasks"
+    if run is None:
+        return [("autoscale", f"{every}; not evaluated yet")]
+    return [
+        ("autoscale", f"{every}; last at {output.when(run.evaluated)}"),
+        ("results", run.results),
+        ("problem", run.error or ""),
+    ]
 
 
 def _limits(spec: PoolSpec) -> str:

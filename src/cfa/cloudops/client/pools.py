@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cfa.cloudops import backends, settings
+from cfa.cloudops import autoscale, backends, settings
 from cfa.cloudops.errors import CloudOpsError, InvalidInputError, PoolExistsError, UnsafePathError
 from cfa.cloudops.model import names, sizes
 from cfa.cloudops.model.values import Mount, PoolSpec, Resources
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+#: What stands for the ready-made formula.
+DEFAULT_FORMULA = "default"
 _MONITORING = (None, "monitor", "benchmark", "both")
 
 
@@ -66,9 +68,10 @@ class PoolMixin:
                 or `("c", "t")` at `/t`. Forms can be mixed.
             container_image_name: image of tasks that name none themselves.
             vm_size: Azure name or T-shirt size; limits cores and memory to what such a VM has.
-            autoscale: True: up to `max_autoscale_nodes` nodes; False: `dedicated_nodes` +
-                `low_priority_nodes`.
-            autoscale_formula: kept with the pool.
+            autoscale: True: the number of nodes follows `autoscale_formula`; False: there are
+                `dedicated_nodes` + `low_priority_nodes`.
+            autoscale_formula: in the language of Azure Batch; `default`: as many nodes as there are
+                unfinished tasks, at most `max_autoscale_nodes`.
             task_slots_per_node: tasks at once on a node. Nodes x slots tasks run at once, at most
                 `CLOUDOPS_MAX_PARALLEL`.
             availability_zones: `regional` or `zonal`; means nothing on one machine.
@@ -78,16 +81,19 @@ class PoolMixin:
                 Checked, and means nothing on one machine.
 
         Raises:
-            ValueError: an argument that can never work.
+            ValueError: an argument that can never work; `FormulaError` with line and column for a
+                formula.
             RuntimeError: the backend does not answer, or has no such image; no pool is made.
         """
         del cache_blobfuse, monitoring_interval_seconds, benchmark_runtime_seconds
         pool_id = names.pool_id(pool_name)
         _check_choices(availability_zones, enable_node_monitoring, monitoring_script_url)
         most = _count("max_autoscale_nodes", max_autoscale_nodes)
-        fixed = _count("dedicated_nodes", dedicated_nodes)
-        fixed += _count("low_priority_nodes", low_priority_nodes)
+        dedicated = _count("dedicated_nodes", dedicated_nodes)
+        fixed = dedicated + _count("low_priority_nodes", low_priority_nodes)
         nodes = most if autoscale else fixed
+        formula = _formula(autoscale_formula, most) if autoscale else None
+        own_formula = autoscale and autoscale_formula != DEFAULT_FORMULA
         slots = _count("task_slots_per_node", task_slots_per_node, least=1)
         size = sizes.vm_name(vm_size)
         wanted = parse_mounts(mounts)
@@ -102,8 +108,10 @@ class PoolMixin:
             slots_per_node=slots,
             isolation=self._settings.isolation,
             storage=self._settings.storage,
-            resources=sizes.limits(vm_size, 1 if self.rehearsal else nodes, _machine()),
-            autoscale_formula=autoscale_formula if autoscale else None,
+            resources=self._resources(vm_size, None if own_formula else nodes),
+            dedicated_nodes=0 if autoscale else dedicated,
+            autoscale_formula=formula,
+            autoscale_interval_s=self._settings.autoscale_interval_s,
             metadata=owner_metadata(),
         )
         if self.rehearsal is not None:
@@ -125,7 +133,7 @@ class PoolMixin:
             )
         if wanted:
             _warn_of_host_paths(pool_id, backend)
-        if nodes == 0:
+        if nodes == 0 and not own_formula:
             _log.warning("The pool %s has no nodes: its tasks wait until it has some.", pool_id)
         for mount in wanted:
             if not self._blobs.container_exists(mount.source):
@@ -145,6 +153,12 @@ class PoolMixin:
         """
         self._batch.delete_pool(names.pool_id(pool_name))
 
+    def _resources(self, vm_size: str, nodes: int | None) -> Resources:
+        """Limits of all nodes of a pool together; None: their number is known only later."""
+        if self.rehearsal is not None:
+            nodes = 1
+        return Resources() if nodes is None else sizes.limits(vm_size, nodes, _machine())
+
     def _choose_backend(self) -> str:
         name, why = backends.choose(self._settings.backend)
         if self._settings.backend == "auto":
@@ -161,6 +175,7 @@ class PoolMixin:
                 "mounts",
                 "nodes",
                 "slots_per_node",
+                "autoscale_formula",
                 "isolation",
                 "storage",
             )
@@ -286,6 +301,20 @@ def _count(name: str, value: Any, least: int = 0) -> int:
             f"{name}={value!r} is not a whole number of at least {least}.", f"Correct {name}."
         )
     return value
+
+
+def _formula(text: Any, most: int) -> str:
+    """The formula of a pool, checked."""
+    if text == DEFAULT_FORMULA:
+        return autoscale.remaining_task_autoscale_formula(max_number_vms=most)
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidInputError(
+            f"autoscale_formula={text!r} is no formula.",
+            f"Pass one, or {DEFAULT_FORMULA!r}, or autoscale=False.",
+        )
+    for note in autoscale.parse(text).notes:
+        _log.warning("autoscale_formula, line %d: %s", note.at.line, note.text)
+    return text
 
 
 def _image(name: Any) -> str | None:

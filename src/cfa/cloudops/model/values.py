@@ -76,8 +76,11 @@ class PoolSpec:
     """Definition of a pool.
 
     `backend` is the name of the executor that opens its nodes. `nodes` x `slots_per_node` tasks may
-    run at once, never more than the machine's own cap. `needs_image` is set by the service: whether
-    the backend runs images at all. `storage` is the URL below which the mounts' containers lie.
+    run at once, never more than the machine's own cap; `dedicated_nodes` says how many of the nodes
+    are dedicated. With an `autoscale_formula`, evaluated every `autoscale_interval_s` seconds, the
+    number of nodes is `Pool.nodes`, and `nodes` here is the cap of the ready-made formula.
+    `needs_image` is set by the service: whether the backend runs images at all. `storage` is the URL
+    below which the mounts' containers lie.
     """
 
     id: str
@@ -91,17 +94,37 @@ class PoolSpec:
     isolation: Isolation = Isolation.JOB
     storage: str = ""
     resources: Resources = Resources()
+    dedicated_nodes: int = 0
     autoscale_formula: str | None = None
+    autoscale_interval_s: float = 5.0
     metadata: tuple[tuple[str, str], ...] = ()
 
 
 @frozen(kw_only=True)
+class AutoscaleRun:
+    """The latest evaluation of a pool's formula: `results` as `name=value;...`, or the `error` for
+    which the pool stayed as it was."""
+
+    evaluated: datetime
+    results: str = ""
+    error: str | None = None
+
+
+@frozen(kw_only=True)
 class Pool:
-    """A pool as the service holds it."""
+    """A pool as the service holds it. The numbers of nodes are what it is meant to have now;
+    `autoscale_run` is None before the first task."""
 
     spec: PoolSpec
     state: str
     created: datetime
+    dedicated_nodes: int = 0
+    low_priority_nodes: int = 0
+    autoscale_run: AutoscaleRun | None = None
+
+    @property
+    def nodes(self) -> int:
+        return self.dedicated_nodes + self.low_priority_nodes
 
 
 @frozen(kw_only=True)

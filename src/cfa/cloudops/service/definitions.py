@@ -12,6 +12,7 @@ from attrs import asdict
 
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model.values import (
+    AutoscaleRun,
     Event,
     Failure,
     Isolation,
@@ -33,7 +34,7 @@ from cfa.cloudops.model.values import (
 from cfa.cloudops.service import store
 from cfa.cloudops.service.occurrences import next_occurrence
 
-POOL_COLUMNS = "definition, state, created"
+POOL_COLUMNS = "definition, state, created, scaling"
 JOB_COLUMNS = (
     "definition, state, created, ended, terminate_reason, last_task_number, "  # noqa: S608
     "active, running, "
@@ -137,8 +138,25 @@ def _time(seconds: float) -> datetime:
 
 def pool_value(row: store.Row) -> Pool:
     """A row of `POOL_COLUMNS`."""
-    text, state, created = row
-    return Pool(spec=pool_spec(text), state=state, created=_time(created))
+    text, state, created, scaling = row
+    spec = pool_spec(text)
+    dedicated, low_priority = spec.dedicated_nodes, spec.nodes - spec.dedicated_nodes
+    run = None
+    if spec.autoscale_formula is not None:
+        held = json.loads(scaling or "{}")
+        dedicated, low_priority = held.get("dedicated", 0), held.get("low_priority", 0)
+        if held:
+            run = AutoscaleRun(
+                evaluated=_time(held["evaluated"]), results=held["results"], error=held["error"]
+            )
+    return Pool(
+        spec=spec,
+        state=state,
+        created=_time(created),
+        dedicated_nodes=dedicated,
+        low_priority_nodes=low_priority,
+        autoscale_run=run,
+    )
 
 
 def job_value(row: store.Row) -> Job:

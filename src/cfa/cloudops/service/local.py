@@ -119,7 +119,8 @@ class LocalBatch(LocalSchedules):
                 raise PoolExistsError(f"The pool {spec.id!r} exists.", "Choose another name.")
             self._store.execute(
                 "INSERT INTO pool (id, state, definition, created) VALUES (?, 'active', ?, ?) "
-                "ON CONFLICT (id) DO UPDATE SET definition = excluded.definition, state = 'active'",
+                "ON CONFLICT (id) DO UPDATE SET definition = excluded.definition, state = 'active', "
+                "scaling = NULL",
                 (spec.id, text.definition(spec), time.time()),
             )
         self._wake_if_waiting(spec.id)

@@ -66,6 +66,7 @@ class Placement:
         self._workspace = scheduler.workspace
         self._workspace_id = scheduler.workspace_id
         self._jobs = scheduler.jobs
+        self._scaling = scheduler.scaling
         #: Tasks at once on this machine.
         self.max_parallel = 1
         #: Nodes that were decided on; to be opened after the commit.
@@ -100,8 +101,10 @@ class Placement:
                 job.buffer.clear()
                 continue
             nodes = len(self._crew.nodes)
-            room = min(free, self._room(job.pool))
-            taken = self._claim_from(job, job.pool, room)
+            room = self._room(job.pool)
+            taken = self._claim_from(job, job.pool, min(free, room))
+            if job.buffer and len(taken) >= room:
+                self._scaling.too_few(job.pool)
             free -= len(taken)
             if job.pool.isolation is Isolation.JOB:
                 free -= len(self._crew.nodes) - nodes
@@ -113,8 +116,8 @@ class Placement:
         problem = None
         if job.pool is None:
             problem = f"There is no pool {job.pool_id!r}; make it with create_pool."
-        elif job.pool.nodes == 0:
-            problem = f"The pool {job.pool_id!r} has no nodes; make it again with some."
+        elif self._scaling.nodes(job.pool) == 0:
+            problem = self._scaling.why_none(job.pool)
         if problem != job.waits_for_pool:
             job.waits_for_pool = problem
             self._store.execute(
@@ -128,7 +131,7 @@ class Placement:
             for job in self._jobs.values()
             if job.pool is not None and job.pool.id == pool.id
         )
-        return pool.nodes * pool.slots_per_node - busy
+        return self._scaling.slots(pool) - busy
 
     def _claim_from(self, job: Job, pool: PoolSpec, room: int) -> list[Attempt]:
         starts: list[Attempt] = []
@@ -170,7 +173,7 @@ class Placement:
     def _open_nodes(self, job: Job, pool: PoolSpec, group: Group) -> None:
         if time.monotonic() < group.not_before:
             return
-        capacity = min(self.max_parallel, pool.nodes * pool.slots_per_node)
+        capacity = min(self.max_parallel, self._scaling.slots(pool))
         for _ in range(group.shortage(len(job.buffer), capacity)):
             node = self._crew.enlist(group, pool.backend, pool.isolation is Isolation.TASK)
             what = Opening(

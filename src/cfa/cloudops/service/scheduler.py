@@ -24,6 +24,7 @@ from cfa.cloudops.service.nodes import Group, GroupKey, LiveNode
 from cfa.cloudops.service.outputs import Outputs
 from cfa.cloudops.service.placement import Job, Placement
 from cfa.cloudops.service.recovery import Recovery
+from cfa.cloudops.service.scaling import Scaling
 from cfa.cloudops.service.schedules import Schedules
 from cfa.cloudops.service.store import ACTIVE, COMPLETED, DELETE, OWED, RUNNING
 
@@ -55,6 +56,7 @@ class Scheduler:
         self._outputs = Outputs(self)
         self._schedules = Schedules(self)
         self.jobs: dict[int, Job] = {}
+        self.scaling = Scaling(self)
         self._placement = Placement(self)
         self._attempts: dict[str, Attempt] = {}
         self._losses: dict[int, int] = {}
@@ -163,9 +165,12 @@ class Scheduler:
                 if requests:
                     self._take_requests()
                 self._take_exits()
-                starts = self._placement.claim(self._placement.max_parallel - len(self._attempts))
-                self._attempts.update((attempt.token, attempt) for attempt in starts)
+                self.scaling.evaluate()
+                starts = self._claim()
+                if self.scaling.evaluate():  # a pool was too small
+                    starts += self._claim()
                 self._complete_jobs()
+                self.scaling.settle()
                 self.ledger.flush()
             for attempt in starts:
                 self._placement.dispatch(attempt)
@@ -184,10 +189,16 @@ class Scheduler:
             or self._attempts
             or self.recovery.busy
             or self._outputs.busy
+            or self.scaling.waiting
             or self._has_news()
             or any(job.state in ("terminating", "deleting") for job in self.jobs.values())
             or any(group.failures for job in self.jobs.values() for group in job.groups.values())
         )
+
+    def _claim(self) -> list[Attempt]:
+        starts = self._placement.claim(self._placement.max_parallel - len(self._attempts))
+        self._attempts.update((attempt.token, attempt) for attempt in starts)
+        return starts
 
     def _has_news(self) -> bool:
         return bool(
@@ -199,6 +210,7 @@ class Scheduler:
             or self._problems
             or self._removed
             or self._outputs.news
+            or self.scaling.due
             or any(job.hungry for job in self.jobs.values())
         )
 
@@ -243,6 +255,7 @@ class Scheduler:
                 job.state, job.out_of_work, job.hungry = "completed", True, False
                 if not job.nodes and not job.running:
                     del self.jobs[number]
+        self.scaling.take_over()
 
     # --- what clients ask for
 

@@ -156,8 +156,12 @@ ALTER TABLE job ADD COLUMN manager TEXT;
 #: What the agent reads at each wake-up must not grow with the jobs that are over.
 _OPEN_JOBS = "CREATE INDEX job_open ON job (number) WHERE state <> 'completed'"
 
+_SCALING = """
+ALTER TABLE pool ADD COLUMN scaling TEXT;   -- JSON: nodes that its formula gave, and the latest run
+"""
+
 #: Scripts that lead from version n to n + 1.
-MIGRATIONS: tuple[str, ...] = (_FIRST, _LOGS, _SCHEDULES, _OPEN_JOBS)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _LOGS, _SCHEDULES, _OPEN_JOBS, _SCALING)
 
 
 class Store:

@@ -1,0 +1,166 @@
+"""`cloudops autoscale`."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from attrs import asdict
+
+from cfa.cloudops.cli import output
+from cfa.cloudops.cli.context import Json
+from cfa.cloudops.errors import FormulaError, InvalidInputError, LocalFileNotFoundError
+
+if TYPE_CHECKING:
+    from cfa.cloudops.autoscale import Run, Situation
+
+app = typer.Typer(no_args_is_help=True, help="Check autoscale formulas.")
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `check` a command of its own."""
+
+
+@app.command()
+def check(
+    file: Annotated[str, typer.Argument(help="A formula; - for standard input.")],
+    sample: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=V,V,...",
+            help="Samples of a variable, the last one of now, an empty one missing; or a JSON file "
+            "of such lists by name, null for a missing one. May be given several times.",
+        ),
+    ] = None,
+    period: Annotated[float, typer.Option(help="Seconds between two samples.")] = 30.0,
+    now: Annotated[
+        str | None, typer.Option(metavar="TIME", help="ISO 8601, UTC; default: the clock.")
+    ] = None,
+    dedicated: Annotated[int, typer.Option(min=0, help="Present dedicated nodes.")] = 0,
+    low_priority: Annotated[int, typer.Option(min=0, help="Present low-priority nodes.")] = 0,
+    slots: Annotated[int, typer.Option(min=1, help="Task slots of a node.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Read a formula, and evaluate it with the samples given.
+
+    Prints the targets, or the error with its line and column. Exit status: 0 when the formula has a
+    value, 1 when it has none or is wrong.
+    """
+    from cfa.cloudops.autoscale import Situation, evaluate, parse
+
+    text = _text(file)
+    moment = _moment(now)
+    if period <= 0:
+        raise InvalidInputError(f"--period {period:g} is not above 0.", "Leave it out for 30.")
+    situation = Situation(
+        now=moment,
+        series=_series(sample or [], moment, period),
+        dedicated=dedicated,
+        low_priority=low_priority,
+        current_dedicated=dedicated,
+        current_low_priority=low_priority,
+        slots_per_node=slots,
+    )
+    try:
+        formula = parse(text)
+        run = evaluate(formula, situation)
+    except FormulaError as error:
+        if as_json:
+            place = {"line": error.line, "column": error.column}
+            output.document({"error": {"code": error.code, "message": str(error), **place}})
+        else:
+            _show_error(file, text, error)
+        raise typer.Exit(1) from None
+    if as_json:
+        notes = [{"text": note.text, **asdict(note.at)} for note in formula.notes]
+        output.document({"run": run, "notes": notes})
+        return
+    for note in formula.notes:
+        output.note(f"{file}:{note.at.line}:{note.at.column}: {note.text}")
+    _show(run, situation)
+
+
+def _show(run: Run, situation: Situation) -> None:
+    for warning in run.warnings:
+        output.note(warning)
+    shown: list[tuple[str, Any]] = [
+        (name, value) for name, _, value in (one.partition("=") for one in run.results.split(";"))
+    ]
+    output.facts([("now", situation.now.isoformat()), *shown[:3]])
+    if shown[3:]:  # after the targets and the option
+        output.heading("variables")
+        output.facts(shown[3:])
+
+
+def _show_error(file: str, text: str, error: FormulaError) -> None:
+    """The error, and the line with a caret below the place."""
+    what = error.message.partition(": ")[2] or error.message
+    output.note(f"{file}:{error.line}:{error.column}: {what} ({error.code})")
+    lines = text.split("\n")
+    if error.line <= len(lines):
+        line = lines[error.line - 1]
+        indent = "".join("\t" if sign == "\t" else " " for sign in line[: error.column - 1])
+        output.remark(f"  {line.rstrip()}\n  {indent}^")
+    if error.hint:
+        output.remark(f"  {error.hint}")
+
+
+def _text(file: str) -> str:
+    try:
+        if file == "-":
+            return typer.get_text_stream("stdin").read()
+        return Path(file).read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise LocalFileNotFoundError(f"There is no file {file!r}.", "Check the path.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"The file {file!r} cannot be read: {error}.") from error
+
+
+def _moment(now: str | None) -> datetime:
+    from cfa.cloudops.autoscale.functions import moment
+
+    if now is None:
+        return datetime.now(UTC)
+    try:
+        return moment(now)
+    except ValueError as error:
+        raise InvalidInputError(f"--now: {error}.", "Write 2026-03-04T22:15:00Z.") from error
+
+
+def _series(samples: list[str], now: datetime, period_s: float) -> dict[str, Any]:
+    """Samples by variable."""
+    from cfa.cloudops.autoscale import Series
+    from cfa.cloudops.autoscale.values import SAMPLED
+
+    given: dict[str, list[float | None]] = {}
+    for one in samples:
+        given |= _given(one)
+    for name in given:
+        if name not in SAMPLED:
+            raise InvalidInputError(
+                f"--sample: {name!r} is no variable with samples.",
+                f"There are {', '.join(sorted(SAMPLED))}; quote the $ for the shell.",
+            )
+    return {name: Series.until(now, values, period_s) for name, values in given.items()}
+
+
+def _given(sample: str) -> dict[str, list[float | None]]:
+    name, equals, values = sample.partition("=")
+    try:
+        if not equals:
+            held = json.loads(_text(sample))
+            return {
+                str(key): [None if value is None else float(value) for value in column]
+                for key, column in held.items()
+            }
+        name = name if name.startswith("$") else f"${name}"
+        return {name: [float(word) if word.strip() else None for word in values.split(",")]}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidInputError(
+            f"--sample {sample!r} cannot be read: {error}.",
+            'Write NAME=1,2,3, or name a JSON file such as {"$PendingTasks": [1, 2, null]}.',
+        ) from error
