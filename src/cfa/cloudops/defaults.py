@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from cfa.cloudops.autoscale import remaining_task_autoscale_formula
 from cfa.cloudops.azure_only import azure_only
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "default_vm_size",
     "get_default_pool_config",
     "get_default_pool_identity",
+    "remaining_task_autoscale_formula",
     "set_env_vars",
 ]
 

@@ -12,8 +12,8 @@ whether trying the same call again can help.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from graphlib import CycleError
 from functools import partial
+from graphlib import CycleError
 from typing import Any
 
 

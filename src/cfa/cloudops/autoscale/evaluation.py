@@ -223,7 +223,7 @@ class _Evaluation:
         if percent < wanted:
             fail(
                 expression.at,
-                f"{variable} has {percent:g} % of the samples of this time, {wanted:g} % are wanted.",
+                f"{variable} has {percent:.3g} % of the samples of this time, {wanted:g} % are wanted.",
                 "They come with time; GetSamplePercent() tells how many there are.",
                 INSUFFICIENT,
             )

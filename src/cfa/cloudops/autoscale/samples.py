@@ -29,7 +29,7 @@ class Series:
         """Samples of which the last is of `now`; None stands for one that is missing."""
         end = now.timestamp()
         found = [
-            (end - (len(values) - 1 - index) * period_s, value)
+            (end - (len(values) - 1 - index) * period_s, float(value))
             for index, value in enumerate(values)
             if value is not None
         ]
