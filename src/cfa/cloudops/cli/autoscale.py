@@ -150,9 +150,10 @@ def _series(samples: list[str], now: datetime, period_s: float) -> dict[str, Any
 
 def _given(sample: str) -> dict[str, list[float | None]]:
     name, equals, values = sample.partition("=")
+    text = "" if equals else _text(sample)
     try:
         if not equals:
-            held = json.loads(_text(sample))
+            held = json.loads(text)
             return {
                 str(key): [None if value is None else float(value) for value in column]
                 for key, column in held.items()
