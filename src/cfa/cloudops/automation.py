@@ -58,7 +58,10 @@ def run_tasks(
         **kwargs: for `CloudClient`.
 
     Raises:
-        As `run_experiment`.
+        FileNotFoundError: the file, or one that it names, does not exist.
+        KeyError: a table or key is missing.
+        ValueError: as for `run_experiment`, or a name in `depends_on` is that of no earlier task.
+        RuntimeError: the job exists, or as for the client's methods.
     """
     plan = plans.tasks(task_config)
     run(plan, CloudClient(dotenv_path=dotenv_path, **kwargs))

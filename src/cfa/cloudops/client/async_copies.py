@@ -43,7 +43,10 @@ class AsyncCopyMixin(CopyMixin):
             exclude_extensions: take all files but those; not together with `include_extensions`.
             location_in_blob: folder in the container, made if missing; `"."` is its root.
             max_concurrent_uploads: files under way at the same time, at most.
-            legal_hold, immutability_lock_days: as in `upload_files`.
+            legal_hold: keep the blobs from being deleted or replaced until
+                `update_blob_protection` clears it.
+            immutability_lock_days: keep them for so many days, which nothing shortens; at most
+                146,000.
             read_only: seal the blobs: they can be deleted, but not replaced any more.
 
         Returns:
@@ -53,8 +56,11 @@ class AsyncCopyMixin(CopyMixin):
             LocalFileNotFoundError: a folder does not exist; nothing was uploaded.
             InvalidInputError: both kinds of extensions, a file in place of a folder, two files that
                 would become one blob, a limit below 1; nothing was uploaded.
-            BlobContainerNotFoundError, UnsafePathError, DiskFullError, ProtectedBlobError,
-            UnsupportedError: as `upload_files`. The first error ends the call; files stored before
+            BlobContainerNotFoundError: there is no such container.
+            UnsafePathError: the name of a file cannot be that of a blob.
+            ProtectedBlobError: a blob that would be replaced is protected.
+            UnsupportedError: protection was asked for and the storage keeps none.
+            DiskFullError: no space. Whatever error comes first ends the call: files stored before
                 stay, none is there in part, and none of the call is protected.
         """
         workers = _limit(max_concurrent_uploads, "max_concurrent_uploads")
@@ -116,8 +122,11 @@ class AsyncCopyMixin(CopyMixin):
 
         Raises:
             InvalidInputError: both kinds of extensions, or a limit below 1.
-            BlobContainerNotFoundError, BlobNotFoundError, UnsafePathError, ConflictError,
-            DiskFullError: as `download_folder`. The first error ends the call; files fetched before
+            BlobContainerNotFoundError: there is no such container.
+            BlobNotFoundError: nothing is below `src_path`.
+            UnsafePathError: `src_path` is absolute or has `..`.
+            ConflictError: a file is where a folder must be, or the other way round.
+            DiskFullError: no space. Whatever error comes first ends the call: files fetched before
                 stay, none is there in part.
         """
         workers = _limit(max_concurrent_downloads, "max_concurrent_downloads")

@@ -103,7 +103,10 @@ class ImageMixin:
 
         Args:
             image_name: an image that is present in the engine; it is not pulled.
-            registry_name, repo_name, tag, use_device_code: as in `package_and_upload_dockerfile`.
+            registry_name: an Azure registry; a name with a dot or colon is a server as it is.
+            repo_name: repository in it.
+            tag: tag of the image.
+            use_device_code: a way to log in to Azure; means nothing here.
 
         Raises:
             ValueError: a part of the name that no registry takes.

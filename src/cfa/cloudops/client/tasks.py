@@ -169,7 +169,8 @@ class TaskMixin:
             The ids in order: a list with an attribute `result_values`.
 
         Raises:
-            As `add_task`; then no task was added.
+            ValueError: as for `add_task`; then no task was added.
+            RuntimeError: the job takes no further tasks; none was added.
         """
         if isinstance(tasks, str | Mapping) or not isinstance(tasks, Iterable):
             raise InvalidInputError("tasks must be a list of mappings.", "Pass a list.")

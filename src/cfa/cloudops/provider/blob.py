@@ -190,7 +190,8 @@ class BlobProvider(abc.ABC):
         `ProtectedBlobError` for it, before they change anything.
 
         Args:
-            container, blob: the blob.
+            container: the container of the blob.
+            blob: its name.
             legal_hold: set or clear the hold; None leaves it.
             lock_until: lock until this time, zone-aware UTC; None leaves it.
             seal: never replace the blob again; a deletion is not affected.

@@ -1,0 +1,78 @@
+"""Pages that are made from the package when the site is built, so that they are never out of date.
+
+A page says where: `<!-- commands -->` is replaced by the commands of `cloudops` and their options,
+`<!-- settings -->` by the table of settings, `<!-- exit statuses -->` by the table of errors that end
+the command line.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import typer
+from typer.testing import CliRunner
+
+from cfa.cloudops import errors, settings
+from cfa.cloudops.cli.app import app
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Called by mkdocs for each page."""
+    for mark, make in MADE.items():
+        if mark in markdown:
+            markdown = markdown.replace(mark, make())
+    return markdown
+
+
+def commands() -> str:
+    """What `--help` says of each command."""
+    return "\n".join(_helps([], typer.main.get_command(app)))
+
+
+def _helps(path: list[str], command: Any) -> Iterator[str]:
+    done = CliRunner().invoke(app, [*path, "--help"], prog_name="cloudops", terminal_width=100)
+    if done.exit_code:
+        raise RuntimeError(f"cloudops {' '.join(path)} --help failed: {done.output}")
+    yield f"{'#' * min(2 + len(path), 4)} {' '.join(['cloudops', *path])}\n"
+    yield f"```text\n{done.output.strip()}\n```\n"
+    for name, below in getattr(command, "commands", {}).items():
+        yield from _helps([*path, name], below)
+
+
+def settings_table() -> str:
+    """The variables, as `settings.py` describes them."""
+    return table(
+        ("variable", "meaning"),
+        ((f"`{name}`", meaning) for name, meaning in settings.VARIABLES.items()),
+    )
+
+
+def exit_statuses() -> str:
+    """Errors by the exit status that they give the command line."""
+    found: dict[int, list[str]] = {}
+    for name, one in vars(errors).items():
+        if inspect.isclass(one) and issubclass(one, errors.CloudOpsError):
+            found.setdefault(one.exit_status, []).append(f"`{name}`")
+    return table(("status", "errors"), ((str(s), ", ".join(found[s])) for s in sorted(found)))
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return (
+        "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |"
+            for line in lines
+        )
+        + "\n"
+    )
+
+
+MADE: dict[str, Callable[[], str]] = {
+    "<!-- commands -->": commands,
+    "<!-- settings -->": settings_table,
+    "<!-- exit statuses -->": exit_statuses,
+}

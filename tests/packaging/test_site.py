@@ -1,0 +1,105 @@
+"""The documentation can be built, is complete, and asks nothing of the internet."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from cfa.cloudops import settings
+from cfa.cloudops.client import CloudClient
+
+ROOT = Path(__file__).parents[2]
+
+try:
+    import material  # noqa: F401
+    import mkdocs  # noqa: F401
+    import mkdocstrings  # noqa: F401
+except ImportError as error:
+    if os.environ.get("CI"):
+        raise
+    pytest.skip(f"{error}: pip install -e '.[docs]'", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built site."""
+    place = tmp_path_factory.mktemp("docs") / "site"
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", place],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return place
+
+
+class Loads(HTMLParser):
+    """Collects the addresses that a page loads by itself, and the anchors in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: set[str] = set()
+        self.anchors: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.anchors.add(values.get("id") or "")
+        for name in ("src", "href", "data", "srcset"):
+            if name in values and not (name == "href" and tag == "a"):
+                self.addresses.add(values[name] or "")
+
+
+def read(page: Path) -> Loads:
+    found = Loads()
+    found.feed(page.read_text())
+    return found
+
+
+def test_nothing_is_loaded_from_elsewhere(site):
+    """Fonts, scripts, styles and pictures are files of the site."""
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 20
+    addresses = {address for page in pages for address in read(page).addresses}
+    assert any(address.endswith(".css") for address in addresses)
+    assert not {one for one in addresses if re.match(r"(\w+:)?//", one)}
+    for style in site.rglob("*.css"):
+        assert not re.search(r"(url\(|@import)[\s\"']*(https?:)?//", style.read_text()), style
+
+
+def test_reference_has_every_method(site):
+    """Every public method of the client is in the reference, below its subject."""
+    anchors = read(site / "reference" / "client.html").anchors
+    methods = {
+        name
+        for name in dir(CloudClient)
+        if not name.startswith("_") and callable(getattr(CloudClient, name))
+    }
+    assert len(methods) >= 38
+    assert methods <= {anchor.rpartition(".")[2] for anchor in anchors}
+
+
+def test_made_pages(site):
+    """Commands and settings are those of the package."""
+    commands = (site / "reference" / "cli.html").read_text()
+    assert "cloudops schedule resume" in commands
+    assert "<!-- commands -->" not in commands
+    page = (site / "reference" / "settings.html").read_text()
+    assert all(name in page for name in settings.VARIABLES)
+
+
+def test_readme_names_every_setting():
+    """The table of the readme has every setting."""
+    text = (ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| `(CLOUDOPS_\w+)` \|", text, re.MULTILINE)
+    assert set(settings.VARIABLES) <= set(rows)
