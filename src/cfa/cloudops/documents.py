@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -97,6 +98,17 @@ def read_toml(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
         return tomllib.loads(read_text(path, what))
     except tomllib.TOMLDecodeError as error:
         raise InvalidInputError(f"{os.fspath(path)}: this is not TOML: {error}.") from error
+
+
+def read_json(path: str | os.PathLike[str], what: str) -> Any:
+    """A JSON file. Raises: as `read_text`; InvalidInputError: it is not JSON."""
+    text = read_text(path, what)
+    try:
+        return json.loads(text)
+    except ValueError as error:  # tells line and column
+        raise InvalidInputError(f"{os.fspath(path)}: this is not JSON: {error}.") from error
+    except RecursionError as error:
+        raise InvalidInputError(f"{os.fspath(path)}: this is nested too deeply.") from error
 
 
 def read_yaml(path: str | os.PathLike[str], what: str) -> Any:

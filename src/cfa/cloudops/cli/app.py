@@ -6,36 +6,22 @@ from typing import Annotated
 
 import typer
 
-from cfa.cloudops.cli import (
-    automation,
-    autoscale,
-    images,
-    jobs,
-    lookups,
-    output,
-    pools,
-    schedules,
-    tasks,
-)
+from cfa.cloudops.cli import automation, lookups, output, samples
 from cfa.cloudops.cli.context import Json, Options, find_workspace, load_settings, open_batch
+from cfa.cloudops.cli.groups import Root, plain
 from cfa.cloudops.errors import AmbiguousCallError, BackendError
 
 # Help without boxes and colours: rich would cost every wrong call a tenth of a second.
 app = typer.Typer(
+    cls=Root,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": plain},
 )
-app.add_typer(pools.app, name="pool")
-app.add_typer(jobs.app, name="job")
-app.add_typer(tasks.app, name="task")
-app.add_typer(autoscale.app, name="autoscale")
-app.add_typer(schedules.app, name="schedule")
-app.add_typer(images.app, name="image")
-app.add_typer(lookups.app, name="vm")
-app.command("check-credentials")(lookups.check_credentials)
-app.command("get-kv-secret")(lookups.get_kv_secret)
+app.command()(lookups.check_credentials)
+app.command()(lookups.get_kv_secret)
+app.command()(samples.generate_sample_env)
 automation.register(app)
 
 

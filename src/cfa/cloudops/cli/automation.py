@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cfa.cloudops.cli import output
-from cfa.cloudops.cli.context import Options
+from cfa.cloudops.cli import completion, output
+from cfa.cloudops.cli.context import open_client
 from cfa.cloudops.model import names
 
 if TYPE_CHECKING:
@@ -60,7 +60,10 @@ def run_tasks(
 
 def add_tasks_from_yaml(
     ctx: typer.Context,
-    job_name: Annotated[str, typer.Option("-j", "--job_name", help="An existing job.")],
+    job_name: Annotated[
+        str,
+        typer.Option("--job_name", "-j", help="An existing job.", autocompletion=completion.jobs),
+    ],
     base_cmd: Annotated[
         str, typer.Option("-c", "--base_cmd", help="What each command begins with.")
     ],
@@ -76,11 +79,9 @@ def add_tasks_from_yaml(
 
         _show(command_lines(base_cmd, file_path))
         return
-    client = _client(ctx)
-    try:
-        _show(client.add_tasks_from_yaml(job_name, base_cmd, file_path))
-    finally:
-        client.close()
+    with open_client(ctx) as client:
+        ids = client.add_tasks_from_yaml(job_name, base_cmd, file_path)
+    _show(ids)
 
 
 def _show(lines: list[str]) -> None:
@@ -96,15 +97,12 @@ def _carry_out(ctx: typer.Context, plan: Plan, dry_run: bool, detach: bool) -> N
 
     from cfa.cloudops.automation import run
 
-    client = _client(ctx)
-    try:
+    with open_client(ctx, make=True, quiet=False) as client:
         ids = run(evolve(plan, monitor=False), client)
         job = names.job_id(plan.job["job_name"])
         output.note(f"added {len(ids)} tasks to {job}")
         if not detach:
             raise typer.Exit(_wait(client, job))
-    finally:
-        client.close()
 
 
 def _wait(client: CloudClient, job: str) -> int:
@@ -119,10 +117,3 @@ def _wait(client: CloudClient, job: str) -> int:
         raise
     counts = client._batch.task_counts(job)
     return 1 if counts.failed or counts.active else 0
-
-
-def _client(ctx: typer.Context) -> CloudClient:
-    from cfa.cloudops.local import CloudClient
-
-    options = ctx.find_object(Options) or Options()
-    return CloudClient(dotenv_path=options.dotenv, home=options.home)

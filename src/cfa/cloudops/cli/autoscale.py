@@ -12,12 +12,13 @@ from attrs import asdict
 
 from cfa.cloudops.cli import output
 from cfa.cloudops.cli.context import Json
+from cfa.cloudops.cli.groups import group
 from cfa.cloudops.errors import FormulaError, InvalidInputError, LocalFileNotFoundError
 
 if TYPE_CHECKING:
     from cfa.cloudops.autoscale import Run, Situation
 
-app = typer.Typer(no_args_is_help=True, help="Check autoscale formulas.")
+app = group()
 
 
 @app.callback()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from attrs import frozen
 
-from cfa.cloudops.errors import WorkspaceNotFoundError
+from cfa.cloudops.errors import AmbiguousCallError, WorkspaceNotFoundError
 
 if TYPE_CHECKING:
+    from cfa.cloudops.client.storage import Storage
+    from cfa.cloudops.local import CloudClient
     from cfa.cloudops.service.local import LocalBatch
     from cfa.cloudops.service.workspace import Workspace
     from cfa.cloudops.settings import Settings
@@ -26,6 +29,38 @@ class Options:
 
     home: str | None = None
     dotenv: str | None = None
+
+
+def one_of(word: str | None, option: str | None, what: str) -> str:
+    """What is named once, by a word or by an option.
+
+    Raises:
+        AmbiguousCallError: nothing is named, or two things are.
+    """
+    if word is not None and option is not None and word != option:
+        raise AmbiguousCallError(
+            f"Two {what}s are named where one is meant: {word} and {option}.", "Name one."
+        )
+    return all_of(None if word is None else [word], None if option is None else [option], what)[0]
+
+
+def all_of(words: Sequence[str] | None, options: Sequence[str] | None, what: str) -> list[str]:
+    """What is named by words, by options or by both; twice named is once meant.
+
+    Raises:
+        AmbiguousCallError: nothing is named.
+    """
+    found = list(dict.fromkeys([*(words or ()), *(options or ())]))
+    if not found:
+        raise AmbiguousCallError(f"No {what} is named.", f"'cloudops {what} list' shows them.")
+    return found
+
+
+def listed(items: Iterable[str] | None) -> list[str] | None:
+    """Items of an option that takes a list: `-d a -d b`, `-d a b`, `-d a,b` and `-d 'a b'` are one."""
+    if items is None:
+        return None
+    return [word for item in items for word in item.replace(",", " ").split()]
 
 
 def load_settings(
@@ -81,3 +116,44 @@ def open_batch(ctx: typer.Context) -> Iterator[LocalBatch]:
         yield batch
     finally:
         batch.close()
+
+
+@contextmanager
+def open_client(
+    ctx: typer.Context, *, make: bool = False, quiet: bool = True
+) -> Iterator[CloudClient]:
+    """A client, which goes without a word about what it added.
+
+    Args:
+        ctx: of the command.
+        make: make a workspace where there is none.
+        quiet: what it logs and prints goes to standard error, so that programs can read what the
+            command prints.
+
+    Raises:
+        WorkspaceNotFoundError: there is none. StoreError: it cannot be used.
+    """
+    if not make:
+        find_workspace(load_settings(ctx))
+    from cfa.cloudops.local import CloudClient
+
+    options = ctx.find_object(Options) or Options()
+    with redirect_stdout(sys.stderr if quiet else sys.stdout):
+        client = CloudClient(dotenv_path=options.dotenv, home=options.home)
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+@contextmanager
+def open_storage(ctx: typer.Context) -> Iterator[Storage]:
+    """The blob calls of a client, without a workspace. Its log is on standard error."""
+    from cfa.cloudops.client.storage import Storage
+
+    with redirect_stdout(sys.stderr):
+        storage = Storage(load_settings(ctx))
+        try:
+            yield storage
+        finally:
+            storage.close()

@@ -13,11 +13,12 @@ import typer
 
 from cfa.cloudops.cli import output
 from cfa.cloudops.cli.context import Json, load_settings
+from cfa.cloudops.cli.groups import group
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.images import Images
 
-app = typer.Typer(no_args_is_help=True, help="Build, name and push images, and list them.")
+app = group()
 
 Registry = Annotated[
     str, typer.Option("--registry_name", "-r", help="An Azure registry, or a server as it is.")

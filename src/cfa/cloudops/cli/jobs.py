@@ -6,12 +6,33 @@ from typing import Annotated
 
 import typer
 
-from cfa.cloudops.cli import output
-from cfa.cloudops.cli.context import Json, open_batch
-from cfa.cloudops.errors import InvalidInputError
-from cfa.cloudops.model.values import Job, JobSpec
+from cfa.cloudops.cli import completion, output
+from cfa.cloudops.cli.context import Json, all_of, one_of, open_batch, open_client
+from cfa.cloudops.cli.groups import group
+from cfa.cloudops.errors import InvalidInputError, JobNotFoundError
+from cfa.cloudops.model import names
+from cfa.cloudops.model.values import Job, JobSpec, JobState
 
-app = typer.Typer(no_args_is_help=True, help="List, show, monitor, terminate and delete jobs.")
+app = group()
+
+Words = Annotated[
+    list[str] | None, typer.Argument(metavar="[JOB]...", autocompletion=completion.jobs)
+]
+Word = Annotated[str | None, typer.Argument(metavar="[JOB]", autocompletion=completion.jobs)]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        "--job_name", "-n", metavar="JOB", help="The same, as an option.",
+        autocompletion=completion.jobs,
+    ),
+]  # fmt: skip
+Names = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--job_name", "-n", metavar="JOB", help="The same, as an option.",
+        autocompletion=completion.jobs,
+    ),
+]  # fmt: skip
 
 
 @app.command("list")
@@ -43,7 +64,133 @@ def list_jobs(ctx: typer.Context, as_json: Json = False) -> None:
 
 
 @app.command()
-def show(ctx: typer.Context, job: str, as_json: Json = False) -> None:
+def create(
+    ctx: typer.Context,
+    job_name: Annotated[str, typer.Option("--job_name", "-n", help="Blanks are removed.")],
+    pool_name: Annotated[
+        str,
+        typer.Option(
+            "--pool_name", "-pn", help="Where its tasks run.", autocompletion=completion.pools
+        ),
+    ],
+    save_logs_to_blob: Annotated[
+        str | None,
+        typer.Option(
+            "--save_logs_to_blob", "-s", metavar="CONTAINER",
+            help="Save what tasks write in this blob container.",
+            autocompletion=completion.containers,
+        ),
+    ] = None,
+    logs_folder: Annotated[
+        str | None,
+        typer.Option("--logs_folder", "-l", help="Folder in it; stdout_stderr when not given."),
+    ] = None,
+    task_retries: Annotated[
+        int, typer.Option("--task_retries", "-r", help="New tries of failed tasks; -1: for ever.")
+    ] = 0,
+    mark_complete: Annotated[
+        bool,
+        typer.Option(
+            "--mark_complete/--no_mark_complete", "-m",
+            help="Whether the job completes when all of its tasks have.",
+        ),
+    ] = True,
+    task_id_ints: Annotated[
+        bool, typer.Option("--task_id_ints", "-i", help="Ids of tasks are 1, 2, ...")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout", "-t", metavar="MINUTES", help="Minutes until the job is ended."
+        ),
+    ] = None,
+    exist_ok: Annotated[
+        bool, typer.Option("--exist_ok", "-e", help="Go on with a job of this name, as it is.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also print what the job is like.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Make a job: a named set of tasks on a pool."""
+    job_id = names.job_id(job_name)
+    with open_client(ctx) as client:
+        existed = exist_ok and client.check_job_status(job_name) != "does not exist"
+        client.create_job(
+            job_name,
+            pool_name,
+            save_logs_to_blob,
+            logs_folder,
+            task_retries,
+            mark_complete,
+            task_id_ints,
+            timeout,
+            exist_ok,
+        )
+    print(f"job {job_id} exists" if existed else f"created job {job_id}")
+    if verbose:
+        show(ctx, job_id)
+
+
+@app.command()
+def stats(
+    ctx: typer.Context,
+    job: Word = None,
+    job_name: Annotated[
+        str | None,
+        typer.Option(
+            "--job_name", "-j", metavar="JOB", help="The same, as an option.",
+            autocompletion=completion.jobs,
+        ),
+    ] = None,
+    file_name: Annotated[
+        str | None,
+        typer.Option("--file_name", "-path", help="Without .csv; <job>-stats when not given."),
+    ] = None,
+) -> None:  # fmt: skip
+    """Write a table of a job's tasks to a file, and print the file's name."""
+    job_id = names.job_id(one_of(job, job_name, "job"))
+    with open_client(ctx) as client:
+        client.download_job_stats(job_id, file_name)
+    print(f"{file_name or job_id + '-stats'}.csv")
+
+
+@app.command()
+def download(
+    ctx: typer.Context,
+    job_name: Annotated[
+        str, typer.Option("--job_name", "-j", help="The job.", autocompletion=completion.jobs)
+    ],
+    blob_paths: Annotated[
+        list[str],
+        typer.Option("--blob_paths", "-b", metavar="PATH", help="Files and folders; several."),
+    ],
+    target: Annotated[str, typer.Option("--target", "-t", help="Local folder, made if missing.")],
+    container_name: Annotated[
+        str,
+        typer.Option(
+            "--container_name", "-c", help="Where they are.", autocompletion=completion.containers
+        ),
+    ],
+) -> None:
+    """Wait for a job, at most 480 minutes, then download files and folders that it wrote.
+
+    Exit status: 0 when its tasks succeeded, 1 when one failed or never ran; the download is done then
+    as well.
+    """
+    job_id = names.job_id(job_name)
+    with open_client(ctx) as client:
+        client.download_after_job(job_id, blob_paths, target, container_name)
+        counts = client._batch.task_counts(job_id)
+    print(f"downloaded {', '.join(blob_paths)} to {target}")
+    raise typer.Exit(1 if counts.failed or counts.active else 0)
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(autocompletion=completion.jobs)],
+    as_json: Json = False,
+) -> None:
     """Show the definition and the state of a job."""
     with open_batch(ctx) as batch:
         found = batch.get_job(job)
@@ -76,10 +223,16 @@ def show(ctx: typer.Context, job: str, as_json: Json = False) -> None:
 @app.command()
 def monitor(
     ctx: typer.Context,
-    job: str,
+    job: Word = None,
+    job_name: Name = None,
     timeout: Annotated[
-        float | None, typer.Option(help="Minutes to wait at most.", metavar="MINUTES")
+        float | None,
+        typer.Option("--timeout", "-t", help="Minutes to wait at most.", metavar="MINUTES"),
     ] = None,
+    download_job_stats: Annotated[
+        bool,
+        typer.Option("--download_job_stats", "-d", help="Write <job>-stats.csv afterwards."),
+    ] = False,
 ) -> None:
     """Follow a job until its tasks are completed.
 
@@ -89,25 +242,45 @@ def monitor(
         raise InvalidInputError(f"--timeout {timeout:g} is not above 0.", "Give minutes.")
     from cfa.cloudops.cli.monitor import follow
 
+    wanted = names.job_id(one_of(job, job_name, "job"))
     with open_batch(ctx) as batch:
-        status = follow(batch, job, None if timeout is None else timeout * 60)
+        status = follow(batch, wanted, None if timeout is None else timeout * 60)
+    if download_job_stats:
+        with open_client(ctx) as client:
+            client.download_job_stats(wanted)
     raise typer.Exit(status)
 
 
 @app.command()
-def terminate(ctx: typer.Context, jobs: Annotated[list[str], typer.Argument()]) -> None:
+def status(ctx: typer.Context, job: Word = None, job_name: Name = None) -> None:
+    """Print the state of a job: active, complete, terminating, ... or: does not exist.
+
+    Exit status: 0 when no task failed, 1 when one did, 3 when there is no such job.
+    """
+    with open_batch(ctx) as batch:
+        try:
+            found = batch.get_job(names.job_id(one_of(job, job_name, "job")))
+        except JobNotFoundError:
+            print("does not exist")
+            raise
+    print("complete" if found.state is JobState.COMPLETED else found.state)
+    raise typer.Exit(1 if found.counts.failed else 0)
+
+
+@app.command()
+def terminate(ctx: typer.Context, jobs: Words = None, job_name: Names = None) -> None:
     """End jobs: what runs is ended and fails, nothing else starts. Their results stay."""
     with open_batch(ctx) as batch:
-        for job in jobs:
+        for job in map(names.job_id, all_of(jobs, job_name, "job")):
             batch.terminate_job(job)
             print(f"terminated job {job}")
 
 
 @app.command()
-def delete(ctx: typer.Context, jobs: Annotated[list[str], typer.Argument()]) -> None:
+def delete(ctx: typer.Context, jobs: Words = None, job_name: Names = None) -> None:
     """Delete jobs with their tasks and the files of these; ends what runs."""
     with open_batch(ctx) as batch:
-        for job in jobs:
+        for job in map(names.job_id, all_of(jobs, job_name, "job")):
             batch.delete_job(job)
             print(f"deleted job {job}")
 

@@ -8,9 +8,10 @@ import typer
 
 from cfa.cloudops.cli import output
 from cfa.cloudops.cli.context import Json, Options
+from cfa.cloudops.cli.groups import group
 from cfa.cloudops.errors import NotFoundError
 
-app = typer.Typer(no_args_is_help=True, help="Names and quotas of VM sizes.")
+app = group()
 
 
 @app.command()

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
-from cfa.cloudops.cli import output
-from cfa.cloudops.cli.context import Json, open_batch
+from cfa.cloudops.cli import completion, output
+from cfa.cloudops.cli.context import Json, all_of, listed, open_batch, open_client
+from cfa.cloudops.cli.groups import group
+from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Mount, Pool, PoolSpec
 
-app = typer.Typer(no_args_is_help=True, help="List, show and delete pools.")
+app = group()
 
 
 @app.command("list")
@@ -41,7 +43,89 @@ def list_pools(ctx: typer.Context, as_json: Json = False) -> None:
 
 
 @app.command()
-def show(ctx: typer.Context, pool: str, as_json: Json = False) -> None:
+def create(
+    ctx: typer.Context,
+    pool_name: Annotated[str, typer.Option("--pool_name", "-n", help="Blanks become _.")],
+    mounts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mounts", "-m", metavar="CONTAINER[:TARGET]",
+            help="Blob containers that tasks see: results at /results, results:out at /out. Several, "
+            "or the option several times.",
+        ),
+    ] = None,
+    container_image_name: Annotated[
+        str | None,
+        typer.Option(
+            "--container_image_name", "-c", metavar="IMAGE",
+            help="Of tasks that name none; not needed where tasks are plain processes.",
+        ),
+    ] = None,
+    vm_size: Annotated[
+        str, typer.Option("--vm_size", "-v", help="Limits cores and memory to what it has.")
+    ] = "standard_d4ads_v5",
+    autoscale: Annotated[
+        bool, typer.Option("--autoscale", "-a", help="Grow and shrink with the work.")
+    ] = False,
+    dedicated_nodes: Annotated[
+        int, typer.Option("--dedicated_nodes", "-d", metavar="N", help="Without -a.")
+    ] = 0,
+    low_priority_nodes: Annotated[
+        int, typer.Option("--low_priority_nodes", "-l", metavar="N", help="Without -a.")
+    ] = 1,
+    max_autoscale_nodes: Annotated[
+        int, typer.Option("--max_autoscale_nodes", "-max", metavar="N", help="With -a.")
+    ] = 3,
+    task_slots_per_node: Annotated[
+        int, typer.Option("--task_slots_per_node", "-t", metavar="N", help="Tasks at once on a node.")
+    ] = 1,
+    availability_zones: Annotated[
+        str,
+        typer.Option(
+            "--availability_zones", "-az", help="regional or zonal; means nothing on one machine."
+        ),
+    ] = "regional",
+    cache_blobfuse: Annotated[
+        bool, typer.Option("--cache_blobfuse", "-cache", help="Means nothing on one machine.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace_existing_pool", help="Redefine a pool of this name.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Make a pool: where tasks run. The image is pulled if need be.
+
+    One that exists is kept as it is. It is where CLOUDOPS_BACKEND says.
+    """
+    wanted = [_mount(text) for text in listed(mounts) or ()]
+    with open_client(ctx, make=True) as client:
+        client.create_pool(
+            pool_name,
+            wanted,
+            container_image_name,
+            vm_size,
+            autoscale=autoscale,
+            dedicated_nodes=dedicated_nodes,
+            low_priority_nodes=low_priority_nodes,
+            max_autoscale_nodes=max_autoscale_nodes,
+            task_slots_per_node=task_slots_per_node,
+            availability_zones=availability_zones,
+            cache_blobfuse=cache_blobfuse,
+            replace_existing_pool=replace,
+        )
+    print(f"pool {names.pool_id(pool_name)} is ready")
+
+
+def _mount(text: str) -> str | tuple[str, str]:
+    source, colon, target = text.partition(":")
+    return (source, target) if colon else source
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    pool: Annotated[str, typer.Argument(autocompletion=completion.pools)],
+    as_json: Json = False,
+) -> None:
     """Show the definition of a pool."""
     with open_batch(ctx) as batch:
         found = batch.get_pool(pool)
@@ -73,10 +157,24 @@ def show(ctx: typer.Context, pool: str, as_json: Json = False) -> None:
 
 
 @app.command()
-def delete(ctx: typer.Context, pools: Annotated[list[str], typer.Argument()]) -> None:
+def delete(
+    ctx: typer.Context,
+    pools: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[POOL]...", autocompletion=completion.pools),
+    ] = None,
+    pool_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pool_name", "-n", metavar="POOL", help="The same, as an option.",
+            autocompletion=completion.pools,
+        ),
+    ] = None,
+) -> None:  # fmt: skip
     """Delete pools. Tasks that run on them are ended and wait; jobs stay."""
+    wanted = [names.pool_id(name) for name in all_of(pools, pool_name, "pool")]
     with open_batch(ctx) as batch:
-        for pool in pools:
+        for pool in wanted:
             batch.delete_pool(pool)
             print(f"deleted pool {pool}")
 

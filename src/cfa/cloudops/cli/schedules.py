@@ -9,15 +9,12 @@ import typer
 
 from cfa.cloudops.cli import output
 from cfa.cloudops.cli.context import Json, open_batch
+from cfa.cloudops.cli.groups import group
 from cfa.cloudops.errors import AmbiguousCallError, InvalidInputError, JobScheduleExistsError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import JobSchedule
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="List, show, create, suspend, resume and delete job schedules. Their jobs start while an "
-    "agent runs: cloudops agent --stay.",
-)
+app = group()
 
 _Schedules = Annotated[list[str] | None, typer.Argument(metavar="[ID]...")]
 _More = Annotated[

@@ -2,27 +2,150 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cfa.cloudops.cli import output
-from cfa.cloudops.cli.context import Json, open_batch
+from cfa.cloudops.cli import completion, output
+from cfa.cloudops.cli.context import Json, listed, one_of, open_batch, open_client
+from cfa.cloudops.cli.groups import group
+from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model.values import Task, TaskResult
 
-app = typer.Typer(no_args_is_help=True, help="List, show, terminate and delete tasks.")
+app = group()
+
+Job = Annotated[str, typer.Argument(autocompletion=completion.jobs)]
+Tasks = Annotated[list[str], typer.Argument(autocompletion=completion.tasks)]
+Suffix = Annotated[
+    str, typer.Option("--name_suffix", "-n", help="Middle part of ids: <job>-<suffix>-<n>.")
+]
 
 _LAST_LINES = 20
 #: Bytes from the end of an output file in which its last lines are looked for.
 _LAST_BYTES = 1 << 16
 
 
+@app.command()
+def add(
+    ctx: typer.Context,
+    job_name: Annotated[
+        str, typer.Option("--job_name", "-jn", help="The job.", autocompletion=completion.jobs)
+    ],
+    command_line: Annotated[
+        str,
+        typer.Option("--command_line", "-c", help="What it runs; sh -c '...' for a shell's signs."),
+    ],
+    name_suffix: Suffix = "",
+    depends_on: Annotated[
+        list[str] | None,
+        typer.Option("--depends_on", "-d", metavar="ID", help="Tasks that must succeed first."),
+    ] = None,
+    depends_on_range: Annotated[
+        str | None,
+        typer.Option(
+            "--depends_on_range", "-dr", metavar="FIRST-LAST",
+            help="The same for integer ids, both included: 1-5 or 1,5.",
+        ),
+    ] = None,
+    run_dependent_tasks_on_fail: Annotated[
+        bool,
+        typer.Option(
+            "--run_dependent_tasks_on_fail", "-r",
+            help="Tasks that depend on this one run even if it fails.",
+        ),
+    ] = False,
+    container_image_name: Annotated[
+        str | None,
+        typer.Option("--container_image_name", "-ci", metavar="IMAGE", help="Else the pool's."),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", "-t", metavar="MINUTES", help="Minutes that one try may take."),
+    ] = None,
+) -> None:  # fmt: skip
+    """Add a task and print its id. It runs in the background."""
+    number_range = None if depends_on_range is None else _range(depends_on_range)
+    with open_client(ctx) as client:
+        task_id = client.add_task(
+            job_name=job_name,
+            command_line=command_line,
+            name_suffix=name_suffix,
+            depends_on=listed(depends_on),
+            depends_on_range=number_range,
+            run_dependent_tasks_on_fail=run_dependent_tasks_on_fail,
+            container_image_name=container_image_name,
+            timeout=timeout,
+        )
+    print(task_id)
+
+
+@app.command("add-collection")
+def add_collection(
+    ctx: typer.Context,
+    job_name: Annotated[
+        str, typer.Option("--job_name", "-j", help="The job.", autocompletion=completion.jobs)
+    ],
+    tasks_file: Annotated[
+        str,
+        typer.Option(
+            "--tasks_file", "-tf", metavar="FILE",
+            help='JSON: [{"command_line": "...", ...}, ...] with the names that add_task has.',
+        ),
+    ],
+    name_suffix: Suffix = "",
+) -> None:  # fmt: skip
+    """Add all tasks of a file, or none, and print their ids. They run in the background."""
+    from cfa.cloudops.documents import read_json
+
+    tasks = read_json(tasks_file, "file of tasks")
+    if not isinstance(tasks, list):
+        raise InvalidInputError(
+            f"{tasks_file}: this is no list of tasks.", 'Write [{"command_line": "..."}].'
+        )
+    with open_client(ctx) as client:
+        ids = client.add_task_collection(job_name, tasks, name_suffix)
+    for task_id in ids:
+        print(task_id)
+
+
+@app.command()
+def status(
+    ctx: typer.Context,
+    job: Annotated[
+        str | None, typer.Argument(metavar="[JOB]", autocompletion=completion.jobs)
+    ] = None,
+    job_name: Annotated[
+        str | None,
+        typer.Option(
+            "--job_name", "-j", metavar="JOB", help="The same, as an option.",
+            autocompletion=completion.jobs,
+        ),
+    ] = None,
+    task_id: Annotated[
+        str | None,
+        typer.Option(
+            "--task_id", "-t", metavar="TASK", help="All when none is named.",
+            autocompletion=completion.tasks,
+        ),
+    ] = None,
+) -> None:  # fmt: skip
+    """Print the states and exit codes of tasks as JSON.
+
+    Exit status: 0; that of the tasks is in what is printed.
+    """
+    wanted = one_of(job, job_name, "job")
+    with open_client(ctx) as client:
+        text = client.get_task_status(wanted, task_id)
+    print(text)
+
+
 @app.command("list")
 def list_tasks(
     ctx: typer.Context,
-    job: str,
+    job: Job,
     failed: Annotated[bool, typer.Option("--failed", help="Only tasks that failed.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -55,7 +178,12 @@ def list_tasks(
 
 
 @app.command()
-def show(ctx: typer.Context, job: str, task: str, as_json: Json = False) -> None:
+def show(
+    ctx: typer.Context,
+    job: Job,
+    task: Annotated[str, typer.Argument(autocompletion=completion.tasks)],
+    as_json: Json = False,
+) -> None:
     """Show a task; of one that failed also why, and the last lines of its standard error."""
     with open_batch(ctx) as batch:
         found = batch.get_task(job, task)
@@ -89,7 +217,7 @@ def show(ctx: typer.Context, job: str, task: str, as_json: Json = False) -> None
 
 
 @app.command()
-def terminate(ctx: typer.Context, job: str, tasks: Annotated[list[str], typer.Argument()]) -> None:
+def terminate(ctx: typer.Context, job: Job, tasks: Tasks) -> None:
     """End tasks; they complete as failures."""
     with open_batch(ctx) as batch:
         for task in tasks:
@@ -98,12 +226,23 @@ def terminate(ctx: typer.Context, job: str, tasks: Annotated[list[str], typer.Ar
 
 
 @app.command()
-def delete(ctx: typer.Context, job: str, tasks: Annotated[list[str], typer.Argument()]) -> None:
+def delete(ctx: typer.Context, job: Job, tasks: Tasks) -> None:
     """Delete tasks and their files; ends them if they run."""
     with open_batch(ctx) as batch:
         for task in tasks:
             batch.delete_task(job, task)
             print(f"deleted task {task}")
+
+
+def _range(text: str) -> tuple[int, int]:
+    """`1-5` or `1,5`."""
+    found = re.fullmatch(r"\s*(\d+)\s*[-,:\s]\s*(\d+)\s*", text, re.ASCII)
+    if found is None:
+        raise InvalidInputError(
+            f"--depends_on_range {text!r} is no pair of integer ids.",
+            "Write the first and the last: 1-5 or 1,5.",
+        )
+    return int(found[1]), int(found[2])
 
 
 def _runtime(task: Task) -> str:

@@ -35,7 +35,7 @@ class Rehearsal:
     """Checks the calls of one client. Each method takes what the client is about to hand on.
 
     Args:
-        batch: the service, asked at the end for what the tasks needed.
+        batch: the service, asked at the end for what the tasks needed; None where none are added.
         report_path: a file that `cloudops run` made: the findings are written there, not shown. The
             path may outlive the file.
 
@@ -43,7 +43,7 @@ class Rehearsal:
         StrictError (a ValueError): from each method: the cloud would refuse the call.
     """
 
-    def __init__(self, batch: BatchProvider, report_path: str | None = None) -> None:
+    def __init__(self, batch: BatchProvider | None, report_path: str | None = None) -> None:
         self._batch = batch
         self._report_path = report_path
         #: Jobs that got tasks, with their pools.
@@ -120,15 +120,19 @@ class Rehearsal:
         if not self._open:
             return
         self._open = False
-        for job_id, pool in self._jobs.items():
-            try:
-                self._take(rules.memory(pool, job_id, self._batch.task_usage(job_id)))
-            except CloudOpsError as error:  # deleted since, or the workspace is
-                _log.debug("cannot tell what the tasks of %s needed: %s", job_id, error)
+        if self._batch is not None:
+            self._look_at_needs(self._batch)
         if self._report_path:
             self._hand_over(self._report_path)
         elif sys.stderr is not None:
             print(self.report(), file=sys.stderr)  # noqa: T201  promised
+
+    def _look_at_needs(self, batch: BatchProvider) -> None:
+        for job_id, pool in self._jobs.items():
+            try:
+                self._take(rules.memory(pool, job_id, batch.task_usage(job_id)))
+            except CloudOpsError as error:  # deleted since, or the workspace is
+                _log.debug("cannot tell what the tasks of %s needed: %s", job_id, error)
 
     def _hand_over(self, path: str) -> None:
         text = "".join(json.dumps({FINDING: asdict(one)}) + "\n" for one in self.findings)

@@ -1,0 +1,106 @@
+"""`cloudops blob`: containers, what is in them, and its protection. The copies are in `copies`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cfa.cloudops.cli import completion, copies, output
+from cfa.cloudops.cli.context import Json, one_of, open_storage
+from cfa.cloudops.cli.copies import Container
+from cfa.cloudops.cli.groups import group
+
+app = group()
+copies.register(app)
+
+
+@app.command("create-container")
+def create_container(
+    ctx: typer.Context,
+    container_name: Annotated[
+        str,
+        typer.Option(
+            "--container_name", "-c", help="3 to 63 lower-case letters, digits and hyphens."
+        ),
+    ],
+) -> None:
+    """Make a blob container; one that exists is left as it is."""
+    with open_storage(ctx) as storage:
+        storage.create_blob_container(container_name)
+    print(f"blob container {container_name} is ready")
+
+
+@app.command("list")
+def list_blobs(
+    ctx: typer.Context,
+    container: Annotated[
+        str | None, typer.Argument(metavar="[CONTAINER]", autocompletion=completion.containers)
+    ] = None,
+    container_name: Annotated[
+        str | None,
+        typer.Option(
+            "--container_name", "-c", help="The same, as an option.",
+            autocompletion=completion.containers,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """List the blobs of a container, one a line; without one the containers."""
+    with open_storage(ctx) as storage:
+        if container is None and container_name is None:
+            found = storage.list_containers()
+        else:
+            found = storage.list_blob_files(one_of(container, container_name, "container"))
+    if as_json:
+        output.document(found)
+        return
+    for name in found:
+        print(name)
+
+
+@app.command("delete-file")
+def delete_file(
+    ctx: typer.Context,
+    container_name: Container,
+    blob_name: Annotated[str, typer.Option("--blob_name", "-b", help="The blob.")],
+) -> None:
+    """Delete one blob. Exit status: 4 when it is protected."""
+    with open_storage(ctx) as storage:
+        storage.delete_blob_file(blob_name, container_name)
+    print(f"deleted {blob_name}")
+
+
+@app.command("delete-folder")
+def delete_folder(
+    ctx: typer.Context,
+    container_name: Container,
+    blob_folder_name: Annotated[
+        str, typer.Option("--blob_folder_name", "-b", help="A folder of the container.")
+    ],
+) -> None:
+    """Delete all blobs below a folder. Exit status: 4 when one is protected; then none is deleted."""
+    with open_storage(ctx) as storage:
+        storage.delete_blob_folder(blob_folder_name, container_name)
+    print(f"deleted {blob_folder_name}")
+
+
+@app.command()
+def protect(
+    ctx: typer.Context,
+    source_path: Annotated[
+        list[str], typer.Option("--source_path", "-s", metavar="BLOB", help="Blobs; several.")
+    ],
+    container_name: Container,
+    legal_hold: Annotated[
+        bool, typer.Option("--legal_hold", "-lh", help="Set the hold; without this it is cleared.")
+    ] = False,
+    read_only: Annotated[
+        bool, typer.Option("--read_only", "-ro", help="Seal them: never to be replaced again.")
+    ] = False,
+) -> None:
+    """Set or clear the legal hold of blobs, all or none. One under a hold cannot be deleted."""
+    with open_storage(ctx) as storage:
+        storage.update_blob_protection(source_path, container_name, legal_hold, read_only)
+    done = "set" if legal_hold else "cleared"
+    print(f"{done} the legal hold of {', '.join(source_path)}")

@@ -1,0 +1,45 @@
+"""The names of the cloud's scripts, and which of our commands each is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+SCRIPTS: Mapping[str, tuple[str, ...]] = {
+    "add_task": ("task", "add"),
+    "add_task_collection": ("task", "add-collection"),
+    "add_tasks_from_yaml": ("add-tasks-from-yaml",),
+    "async_download_folder": ("blob", "async-download-folder"),
+    "async_upload_folder": ("blob", "async-upload-folder"),
+    "check_credentials": ("check-credentials",),
+    "check_job_status": ("job", "status"),
+    "create_blob_container": ("blob", "create-container"),
+    "create_job": ("job", "create"),
+    "create_job_schedule": ("schedule", "create"),
+    "create_pool": ("pool", "create"),
+    "delete_blob_file": ("blob", "delete-file"),
+    "delete_blob_folder": ("blob", "delete-folder"),
+    "delete_job": ("job", "delete"),
+    "delete_job_schedule": ("schedule", "delete"),
+    "delete_pool": ("pool", "delete"),
+    "download_after_job": ("job", "download"),
+    "download_file": ("blob", "download-file"),
+    "download_folder": ("blob", "download-folder"),
+    "download_job_stats": ("job", "stats"),
+    "generate_sample_env": ("generate-sample-env",),
+    "get_all_vm_quotas": ("vm", "quotas"),
+    "get_kv_secret": ("get-kv-secret",),
+    "get_task_status": ("task", "status"),
+    "get_vm_name": ("vm", "name"),
+    "get_vm_series_quotas": ("vm", "quotas"),
+    "list_acr_tags": ("image", "list-tags"),
+    "list_available_images": ("image", "available"),
+    "list_blob_files": ("blob", "list"),
+    "monitor_job": ("job", "monitor"),
+    "package_and_upload_dockerfile": ("image", "build"),
+    "resume_schedule": ("schedule", "resume"),
+    "suspend_schedule": ("schedule", "suspend"),
+    "update_blob_protection": ("blob", "protect"),
+    "upload_docker_image": ("image", "upload"),
+    "upload_file": ("blob", "upload-file"),
+    "upload_folder": ("blob", "upload-folder"),
+}

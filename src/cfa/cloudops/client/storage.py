@@ -1,0 +1,38 @@
+"""The blob calls of `CloudClient` alone, for those who need no pools and jobs."""
+
+from __future__ import annotations
+
+import os
+
+from cfa.cloudops import backends
+from cfa.cloudops.client import logs
+from cfa.cloudops.client.blobs import BlobMixin
+from cfa.cloudops.client.view import REPORT_VARIABLE
+from cfa.cloudops.settings import Settings
+
+
+class Storage(BlobMixin):
+    """Blob containers, wherever they are. No workspace is made.
+
+    Raises:
+        BackendError: the storage cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        logs.configure()
+        self._blobs = backends.load_storage(settings.storage)
+        self.rehearsal = None
+        if settings.strict:
+            from cfa.cloudops.rehearsal import Rehearsal
+
+            self.rehearsal = Rehearsal(None, os.environ.get(REPORT_VARIABLE))
+
+    def list_containers(self) -> list[str]:
+        """Names of all containers, sorted."""
+        return self._blobs.list_containers()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        if self.rehearsal is not None:
+            self.rehearsal.close()
+        self._blobs.close()
