@@ -31,6 +31,16 @@ def client(bench):
     return bench.ready()
 
 
+@pytest.mark.promise(
+    "add_task",
+    "Job and command, in the ways that scripts write them.",
+    local=(
+        "`(job, command)`, both by name, `(command, job_name=)`, or the command alone for the"
+        " latest job"
+    ),
+    cloud="`(job, command)` or by name",
+    difference="the last two ways work only here",
+)
 def test_four_ways_to_call(bench, client):
     """Command alone, command with job_name, job and command in order, both by name."""
     assert client.add_task("echo one") == "j--1"
@@ -84,6 +94,11 @@ def test_help_shows_the_signature():
         assert "add_task(command_line" in (one.add_task.__doc__ or "")
 
 
+@pytest.mark.promise(
+    "add_task",
+    "A command may be a list, joined with blanks.",
+    local="without quoting",
+)
 def test_command_as_a_list(bench, client):
     """A list is joined with blanks, as the cloud client does."""
     client.add_task("j", ["echo", "a", "b"])
@@ -91,6 +106,11 @@ def test_command_as_a_list(bench, client):
     assert bench.output(client, "j--1") == "a b\n"
 
 
+@pytest.mark.promise(
+    "add_task",
+    "No shell runs a command: `|`, `>`, `&&` and `$VAR` are plain text.",
+    local="write `sh -c '...'`",
+)
 def test_no_implicit_shell(bench, client):
     """Signs of the shell are plain text to a command, on every backend."""
     client.add_task("j", "echo $HOME * | cat > x && echo \"a  b\" 'c d' \\$")
@@ -105,6 +125,12 @@ def test_other_blanks_belong_to_words(bench, client):
     assert bench.output(client, "j--1") == "[a\u00a0b][c][d]"
 
 
+@pytest.mark.promise(
+    "add_task_collection",
+    ("A collection is added in order, and the result has the ids; what was passed is not changed."),
+    local="a list that also has `result_values`",
+    cloud="the SDK's result with `result_values`; the mappings are changed",
+)
 def test_collection(bench, client):
     """A collection gives its ids in order; the list that was passed is not changed."""
     tasks = [{"command_line": f"echo {n}"} for n in range(5)]
@@ -117,6 +143,13 @@ def test_collection(bench, client):
     assert [str(t.result) for t in bench.finished(client).values()] == ["success"] * 6
 
 
+@pytest.mark.promise(
+    "add_task_collection",
+    "Tasks of a collection may depend on one another.",
+    local="by `id`, also on later ones, or by position",
+    cloud="by id",
+    difference="`depends_on_positions` is ours only",
+)
 def test_collection_depends_on_itself(bench, client):
     """Tasks of a collection may name one another, also later ones."""
     client.add_task_collection(
@@ -159,6 +192,13 @@ BAD_COLLECTIONS = [
 ]
 
 
+@pytest.mark.promise(
+    "add_task_collection",
+    "One bad task and the rest of the collection.",
+    local="an error that names the place; none is added",
+    cloud="`False`, with a line in the log; some may have been added",
+    difference="check the result on the cloud",
+)
 def test_collection_is_all_or_nothing(client):
     """One bad task refuses the whole collection; neither a task nor a number is used."""
     for tasks, error in BAD_COLLECTIONS:
@@ -221,6 +261,49 @@ BAD_CALLS = [
 ]
 
 
+@pytest.mark.promise(
+    "delete_pool",
+    "A pool that does not exist is an error.",
+    local="`PoolNotFoundError`, a `ValueError`",
+    cloud="left to the service; deletion is not waited for",
+    difference="the type of the error",
+)
+@pytest.mark.promise(
+    "create_job",
+    "A job of this name that exists, in any case, is an error.",
+    local="`JobExistsError`, a `RuntimeError`",
+    cloud="the SDK's `ResourceExistsError`",
+    difference="the type of the error",
+)
+@pytest.mark.promise(
+    "delete_job",
+    "A job that does not exist is an error.",
+    local="`JobNotFoundError`, a `ValueError`",
+    cloud="the SDK's error; documented is `RuntimeError`",
+    difference="the type of the error",
+)
+@pytest.mark.promise(
+    "add_task",
+    "A dependency that does not exist is an error.",
+    local="`TaskNotFoundError`, a `ValueError`, when the task is added",
+    cloud="not checked by the client",
+    difference="here it is said earlier",
+)
+@pytest.mark.promise(
+    "add_task",
+    (
+        "A job, a command, a suffix, a time limit or a mount that cannot work is an error, "
+        "and no number is used."
+    ),
+    local="each its own type, a `ValueError` or `RuntimeError`",
+    cloud="errors of the SDK",
+    difference="the type of the error",
+)
+@pytest.mark.promise(
+    "get_task_status",
+    "A job or task that does not exist is a `ValueError`.",
+    local="`ValueError`",
+)
 def test_bad_calls(client):
     """Each mistake is an error of its type, also by the built-in that cloud scripts catch."""
     for number, (call, error, builtin) in enumerate(BAD_CALLS):
@@ -234,6 +317,13 @@ def test_bad_calls(client):
     assert [pool.spec.id for pool in client._batch.list_pools()] == ["p"]
 
 
+@pytest.mark.promise(
+    "add_task",
+    "A job that was terminated takes no further tasks.",
+    local="`JobCompletedError`, a `RuntimeError`",
+    cloud="`JobCompleted`, an error of the SDK",
+    difference="the type of the error",
+)
 def test_job_ended_by_the_user_takes_no_tasks(bench, client):
     """A job that was terminated, or is being deleted, takes no further tasks."""
     client._batch.terminate_job("j")
@@ -241,6 +331,17 @@ def test_job_ended_by_the_user_takes_no_tasks(bench, client):
         client.add_task("true")
 
 
+@pytest.mark.promise(
+    "check_job_status",
+    "`does not exist`, `complete`, else the state in lower case.",
+    local="`active`, `terminating`, ...",
+    cloud="version 0.8.0 gives `BatchJobState.ACTIVE`; documented is `active`",
+)
+@pytest.mark.promise(
+    "get_task_status",
+    "A JSON text: an object with `id`, `state`, `exit_code`, or a list of all.",
+    local="`exit_code` is null when there is none",
+)
 def test_status_names(bench, client):
     """`check_job_status` and `get_task_status` speak as the cloud client does."""
     assert client.check_job_status("none") == "does not exist"
@@ -255,6 +356,13 @@ def test_status_names(bench, client):
     assert client.get_task_status("J", "J--1") == client.get_task_status("j", "j--1")
 
 
+@pytest.mark.promise(
+    "add_task_collection",
+    "A collection may be large.",
+    local="ten thousand are one step",
+    cloud="sent in requests of at most 100 each",
+    difference="not one step on the cloud",
+)
 def test_ten_thousand_tasks_at_once(bench, client):
     """A collection of ten thousand is one step: all are there, or, with one bad task, none."""
     many = [{"command_line": "true"} for _ in range(10_000)]

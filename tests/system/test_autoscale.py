@@ -32,6 +32,16 @@ def nodes(client, pool="p"):
     return client._batch.get_pool(pool).nodes
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "With `autoscale=True` a pool grows with the tasks that wait and shrinks as they end.",
+    local=(
+        "slots of this machine, looked at when tasks come and every "
+        "`CLOUDOPS_AUTOSCALE_INTERVAL_S` seconds"
+    ),
+    cloud="VMs, every 5 minutes",
+    difference="nodes are no machines here; they share one",
+)
 def test_grows_and_shrinks(bench, gate):
     """A pool grows with the tasks that wait and shrinks as they end; who runs is left to finish."""
     client = bench.client(max_parallel=8)
@@ -53,6 +63,13 @@ def test_grows_and_shrinks(bench, gate):
     assert run.results.startswith("$TargetDedicatedNodes=0;$TargetLowPriorityNodes=0;")
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "How soon the default formula gives nodes to tasks that come.",
+    local="at once",
+    cloud="after 5 minutes at most, and the start of a VM",
+    difference="here nobody waits",
+)
 def test_nobody_waits_for_an_interval(bench, monkeypatch):
     """The ready-made formula gives nodes when tasks come, also to those that waited for others."""
     monkeypatch.setenv("CLOUDOPS_AUTOSCALE_INTERVAL_S", "3600")
@@ -66,6 +83,11 @@ def test_nobody_waits_for_an_interval(bench, monkeypatch):
     bench.until(client, lambda: nodes(client) == 0)
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "A formula that fails leaves the pool as it is; the error is kept with the pool.",
+    local="and is the problem of the jobs that wait",
+)
 def test_formula_that_fails(bench, monkeypatch):
     """A formula that fails leaves the pool as it is and says why; a new one goes on with the tasks."""
     monkeypatch.setenv("CLOUDOPS_AUTOSCALE_INTERVAL_S", "0.2")
@@ -90,6 +112,13 @@ def test_formula_that_fails(bench, monkeypatch):
     assert (found.dedicated_nodes, found.low_priority_nodes) == (0, 1)
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "A formula that can never work is refused; no pool is made.",
+    local="`FormulaError`, a `ValueError`, with line and column",
+    cloud="`RuntimeError` that names the pool",
+    difference="the type of the error",
+)
 def test_wrong_formula_makes_no_pool(bench):
     """A wrong formula is refused with line and column, and nothing is changed."""
     client = bench.client()

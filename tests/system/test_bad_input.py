@@ -28,6 +28,13 @@ from cfa.cloudops.model.values import TaskSpec
 from cfa.cloudops.testing import images
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "An image that is nowhere is an error.",
+    local="`create_pool` raises the engine's own words; no pool is made",
+    cloud="the pool is made; its tasks fail with `ContainerInvalidImage`",
+    difference="here it is said earlier; `subprocess` ignores images",
+)
 def test_unknown_image(bench):
     """An image that is nowhere fails `create_pool` in the engine's own words; no pool is made."""
     if not bench.containers:
@@ -42,6 +49,13 @@ def test_unknown_image(bench):
         client.create_pool("p", container_image_name="UPPER CASE".replace(" ", "::"))
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "What an image must have is checked.",
+    local="one without `/bin/sh` is refused with what to do",
+    cloud="an image without a shell works",
+    difference="use an image that has a shell",
+)
 def test_image_without_a_shell(bench):
     """An image without `/bin/sh` is refused with what to do; no pool is made."""
     if not bench.containers:
@@ -53,6 +67,11 @@ def test_image_without_a_shell(bench):
     assert client._batch.list_pools() == []
 
 
+@pytest.mark.promise(
+    "add_task",
+    "A task's image that is nowhere fails that task alone, without an exit code.",
+    local="`ContainerInvalidImage`",
+)
 def test_task_image_that_is_missing(bench):
     """A task's own image that is nowhere fails that task without an exit code; others go on."""
     if not bench.containers:
@@ -68,6 +87,16 @@ def test_task_image_that_is_missing(bench):
     assert blocked.failure.code == "DependencyFailed"
 
 
+@pytest.mark.promise(
+    "add_task",
+    (
+        "A task has an image: its own, the one this client built last, or the pool's; else it"
+        " is an error."
+    ),
+    local="where images are needed",
+    cloud="`ValueError`",
+    difference="`subprocess` needs none",
+)
 def test_pool_without_an_image(bench):
     """Where images are needed a task must have one, its own or the pool's."""
     if not bench.containers:
@@ -81,6 +110,12 @@ def test_pool_without_an_image(bench):
     assert bench.finished(client)["j--1"].result == "success"
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "A backend that does not answer is an error that says what to start.",
+    local="`RuntimeError`, no pool is made",
+    cloud="an error of the service",
+)
 def test_engine_that_is_not_running(bench, monkeypatch):
     """A dead engine fails `create_pool` with what to start; no pool is made."""
     if not bench.containers:
@@ -170,6 +205,13 @@ def refused(error):
     return str(caught.value)
 
 
+@pytest.mark.promise(
+    "CloudClient",
+    "The cloud's import with nothing configured says what is missing.",
+    local="`BackendError`, which names `CLOUDOPS_BACKEND`",
+    cloud="an authentication error",
+    difference="the type of the error",
+)
 def test_cloud_client_without_settings(workdir):
     """The cloud package with nothing configured says what is missing and what to set instead."""
     with pytest.raises(BackendError) as caught:

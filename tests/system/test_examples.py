@@ -74,6 +74,15 @@ def built_image(bench) -> Iterator[str]:
         bench.backend.engine.run("rmi", "--force", name, timeout_s=60)
 
 
+@pytest.mark.promise(
+    "examples/01-getting-started",
+    (
+        "The walk-through runs to its end: two successes, a greeting line from each task, "
+        "nothing left."
+    ),
+    local="a build only where there are images, no push without a login",
+    cloud="the image is pushed first",
+)
 def test_getting_started(example, bench, built_image):
     """The walk-through greets each user in a task of its own and leaves neither job nor pool."""
     shown = example("01-getting-started")
@@ -91,6 +100,11 @@ def test_getting_started(example, bench, built_image):
         client.delete_pool("getting-started-pool")
 
 
+@pytest.mark.promise(
+    "examples/02-fan-out",
+    "Tasks of the states run side by side, and the total is made strictly after all of them.",
+    local="`<job>_output` has both streams of each task",
+)
 def test_fan_out(example, bench):
     """The tasks of the states run side by side, and the total is made strictly after all of them."""
     assert "total: 123425864" in example("02-fan-out")
@@ -103,6 +117,15 @@ def test_fan_out(example, bench):
     assert saved["population--6_stdout"] == "123425864\n"
 
 
+@pytest.mark.promise(
+    "examples/03-graph-from-notebook",
+    (
+        "Seven tasks run in the order of their graph, which is drawn with the names of the "
+        "variables."
+    ),
+    local="`example_dag.txt`",
+    cloud="only variables of the calling function are found",
+)
 def test_graph_from_notebook(example, bench):
     """Seven tasks run in the order of the graph, which is drawn with the names of the variables."""
     shown = example("03-graph-from-notebook")
@@ -117,6 +140,13 @@ def test_graph_from_notebook(example, bench):
     assert Path("input-test/results/report").read_text() == "6"
 
 
+@pytest.mark.promise(
+    "examples/04-graph",
+    "Every way to wire tasks gives chains that run in order.",
+    local="arrows too",
+    cloud="without `>>`",
+    difference="arrows are ours only",
+)
 def test_graph(example, bench):
     """Chains wired in every way that there is run in their order."""
     shown = example("04-graph")
@@ -130,6 +160,12 @@ def test_graph(example, bench):
         assert all(in_order(steps[name], task) for task, name in links)
 
 
+@pytest.mark.promise(
+    "examples/05-experiment",
+    "A grid of 27 tasks from TOML, its files uploaded before and its logs saved after.",
+    local="one call",
+    cloud="the first upload needs an existing folder in version 0.8.0",
+)
 def test_experiment(example, bench):
     """A grid of 3 x 3 x 3 runs with the files that were uploaded; its logs are in the container."""
     shown = example("05-experiment")
@@ -145,6 +181,12 @@ def test_experiment(example, bench):
     assert said == "cases by exponential growth: rate 0.1 days 7 north -> 2\n"
 
 
+@pytest.mark.promise(
+    "examples/06-parameter-file",
+    "Four parameter sets of a YAML file become four tasks.",
+    local="from TOML or directly, the same commands",
+    cloud="fails in version 0.8.0",
+)
 def test_parameter_file(example, bench):
     """Four parameter sets become four tasks with their arguments, in the order of the file."""
     shown = example("06-parameter-file")
@@ -156,6 +198,11 @@ def test_parameter_file(example, bench):
     assert [task.command_line for task in tasks(bench, "solvers").values()] == direct
 
 
+@pytest.mark.promise(
+    "examples/07-task-list",
+    ("Named tasks of a TOML file run in strict order, the last one although one before it failed."),
+    local="`run_dependent_tasks_on_fail` on the one that fails",
+)
 def test_task_list(example, bench):
     """Named tasks run in strict order, the last one although one before it failed."""
     assert "in this order: first second another_one\n" in example("07-task-list")
@@ -165,6 +212,16 @@ def test_task_list(example, bench):
     assert [task.exit_code for task in (first, second, last)] == [0, 3, 0]
 
 
+@pytest.mark.promise(
+    "examples/08-local-swap",
+    (
+        "The script of one changed import sees a folder here as its mounted container, and "
+        "shows what its task printed."
+    ),
+    local='`[("input-test", "data")]` is at `/data`',
+    cloud="pairs are dropped silently",
+    difference="write a mapping for both worlds",
+)
 def test_local_swap(example):
     """The script of one changed import shows what its task printed, with a folder here mounted."""
     assert example("08-local-swap") == (
@@ -172,6 +229,12 @@ def test_local_swap(example):
     )
 
 
+@pytest.mark.promise(
+    "examples/08-local-swap",
+    "Not even the import need change.",
+    local="`CLOUDOPS_BACKEND=docker`, `podman` or `subprocess`",
+    cloud="without the variable",
+)
 def test_swap_by_variable_alone(example, bench):
     """Not even the import need change: the cloud's runs here with CLOUDOPS_BACKEND set."""
     shutil.copytree(EXAMPLES / "08-local-swap", bench.place, dirs_exist_ok=True)
@@ -180,6 +243,14 @@ def test_swap_by_variable_alone(example, bench):
     assert "hello from a task" in example("08-local-swap", sys.executable, "cloud.py")
 
 
+@pytest.mark.promise(
+    "examples/09-logs",
+    (
+        "Both streams of every task, failed ones included, lie in the container by date and "
+        "task, and can be fetched."
+    ),
+    local="when `monitor_job` returns",
+)
 def test_logs(example):
     """Both streams of every task, failed ones included, are in the container by date and task."""
     example("09-logs")
@@ -197,6 +268,12 @@ def test_logs(example):
         assert list(map(found.get, names))[1:3] == ["42\n", "this one fails, twice\n"]
 
 
+@pytest.mark.promise(
+    "examples/10-results",
+    "What the job wrote is here when the call returns: a file and a folder.",
+    local="files without a dot too",
+    cloud="files without a dot are left out",
+)
 def test_results(example):
     """What the job wrote is here when the call returns: a file and a folder."""
     example("10-results")
@@ -206,6 +283,11 @@ def test_results(example):
     assert (out / "results/output.csv").read_text().startswith("day,cases\n0,1\n")
 
 
+@pytest.mark.promise(
+    "examples/11-monitoring",
+    "Six files of output for three tasks, a table of statistics, and states as JSON.",
+    local="with blocking or without",
+)
 def test_monitoring(example):
     """Three tasks give six files of output, a table of statistics and their states."""
     shown = example("11-monitoring")
@@ -225,6 +307,17 @@ def test_monitoring(example):
     ]
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "A mapping renames a container for the tasks of a pool.",
+    local='`{"source": "model-input", "target": "input"}` is at `/input`',
+)
+@pytest.mark.promise(
+    "examples/12-mounts",
+    "Containers are where a pool, and where one task, wants them.",
+    local="by name, by mapping, by `mount_pairs`",
+    cloud="`source` of `mount_pairs` is the name of the pool's mount",
+)
 def test_mounts(example):
     """Mounts are where a pool, and where one task, wants them."""
     shown = example("12-mounts")
@@ -233,6 +326,13 @@ def test_mounts(example):
         assert Path(container, "doubled.txt").read_text() == "2 4 6"
 
 
+@pytest.mark.promise(
+    "examples/13-fixed-pool",
+    "Three nodes of two slots run six tasks at the same time.",
+    local="on this machine",
+    cloud="on three machines",
+    difference="`CLOUDOPS_MAX_PARALLEL` must allow it",
+)
 def test_fixed_pool(example):
     """Three nodes of two slots run six tasks at the same time."""
     assert "'success': 6" in example("13-fixed-pool")
@@ -240,6 +340,18 @@ def test_fixed_pool(example):
     assert met == {f"{n}_stdout": f"task-{n - 1} met the others\n" for n in range(1, 7)}
 
 
+@pytest.mark.promise(
+    "add_task_collection",
+    "Tasks without an image have the pool's; a job that has tasks takes more.",
+    local="numbering goes on",
+    cloud="an image is required for each task",
+)
+@pytest.mark.promise(
+    "examples/14-many-tasks",
+    "Hundreds of tasks are added in one call, and later ones depend on them.",
+    local="one step",
+    cloud="requests of 100",
+)
 def test_many_tasks(example, bench):
     """Hundreds of tasks are added in one call, and later ones depend on them."""
     shown = example("14-many-tasks")
@@ -252,6 +364,13 @@ def test_many_tasks(example, bench):
     assert in_order(found["many--3"], found["many-later-203"])
 
 
+@pytest.mark.promise(
+    "examples/15-schedules",
+    "Jobs come by the clock until the schedule is deleted, and none before its time.",
+    local="every second, to watch",
+    cloud="every minute at most",
+    difference="see `create_job_schedule`",
+)
 def test_schedules(example, bench):
     """Jobs come by the clock until their schedule is deleted, and none before its time."""
     shown = example("15-schedules")
@@ -266,6 +385,15 @@ def test_schedules(example, bench):
         client.suspend_job_schedule("test-schedule")
 
 
+@pytest.mark.promise(
+    "examples/17-ci",
+    (
+        "The cloud's login flag is harmless in CI, and the script's status says whether a "
+        "task failed."
+    ),
+    local="nobody logs in",
+    cloud="logs in as the CI's own identity",
+)
 def test_ci(example, bench):
     """The cloud's login flag is harmless, and the script's status says whether the task failed."""
     example("17-ci")

@@ -49,6 +49,28 @@ def dockerfile(image: str, *lines: str) -> None:
     Path("Dockerfile").write_text("\n".join([f"FROM {image}", *lines, ""]))
 
 
+@pytest.mark.promise(
+    "package_and_upload_dockerfile",
+    (
+        "A Dockerfile is built, and `<registry>.azurecr.io/<repo>:<tag>` is returned and kept"
+        " in the client's attributes."
+    ),
+    local="built by the engine; on `subprocess` nothing is built, which a warning says",
+    cloud="built by Docker",
+)
+@pytest.mark.promise(
+    "upload_docker_image",
+    "An image of this machine gets a name in the registry, which is returned.",
+    local="tagged, and pushed as above",
+    cloud="tagged and pushed",
+)
+@pytest.mark.promise(
+    "list_acr_tags",
+    "Tags of a repository, as a list of texts.",
+    local="of the images on this machine",
+    cloud="of the registry, through `az`",
+    difference="the registry is not asked",
+)
 def test_getting_started(bench, repository, capsys):
     """A pool runs tasks in the image that the script has just built; without images they run too."""
     client = bench.client()
@@ -86,6 +108,20 @@ def test_getting_started(bench, repository, capsys):
     assert bench.finished(client)[later].exit_code == 0, bench.describe(client)
 
 
+@pytest.mark.promise(
+    "package_and_upload_dockerfile",
+    "A build that fails fails; a Dockerfile that is not there is an error.",
+    local="`RuntimeError` with the engine's last lines; `FileNotFoundError`",
+    cloud="no exit status is looked at: a name is returned; a plain `Exception`",
+    difference="here the mistake is said",
+)
+@pytest.mark.promise(
+    "upload_docker_image",
+    "An image that is not on this machine is an error.",
+    local="`ImageError`, a `RuntimeError`",
+    cloud="`docker.errors.ImageNotFound`",
+    difference="the type of the error",
+)
 def test_failures(bench, repository, monkeypatch, capsys):
     """A build that fails fails, with the engine's own last lines; nothing of it is named."""
     monkeypatch.setenv("LOG_LEVEL", "info")
@@ -128,6 +164,13 @@ def trusting(backend, monkeypatch, tmp_path, workdir):
         executor.close()
 
 
+@pytest.mark.promise(
+    "package_and_upload_dockerfile",
+    "The image is pushed where that is configured.",
+    local=("only to a registry that the engine has a login for, or that `CLOUDOPS_REGISTRY` names"),
+    cloud="always, after a login through `az`",
+    difference="a machine without a login pushes nothing, and says so",
+)
 def test_push(bench, trusting, repository, monkeypatch, capsys):
     """An image that was pushed to a configured registry can be pulled from it, and runs."""
     dockerfile(bench.image, "RUN echo pushed > /pushed")

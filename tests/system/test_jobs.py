@@ -19,6 +19,13 @@ from cfa.cloudops.errors import (
 UP = "sh -c 'echo up; exec sleep 60'"
 
 
+@pytest.mark.promise(
+    "create_job",
+    "A job completes when all of its tasks have.",
+    local="not before it has had a task",
+    cloud="one without tasks may complete at once, and then takes none",
+    difference="the trap is not reproduced",
+)
 def test_job_needs_a_task_to_complete(bench):
     """A job without tasks stays active; it completes when all of its tasks have."""
     client = bench.ready()
@@ -30,6 +37,15 @@ def test_job_needs_a_task_to_complete(bench):
     assert job.ended is not None
 
 
+@pytest.mark.promise(
+    "create_job",
+    "What a job that completed by itself does with another task.",
+    local="it opens again, and completes again",
+    cloud="the task is refused: `JobCompleted`",
+    difference=(
+        "add tasks in one call, or `mark_complete_after_tasks_run=False`, to be safe on the cloud"
+    ),
+)
 def test_completed_job_opens_again(bench):
     """A job that completed by itself takes further tasks and completes again, as often as wanted."""
     client = bench.ready()
@@ -39,6 +55,13 @@ def test_completed_job_opens_again(bench):
         assert bench.completed(client).counts.succeeded == number
 
 
+@pytest.mark.promise(
+    "create_job",
+    "Tasks can be added one by one without haste.",
+    local="completing between two calls breaks nothing",
+    cloud="the second may be refused",
+    difference="as above",
+)
 def test_tasks_added_in_a_loop(bench):
     """Completing between two calls does not break a script that adds tasks one by one."""
     client = bench.ready()
@@ -47,6 +70,11 @@ def test_tasks_added_in_a_loop(bench):
     assert ids[-1] == "j--50"
 
 
+@pytest.mark.promise(
+    "create_job",
+    "`mark_complete_after_tasks_run=False` keeps the job active.",
+    local="until it is deleted or terminated",
+)
 def test_job_kept_open(bench):
     """With mark_complete_after_tasks_run=False a job stays active when its tasks are done."""
     client = bench.ready(mark_complete_after_tasks_run=False)
@@ -59,6 +87,14 @@ def test_job_kept_open(bench):
     assert bench.completed(client).terminate_reason == "UserTerminate"
 
 
+@pytest.mark.promise(
+    "create_job",
+    (
+        "`timeout` is minutes from the creation of the job: then running tasks end and the "
+        "job completes."
+    ),
+    local="reason `MaxWallClockTimeExpiry`; what waits stays `active`",
+)
 def test_time_limit_of_a_job(bench):
     """At its time limit a job's running tasks are ended, others stay active, the job completes."""
     client = bench.ready(timeout=6 / 60, task_retries=5)
@@ -73,6 +109,11 @@ def test_time_limit_of_a_job(bench):
         client.add_task("true")
 
 
+@pytest.mark.promise(
+    "create_job",
+    "`timeout` also ends a job in which nothing runs.",
+    local="it completes",
+)
 def test_time_limit_of_an_idle_job(bench):
     """The time limit also ends a job in which nothing runs."""
     client = bench.ready(timeout=1 / 60)
@@ -101,6 +142,12 @@ def test_terminate_a_job(bench):
         bench.until(client, lambda: not bench.container_names())
 
 
+@pytest.mark.promise(
+    "delete_job",
+    "A deleted job is gone with its tasks and their files, and its name is free.",
+    local="when the call returns",
+    cloud="when the call returns",
+)
 def test_delete_a_job(bench):
     """A deleted job is gone with its rows and files, and its name is free."""
     client = bench.ready()
@@ -118,6 +165,11 @@ def test_delete_a_job(bench):
     bench.completed(client)
 
 
+@pytest.mark.promise(
+    "delete_job",
+    "Deleting ends what runs.",
+    local="the container is gone when the call returns",
+)
 def test_delete_a_running_job(bench):
     """Deleting a job ends what runs in it; its container is gone when the call returns."""
     client = bench.ready()
@@ -144,6 +196,11 @@ def test_job_that_is_being_deleted_takes_no_tasks(bench):
     client.delete_job("j")
 
 
+@pytest.mark.promise(
+    "delete_pool",
+    "Tasks that run in a deleted pool go back to the queue; its jobs stay.",
+    local="they run when there is such a pool again",
+)
 def test_delete_a_pool_with_running_tasks(bench):
     """Tasks of a deleted pool go back to the queue, and run when there is such a pool again."""
     (bench.place / "d").mkdir()
@@ -166,6 +223,11 @@ def test_delete_a_pool_with_running_tasks(bench):
     assert client._batch.get_job("j").problem is None
 
 
+@pytest.mark.promise(
+    "create_job",
+    "`verify_pool=False` takes a pool that does not exist yet; else it is a `ValueError`.",
+    local="tasks wait, and the job says for what",
+)
 def test_job_before_its_pool(bench):
     """With verify_pool=False a job may come before its pool; tasks wait and say for what."""
     client = bench.client()
@@ -176,6 +238,12 @@ def test_job_before_its_pool(bench):
     assert bench.finished(client)["j--1"].result == "success"
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "Tasks of a pool without nodes wait.",
+    local="until it is made again with some, and a warning says so",
+    cloud="until it is resized",
+)
 def test_pool_without_nodes(bench):
     """Tasks of a pool without nodes wait until it is made again with some."""
     client = bench.ready(autoscale=False, low_priority_nodes=0)
@@ -185,6 +253,12 @@ def test_pool_without_nodes(bench):
     assert bench.finished(client)["j--1"].result == "success"
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "A pool that exists is kept, unless `replace_existing_pool`.",
+    local="kept, with a warning that names what differs; `pool_name` is set",
+    cloud="kept silently; `pool_name` is not set; only an equal spelling counts as existing",
+)
 def test_existing_pool(bench, caplog):
     """A pool that exists is kept, with a warning when it differs, unless it is to be replaced."""
     client = bench.ready(task_slots_per_node=2)
@@ -200,6 +274,17 @@ def test_existing_pool(bench, caplog):
     assert len(client._batch.list_pools()) == 1
 
 
+@pytest.mark.promise(
+    "monitor_job",
+    "It blocks until all tasks are completed, then prints a summary with the documented keys.",
+    local="counts are right, also of a job that was complete before",
+    cloud="a complete job is reported as not completed, with zero counts",
+)
+@pytest.mark.promise(
+    "monitor_job",
+    "`download_task_output` writes `<job>_output/<task id>_stdout.txt` and `_stderr.txt`.",
+    local="each when its task completes",
+)
 def test_monitor(bench, capsys):
     """`monitor_job` ends with the job, prints a summary and saves output and statistics."""
     client = bench.ready()
@@ -216,6 +301,12 @@ def test_monitor(bench, capsys):
     assert [row["exit_code"] for row in rows] == ["0", "3"]
 
 
+@pytest.mark.promise(
+    "monitor_job",
+    "`timeout` is minutes, 480 by default; then it is a `RuntimeError`, and the job goes on.",
+    local="`WaitTimeoutError`, a `RuntimeError`",
+    cloud="documented; version 0.8.0 loops for ever",
+)
 def test_monitor_gives_up(bench):
     """`monitor_job` with a time limit raises and leaves the job to go on."""
     client = bench.ready()

@@ -25,6 +25,16 @@ def today() -> str:
     return datetime.now().astimezone().strftime("%Y-%m-%d")
 
 
+@pytest.mark.promise(
+    "create_job",
+    (
+        "`save_logs_to_blob` saves both streams of every task that ran, failed ones included,"
+        " as `<folder>/<date>/<task id>/stdout.txt`."
+    ),
+    local="the job is complete when they are there",
+    cloud="uploaded as each task completes",
+    difference="the date is that of adding, by the clock of the machine that adds",
+)
 def test_logs_are_there_when_monitor_returns(bench):
     """Both streams of every task that ran, failed and retried ones included, of the last try."""
     client = bench.client()
@@ -54,6 +64,13 @@ def test_logs_are_there_when_monitor_returns(bench):
     assert logs() == found
 
 
+@pytest.mark.promise(
+    "create_job",
+    "Where logs are saved is a matter of the job.",
+    local="whoever adds a task, also by `add_task_collection`",
+    cloud="only tasks of the client that made the job, and none of collections",
+    difference="see `CloudClient`",
+)
 @ONE
 def test_settings_belong_to_the_job(bench):
     """A client that did not make the job saves its tasks' logs all the same; a job without the
@@ -85,6 +102,12 @@ def test_many_logs(bench):
     assert len(found) == 1200
 
 
+@pytest.mark.promise(
+    "delete_job",
+    "What a task had said when its job was deleted is in the log container.",
+    local="saved",
+    cloud="files of running tasks may be lost",
+)
 @ONE
 def test_time_limit_and_deleted_job(bench):
     """What a task said until its time limit, or until its job was deleted, is saved."""
@@ -118,6 +141,13 @@ def test_logs_are_there_when_a_script_ends(bench):
     assert len(logs()) == 100
 
 
+@pytest.mark.promise(
+    "create_job",
+    "The container for logs must exist.",
+    local="`ValueError`, no job is made",
+    cloud="not checked; the uploads fail, and with them the tasks",
+    difference="here it is said earlier",
+)
 @ONE
 def test_missing_container_is_refused(bench):
     """A job whose log container does not exist is refused; one that exists is left as it is."""
@@ -178,6 +208,13 @@ def agent_pid(bench) -> int:
     raise AssertionError("there is no agent")
 
 
+@pytest.mark.promise(
+    "create_job",
+    "Logs that cannot be saved do not change what a task's result is.",
+    local="given up after some tries, which is said; the result stays",
+    cloud="a task with exit code 0 fails when its upload fails",
+    difference="here the result stays",
+)
 @ONE
 def test_logs_that_cannot_be_saved(bench, capsys):
     """They are given up after some tries, which is said; the others are saved, the job completes."""

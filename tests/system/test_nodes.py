@@ -20,6 +20,11 @@ def environment(bench, client, task="j--1"):
     return dict(line.split("=", 1) for line in lines if line.startswith("AZ_BATCH_"))
 
 
+@pytest.mark.promise(
+    "add_task",
+    "A task sees `AZ_BATCH_TASK_ID` and the others.",
+    local="the service's names; the values describe this machine",
+)
 def test_variables(bench):
     """A task sees the service's variables with the cloud's names and forms."""
     client = bench.ready()
@@ -49,6 +54,11 @@ def test_variables(bench):
     }
 
 
+@pytest.mark.promise(
+    "add_task",
+    "Directories of a task are where the variables say; the streams lie beside `wd`.",
+    local="below the workspace",
+)
 def test_directories(bench):
     """The node's directories are where the variables say; streams lie beside `wd`."""
     (bench.place / "d").mkdir()
@@ -82,6 +92,11 @@ def test_start_directory(bench):
     assert here == own
 
 
+@pytest.mark.promise(
+    "add_task",
+    "A task starts in the image's WORKDIR.",
+    local="else in its own `wd`; always there on `subprocess`",
+)
 def test_workdir_of_the_image(bench, request):
     """An image's WORKDIR is where its tasks start."""
     if not bench.containers:
@@ -109,6 +124,13 @@ def derived(bench, what, request):
     return name
 
 
+@pytest.mark.promise(
+    "add_task",
+    "What an ENTRYPOINT of the image does with a command.",
+    local="nothing: the command is run as it is",
+    cloud="the command becomes the arguments of the ENTRYPOINT",
+    difference="use images without an ENTRYPOINT",
+)
 def test_entrypoint_of_the_image(bench):
     """An image's ENTRYPOINT does not stand before tasks."""
     client = bench.ready(container_image_name=loaded(bench.backend, images.ENTRYPOINT))
@@ -117,6 +139,12 @@ def test_entrypoint_of_the_image(bench):
     assert bench.output(client, "j--1") == "ran\n"
 
 
+@pytest.mark.promise(
+    "add_task",
+    "Files that tasks write can be used by who started them.",
+    local="they belong to the caller, whatever user the image has",
+    cloud="they are blobs",
+)
 @pytest.mark.parametrize("isolation", ["job", "task"])
 def test_files_are_the_callers(bench, isolation):
     """Whatever user an image has, what its tasks write belongs to the caller."""
@@ -138,6 +166,11 @@ def test_files_are_the_callers(bench, isolation):
     shutil.rmtree(bench.place / "d" / "sub")
 
 
+@pytest.mark.promise(
+    "add_task",
+    "A task may have its own image.",
+    local="in a node of its own; `subprocess` ignores images",
+)
 def test_image_of_a_task(bench):
     """A task may have its own image, in a node of its own."""
     if not bench.containers:
@@ -153,6 +186,11 @@ def test_image_of_a_task(bench):
     assert nodes[0] == nodes[2] != nodes[1]
 
 
+@pytest.mark.promise(
+    "add_task",
+    "`mount_pairs` replace the pool's mounts for one task.",
+    local="targets may be nested paths",
+)
 def test_mounts_of_a_task(bench):
     """`mount_pairs` replace the pool's mounts for one task; they may name those by their targets."""
     for name in ("a", "b"):
@@ -169,6 +207,16 @@ def test_mounts_of_a_task(bench):
     assert [str(task.result) for task in tasks.values()] == ["success"] * 4 + ["failure"]
 
 
+@pytest.mark.promise(
+    "create_pool",
+    (
+        "Mounts may be names, mappings, pairs, and a mixture: container *source* at "
+        "`/<target>`, to read and write."
+    ),
+    local="all forms mean the same",
+    cloud="pairs are dropped silently; the form of the first one decides for all",
+    difference="write names or mappings to be sure",
+)
 @pytest.mark.parametrize(
     "mounts",
     [["d"], ["/d/"], [("d", "d")], [["d", "/d"]], [{"source": "d", "target": "d"}]],
@@ -184,6 +232,13 @@ def test_forms_of_mounts(bench, mounts):
     assert (bench.place / "d" / "file").read_text() == "x\n"
 
 
+@pytest.mark.promise(
+    "add_task",
+    "What a task leaves outside of mounts.",
+    local='is there for other tasks of the job (`isolation="job"`)',
+    cloud="is gone with the task's container",
+    difference="`CLOUDOPS_ISOLATION=task`, or a rehearsal, is as on the cloud",
+)
 def test_job_isolation_shares_a_node(bench):
     """Tasks of a job run in one node: what one leaves in it another finds."""
     client = bench.ready()
@@ -197,6 +252,12 @@ def test_job_isolation_shares_a_node(bench):
     assert bench.output(client, "j--2") == "left\n"
 
 
+@pytest.mark.promise(
+    "add_task",
+    "With isolation `task` each task has a fresh container; only mounts are shared.",
+    local="at the cost of a container's start",
+    cloud="always so",
+)
 def test_task_isolation_shares_nothing_but_mounts(bench):
     """With isolation `task` each task has a fresh node; only mounts and `shared` are common."""
     (bench.place / "d").mkdir()

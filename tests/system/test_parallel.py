@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 
 def overlap(tasks):
     """The most tasks that ran at one moment."""
@@ -32,6 +34,12 @@ def test_six_on_six(bench):
     assert overlap(tasks) == 6
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "What runs at once over all pools has a limit.",
+    local="`CLOUDOPS_MAX_PARALLEL`, else the number of cores",
+    cloud="the quota of the account",
+)
 def test_cap_of_the_machine(bench):
     """CLOUDOPS_MAX_PARALLEL caps what runs at once, over all jobs."""
     client = bench.ready(max_parallel=2, task_slots_per_node=4)
@@ -43,6 +51,13 @@ def test_cap_of_the_machine(bench):
     assert overlap(tasks) <= 2
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "A pool of n nodes with m slots runs n x m tasks at once, over all of its jobs.",
+    local="slots of this machine, at most `CLOUDOPS_MAX_PARALLEL`",
+    cloud="n machines",
+    difference="nodes are no machines here; they share one",
+)
 def test_cap_of_the_pool(bench):
     """A pool of n nodes with m slots runs n x m tasks at once, over all of its jobs."""
     client = bench.ready(

@@ -47,6 +47,34 @@ def agent_pid() -> int | None:
     return None
 
 
+@pytest.mark.promise(
+    "create_job_schedule",
+    (
+        "Jobs `<id>:job-<n>` start every `recurrence_interval`, one at a time, each with the "
+        "task `<id>-job`."
+    ),
+    local="while an agent runs: a script's, or `cloudops agent --stay`",
+    cloud="always; `TypeError` in version 0.8.0 of the client",
+    difference="here somebody must keep an agent",
+)
+@pytest.mark.promise(
+    "suspend_job_schedule",
+    "No further jobs come; one that is active goes on.",
+    local="until it is resumed",
+)
+@pytest.mark.promise(
+    "resume_job_schedule",
+    "Jobs come again, at the times at which they were due anyway.",
+    local="what was due meanwhile is skipped, but for the latest one in its window",
+    cloud="the same; the window is not documented in detail",
+)
+@pytest.mark.promise(
+    "delete_job_schedule",
+    "What becomes of the schedule's jobs.",
+    local="they stay, as the client documents",
+    cloud="the service deletes them with their tasks and files",
+    difference="download first what is to be kept",
+)
 def test_jobs_by_the_clock(bench: Bench, client: CloudClient):
     """Jobs come at their times, one after the other, numbered, each with one task, until the schedule
     is suspended, and again after it is resumed; its jobs stay when it is deleted."""
@@ -81,6 +109,11 @@ def test_jobs_by_the_clock(bench: Bench, client: CloudClient):
     assert jobs(client, "my-run")[0].spec.id == "my-run:job-2"
 
 
+@pytest.mark.promise(
+    "create_job_schedule",
+    "No occurrence starts twice.",
+    local="whoever is killed",
+)
 def test_killed_agents(bench: Bench, client: CloudClient):
     """Agents that are killed at any moment start no occurrence twice and repeat no task."""
     interval = 0.5
@@ -105,6 +138,11 @@ def test_killed_agents(bench: Bench, client: CloudClient):
     assert sorted(Path("d/runs").read_text().split()) == sorted(job.spec.id for job in found)
 
 
+@pytest.mark.promise(
+    "create_job_schedule",
+    "Without recurrence there is one job, and the schedule completes with it.",
+    local="also after a failure",
+)
 def test_one_job_and_the_end(bench: Bench, client: CloudClient):
     """Without recurrence there is one job, and the schedule completes with it, also after a failure;
     a new one of the name goes on numbering."""

@@ -57,6 +57,18 @@ def main_job(bench, python_image):
     return bench
 
 
+@pytest.mark.promise(
+    "CloudClient",
+    (
+        "A script runs word for word, with the local import or with the cloud's and "
+        "`CLOUDOPS_BACKEND`."
+    ),
+    local=(
+        "the script stays until its tasks are done, shows their output line by line and a summary"
+    ),
+    cloud="the script ends at once, its tasks go on, their output is in files",
+    difference="here the script stays; `CLOUDOPS_AT_EXIT=detach` lets it end",
+)
 @pytest.mark.parametrize("script", [LOCAL, CLOUD], ids=["local", "cloud"])
 def test_the_script_runs_as_written(main_job, script):
     """The script runs word for word with either import, shows its task's output and a summary."""
@@ -83,6 +95,11 @@ def test_files_belong_to_the_caller(main_job):
     shutil.rmtree(data)
 
 
+@pytest.mark.promise(
+    "CloudClient",
+    "A script's exit status is its own, however it ends and whatever its tasks do.",
+    local="its own",
+)
 @pytest.mark.parametrize(
     ("ending", "status"),
     [("import sys; sys.exit(3)", 3), ("raise RuntimeError('mine')", 1), ("cc.nonsense", 1)],
@@ -126,6 +143,13 @@ def test_container_is_named_and_goes(main_job):
     assert process.returncode == 0
 
 
+@pytest.mark.promise(
+    "CloudClient",
+    "Ids, counts and log settings belong to the job, so that the next script goes on with it.",
+    local="numbering goes on, settings are the job's",
+    cloud="they live on the client object: a new client begins at 1 again and saves no logs",
+    difference="here the truth is with the job; the attributes show it",
+)
 def test_three_processes_continue_one_job(main_job):
     """Scripts run one after the other go on with the job: ids, log settings and counts are its."""
     first = LOCAL.replace(
@@ -148,6 +172,13 @@ print(cc.task_id_max)
     assert (status, out.split()) == (0, ["example-job--4", "4", "None", "4"]), err
 
 
+@pytest.mark.promise(
+    "create_job",
+    "`exist_ok` goes on with the job that there is, which stays as it was.",
+    local="the client's attributes show the job's settings",
+    cloud="the client's settings become those of the call",
+    difference="see `CloudClient`",
+)
 def test_log_settings_stay_with_the_job(bench):
     """A job made again with exist_ok keeps its own log settings, also in another process."""
     client = bench.client()
@@ -162,6 +193,12 @@ def test_log_settings_stay_with_the_job(bench):
 WAIT = "sh -c 'echo up; until [ -e /data/gate ]; do sleep 0.1; done; echo over'"
 
 
+@pytest.mark.promise(
+    "CloudClient",
+    "Ctrl-C never takes the tasks with it.",
+    local="the script lets go of them and says how to follow and how to stop them",
+    cloud="they do not depend on the script",
+)
 def test_interrupt_detaches(main_job):
     """Ctrl-C while a script stays lets it go with advice; its tasks go on and finish."""
     process = main_job.script(LOCAL.replace("python3 /data/run-local.py", WAIT))

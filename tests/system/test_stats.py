@@ -24,6 +24,13 @@ def table(name: str) -> dict[str, dict[str, str]]:
         return {row["task_id"]: row for row in csv.DictReader(file, delimiter="|")}
 
 
+@pytest.mark.promise(
+    "download_job_stats",
+    "A table with `|` between columns: the documented columns in their order.",
+    local="then `cpu_seconds` and `peak_memory_bytes`",
+    cloud="the documented columns",
+    difference="two columns more",
+)
 def test_statistics(bench):
     """The cloud's columns in its order, then ours; each task has its own processor time."""
     client = bench.ready(task_retries=1)
@@ -46,6 +53,13 @@ def test_statistics(bench):
     assert all(row["peak_memory_bytes"] == "" for row in rows.values())
 
 
+@pytest.mark.promise(
+    "download_job_stats",
+    "`peak_memory_bytes` is that of the task alone.",
+    local='known with `isolation="task"` in containers, else empty',
+    cloud="there is no such column",
+    difference="ours only",
+)
 def test_memory_of_a_task(bench):
     """Where each task has a container of its own, its highest memory is known, else left empty."""
     client = bench.ready(isolation="task")
@@ -78,6 +92,13 @@ def test_output_that_is_no_text(bench):
     assert Path("j_output/j--1_stderr.txt").read_bytes() == b""
 
 
+@pytest.mark.promise(
+    "download_job_stats",
+    "`cpu_seconds` is that of the task alone.",
+    local="of the processes that were waited for",
+    cloud="there is no such column",
+    difference="ours only",
+)
 @ONE
 def test_processor_time(bench):
     """It is that of the task alone, however many its slot ran before."""
@@ -90,6 +111,12 @@ def test_processor_time(bench):
     assert max(used[0], used[2], used[3]) < 0.1 < min(used[1], used[4]), used
 
 
+@pytest.mark.promise(
+    "download_job_stats",
+    "Tasks that are not done are in the table.",
+    local="with empty fields",
+    cloud="`TypeError`, and a file in part",
+)
 @ONE
 def test_statistics_of_what_is_not_done(bench):
     """Fields that are not known yet are empty."""
@@ -110,6 +137,13 @@ def test_statistics_of_what_is_not_done(bench):
     client.delete_job("j")
 
 
+@pytest.mark.promise(
+    "download_after_job",
+    "It waits for the job, then fetches files and folders to `<target>/<name of the blob>`.",
+    local="the container says which is a folder",
+    cloud="what has a dot in its name is taken for a file",
+    difference="folders with a dot in their names work here",
+)
 def test_download_after_job(bench, capsys):
     """Files and folders are told apart by the container, not by a dot in their names."""
     client = bench.client()
@@ -135,6 +169,14 @@ def test_download_after_job(bench, capsys):
     assert Path("file/results/v1.2/README").read_text() == "b\n"
 
 
+@pytest.mark.promise(
+    "download_after_job",
+    "A path that is not there is an error.",
+    local=(
+        "`ValueError` after all others were fetched; wrong arguments before the job is waited for"
+    ),
+    cloud="`ValueError` at the first one",
+)
 @ONE
 def test_download_after_job_with_mistakes(bench):
     """What can be seen before is said before the job is waited for; all that is there is fetched."""

@@ -13,6 +13,14 @@ from cfa.cloudops.model.values import TaskResult, TaskState
 IGNORE_TERM = "trap : TERM; while :; do sleep 0.1; done"
 
 
+@pytest.mark.promise(
+    "add_task",
+    (
+        "The id is returned at once; the task is active, running, completed, with its "
+        "program's exit code."
+    ),
+    local="id `<job>-<suffix>-<n>`",
+)
 def test_states_and_exit_codes(bench):
     """A task is active, then running, then completed with its program's exit code."""
     (bench.place / "d").mkdir()
@@ -39,6 +47,11 @@ def test_states_and_exit_codes(bench):
     assert client._batch.get_job("j").state == "completed"
 
 
+@pytest.mark.promise(
+    "add_task",
+    "A program that is not there fails the task without an exit code, and is not tried again.",
+    local="`CommandProgramNotFound`",
+)
 def test_program_that_cannot_start(bench):
     """A missing program has no exit code and is not tried again."""
     client = bench.ready(task_retries=3)
@@ -53,6 +66,13 @@ def test_program_that_cannot_start(bench):
     assert denied.failure.code == "CommandLaunchFailed"
 
 
+@pytest.mark.promise(
+    "add_task",
+    "A program that a signal ended has a non-zero exit code.",
+    local="128 + the signal's number",
+    cloud="not documented; -9 and 137 were both seen",
+    difference="test for not 0 only",
+)
 def test_signals_are_exit_codes(bench):
     """A program that a signal ended has exit code 128 + its number."""
     client = bench.ready()
@@ -80,6 +100,12 @@ def test_task_that_kills_its_group(bench):
     assert task.requeue_count == 2
 
 
+@pytest.mark.promise(
+    "create_job",
+    "`task_retries=n` means n + 1 tries, in the same uncleaned directory.",
+    local="the streams are those of the last try",
+    cloud="documented; the client's time limits of tasks may defeat it",
+)
 def test_retries_run_in_the_same_directory(bench):
     """n retries are n + 1 tries in one directory; streams are those of the last try."""
     client = bench.ready(task_retries=2)
@@ -92,6 +118,12 @@ def test_retries_run_in_the_same_directory(bench):
     assert bench.output(client, "j--2").split() == ["3"]
 
 
+@pytest.mark.promise(
+    "add_task",
+    ("`timeout` is minutes for one try; the task then fails with `TaskEnded` and is not retried."),
+    local="TERM, after a moment KILL",
+    cloud="the same; whether a try is retried is not documented",
+)
 def test_time_limit_of_a_task(bench):
     """A task past its time limit gets TERM, is done at once if it heeds it, and is not retried."""
     client = bench.ready(task_retries=3)
@@ -172,6 +204,11 @@ def test_delete_tasks(bench):
 # --- dependencies
 
 
+@pytest.mark.promise(
+    "add_task",
+    "A task starts after all that it depends on have ended.",
+    local="by ids, one or a list",
+)
 def test_chain_and_diamond(bench):
     """Each task starts after all that it depends on have ended."""
     client = bench.ready(task_slots_per_node=4)
@@ -188,6 +225,20 @@ def test_chain_and_diamond(bench):
     assert {task.result for task in tasks.values()} == {"success"}
 
 
+@pytest.mark.promise(
+    "monitor_job",
+    "It also ends when tasks failed that others depend on.",
+    local="blocked tasks complete as failures",
+    cloud="blocked tasks wait for ever, and so does the monitor",
+    difference="here it ends",
+)
+@pytest.mark.promise(
+    "add_task",
+    "What depends on a failed task does not run.",
+    local="it completes as a failure that names its parent, and so on down",
+    cloud="it stays `active` for ever, and the job never completes",
+    difference="here jobs end",
+)
 def test_dependents_of_a_failure_are_blocked(bench):
     """What depends on a failed task, however far, completes as a failure that names its parent."""
     client = bench.ready()
@@ -208,6 +259,12 @@ def test_dependents_of_a_failure_are_blocked(bench):
     assert bench.finished(client)["j--5"].failure.code == "DependencyFailed"
 
 
+@pytest.mark.promise(
+    "add_task",
+    "`run_dependent_tasks_on_fail` is about the tasks that depend on this one.",
+    local="set on the task that may fail",
+    cloud="the same; some pages of the documentation set it on the wrong task",
+)
 def test_run_dependents_on_failure(bench):
     """It is the failed task's own setting that lets its dependents run."""
     client = bench.ready()
@@ -222,6 +279,11 @@ def test_run_dependents_on_failure(bench):
     ]  # fmt: skip
 
 
+@pytest.mark.promise(
+    "add_task",
+    "A task has failed only when its retries are used up.",
+    local="one that succeeds in time releases those that wait",
+)
 def test_failure_after_retries_blocks(bench):
     """A task has failed only when its retries are used up: one that succeeds in time releases."""
     client = bench.ready(task_retries=1)
@@ -231,6 +293,17 @@ def test_failure_after_retries_blocks(bench):
     assert [str(task.result) for task in tasks.values()] == ["success", "success"]
 
 
+@pytest.mark.promise(
+    "create_job",
+    "`task_id_ints` makes the ids `1`, `2`, ...",
+    local="texts of digits",
+)
+@pytest.mark.promise(
+    "add_task",
+    "`depends_on_range` is the first and the last integer id, both included.",
+    local="wins over `depends_on`",
+    cloud="`AttributeError` in version 0.8.0; the service takes ranges",
+)
 def test_integer_ids_and_ranges(bench):
     """With integer ids a range of both ends included is depended on."""
     client = bench.ready(task_id_ints=True)
@@ -244,6 +317,12 @@ def test_integer_ids_and_ranges(bench):
     assert {task.result for task in tasks.values()} == {"success"}
 
 
+@pytest.mark.promise(
+    "add_task",
+    "A task may depend on one that is done already.",
+    local="also in a job that had completed",
+    cloud="while the job is active",
+)
 def test_dependency_on_what_is_done(bench):
     """A task may depend on one that is completed, also in a job that completed by itself."""
     client = bench.ready()

@@ -44,6 +44,14 @@ def write(workdir):
 class TestExperiment:
     """`[experiment]`."""
 
+    @pytest.mark.promise(
+        "run_experiment",
+        (
+            "All combinations, the last variable moving fastest; format specifications such as "
+            "`{x:.2f}` work."
+        ),
+        local="by Python's `str.format`",
+    )
     def test_grid(self, write):
         """All combinations, the last variable moving fastest, with format specifications."""
         assert plans.experiment(write(GRID)).command_lines == [
@@ -69,6 +77,12 @@ class TestExperiment:
         assert plans.experiment(write(text)).command_lines == ["a", "a"]
         assert "[experiment] base_cmd: some combinations" in caplog.text
 
+    @pytest.mark.promise(
+        "run_experiment",
+        "`exp_yaml` takes the place of the grid.",
+        local="the job's `container` holds for it too",
+        cloud="`container` is not used; broken in version 0.8.0",
+    )
     def test_yaml(self, write):
         """`exp_yaml` takes the place of the grid; the job's image holds for it too."""
         write("schema: v0.3\nparameters: {a: {vary: [1, 2]}}\n", "p.yaml")
@@ -77,6 +91,13 @@ class TestExperiment:
         assert plan.command_lines == ["a --a 1", "a --a 2"]
         assert [task["container_image_name"] for task in plan.tasks] == ["i", "i"]
 
+    @pytest.mark.promise(
+        "run_experiment",
+        "A mistake in the file is an error.",
+        local="file, table and key are named; `KeyError` for what is missing, else `ValueError`",
+        cloud="`KeyError`, `TypeError`, or a line in the log and `None`",
+        difference="here it always raises",
+    )
     @pytest.mark.parametrize(
         ("table", "says"),
         [
@@ -125,6 +146,13 @@ class TestExperiment:
 class TestTasks:
     """`[[task]]`."""
 
+    @pytest.mark.promise(
+        "run_tasks",
+        "A task may have `timeout`, `container`, `mount_pairs` and `name_suffix`.",
+        local="as in `add_task`",
+        cloud="ignored",
+        difference="ours only",
+    )
     def test_all_keys(self, write):
         """Every key reaches its task, and names become positions."""
         text = JOB + (
@@ -162,6 +190,13 @@ class TestTasks:
             },
         ]
 
+    @pytest.mark.promise(
+        "run_tasks",
+        "Unknown, later and repeated names are errors.",
+        local="`ValueError` or `KeyError` with file, table and key; nothing is made",
+        cloud="`IndexError`, `KeyError`, or an empty dependency",
+        difference="the type of the error",
+    )
     @pytest.mark.parametrize(
         ("text", "error", "says"),
         [
@@ -284,6 +319,12 @@ class TestRun:
         lines = "".join(f"{name} = {value}\n" for name, value in keys.items())
         return write(JOB + "[[task]]\ncmd = 'a'\n[upload]\ncontainer_name = 'store'\n" + lines)
 
+    @pytest.mark.promise(
+        "run_experiment",
+        "A run that cannot be carried out.",
+        local="uploads nothing and makes no job",
+        cloud="stops half way; nothing is rolled back",
+    )
     @pytest.mark.parametrize(
         ("keys", "error", "says"),
         [
@@ -321,6 +362,12 @@ class TestRun:
             local_automation.run_experiment(path, backend="subprocess")
         assert client.check_job_status("j") == "does not exist"
 
+    @pytest.mark.promise(
+        "run_experiment",
+        "A job that exists stops the run, unless the file says `exist_ok`.",
+        local="before the upload",
+        cloud="after the upload; `exist_ok` in the file is ignored",
+    )
     def test_job_exists(self, client, write):
         """A job that exists stops the run before the upload, unless the file says otherwise."""
         client.create_job("j", "p")
@@ -330,6 +377,12 @@ class TestRun:
             local_automation.run_tasks(self.upload(write, files='"x.txt"'), backend="subprocess")
         assert client.list_blob_files("store") == []
 
+    @pytest.mark.promise(
+        "run_experiment",
+        "`dotenv_path` and other keywords are the client's.",
+        local="passed on",
+        cloud="documented; version 0.8.0 passes on `dotenv_path` only",
+    )
     def test_keywords_reach_the_client(self, client, write):
         """`dotenv_path` and other keywords are the client's."""
         with pytest.raises(ValueError, match=r"dotenv file 'no\.env'"):

@@ -107,6 +107,11 @@ $TargetDedicatedNodes = len(seen);
 """
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "Fewer samples than a formula asks for fail the whole evaluation.",
+    local="`InsufficientSampleData`",
+)
 def test_too_few_samples():
     """Fewer samples than asked for fail the whole evaluation; enough of them do not."""
     samples = {"$ActiveTasks": (1,) * 18 + (None, None)}
@@ -158,6 +163,11 @@ def test_vector_arithmetic(expression, expected):
 # --- ready-made formulas --------------------------------------------------------------------------
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "Ready-made formulas follow the tasks that are pending, up to their cap.",
+    local="the default one up to `max_autoscale_nodes`",
+)
 @pytest.mark.parametrize(
     ("text", "dedicated", "cap"),
     [

@@ -258,6 +258,12 @@ class Shop(Executor):
         return ["1"]
 
 
+@pytest.mark.promise(
+    "package_and_upload_dockerfile",
+    "Where to push can be said.",
+    local="`CLOUDOPS_REGISTRY`: a server, or `none`",
+    cloud="the registry of the call",
+)
 @pytest.mark.parametrize(
     ("setting", "login", "pushed", "says"),
     [

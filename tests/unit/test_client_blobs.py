@@ -155,6 +155,11 @@ def test_signatures(method: str, parameters: str) -> None:
 class TestContainers:
     """create_blob_container."""
 
+    @pytest.mark.promise(
+        "create_blob_container",
+        "A container that exists is left as it is.",
+        local="no error",
+    )
     def test_again_is_no_error(self, client: Client) -> None:
         """A container that exists is left as it is."""
         make("a")
@@ -162,12 +167,26 @@ class TestContainers:
         client.create_blob_container("box")
         assert client.list_blob_files("box") == ["a"]
 
+    @pytest.mark.promise(
+        "create_blob_container",
+        "What a container is.",
+        local="a folder of the current directory, or of `CLOUDOPS_STORAGE`",
+        cloud="a container of the storage account",
+        difference="files can be looked at and put there by hand",
+    )
     def test_is_a_folder_here(self, local: Client, tmp_path: Path) -> None:
         """By default a container is a folder of the current directory, owned by the caller."""
         local.create_blob_container("input-test")
         assert (tmp_path / "input-test").is_dir()
         assert (tmp_path / "input-test").stat().st_uid == os.getuid()
 
+    @pytest.mark.promise(
+        "create_blob_container",
+        "A name that cannot be is an error.",
+        local="paths and hidden names are refused; `my_data` is taken",
+        cloud="3 to 63 lower-case letters, digits and hyphens",
+        difference="a rehearsal applies the cloud's rule",
+    )
     @pytest.mark.parametrize("name", ["", "..", "/tmp/x", "a/b", "a\0b", "../x", ".git", None, 3])
     def test_bad_name(self, client: Client, name: Any) -> None:
         """A name that is a path, or no name, is refused and nothing is made."""
@@ -186,6 +205,12 @@ class TestContainers:
 class TestUploadFiles:
     """upload_files."""
 
+    @pytest.mark.promise(
+        "upload_files",
+        "One file or several.",
+        local="text, path, list and tuple",
+        cloud="text and list; a tuple fails",
+    )
     @pytest.mark.parametrize(
         "wrap", [str, Path, lambda f: [f], lambda f: (f,), lambda f: [Path(f)]]
     )
@@ -196,6 +221,11 @@ class TestUploadFiles:
         assert client.list_blob_files("box") == ["main.py"]
         assert read(client, "main.py") == "main.py"
 
+    @pytest.mark.promise(
+        "upload_files",
+        "The path below `local_root_dir` is kept in the name.",
+        local="`location_in_blob/<path>`",
+    )
     def test_keeps_folders_and_honours_the_root(self, client: Client) -> None:
         """The path below `local_root_dir` is kept; the root itself is not in the name."""
         make("src/a/x.csv", "src/b/x.csv")
@@ -217,6 +247,11 @@ class TestUploadFiles:
         client.upload_files("a", "box", local_root_dir="../work/x", location_in_blob="/up/")
         assert client.list_blob_files("box") == ["a", "up/a"]
 
+    @pytest.mark.promise(
+        "upload_files",
+        "A blob that exists is replaced.",
+        local="in one step: readers see the old or the new one",
+    )
     def test_overwrites(self, client: Client) -> None:
         """A blob that exists is replaced."""
         make("a", data="old old old")
@@ -225,6 +260,12 @@ class TestUploadFiles:
         client.upload_files("a", "box")
         assert read(client, "a") == "new"
 
+    @pytest.mark.promise(
+        "upload_files",
+        "A missing file is a `FileNotFoundError`.",
+        local="before anything is uploaded",
+        cloud="part-way: earlier files stay uploaded",
+    )
     def test_missing_file_uploads_nothing(self, client: Client) -> None:
         """All files are looked up first: with one missing none is uploaded."""
         make("a", "b")
@@ -240,6 +281,13 @@ class TestUploadFiles:
             client.upload_files(["a", "d"], "box")
         assert client.list_blob_files("box") == []
 
+    @pytest.mark.promise(
+        "upload_files",
+        "Absolute paths and paths that lead upwards.",
+        local="refused with `ValueError`",
+        cloud="an absolute path becomes the blob's name",
+        difference="use `local_root_dir`",
+    )
     @pytest.mark.parametrize("file", ["/etc/hostname", "../up", "a/../b", "a\0", ""])
     def test_unsafe_path(self, client: Client, file: str) -> None:
         """Paths that cannot be names in a container are refused before anything is copied."""
@@ -279,6 +327,11 @@ class TestUploadFiles:
 class TestUploadFolders:
     """upload_folders."""
 
+    @pytest.mark.promise(
+        "upload_folders",
+        "The folder's name and all below it are kept; the local paths are returned.",
+        local="`location_in_blob/<folder>/...`",
+    )
     def test_keeps_structure_and_says_what(self, client: Client) -> None:
         """The folder's own name and all below it are kept; local paths are returned."""
         make("data/a.csv", "data/in/a.csv", "data/in/.hidden", "other/b")
@@ -296,6 +349,13 @@ class TestUploadFolders:
         assert client.upload_folders(wrap("data/in"), "box") == ["data/in/a"]
         assert client.list_blob_files("box") == ["data/in/a"]
 
+    @pytest.mark.promise(
+        "upload_folders",
+        "Extensions compare the last suffix, with case; `exclude_patterns` choose by the path.",
+        local="substrings and globs",
+        cloud="documented as globs, work as substrings",
+        difference="`*.csv` excludes nothing there",
+    )
     @pytest.mark.parametrize(
         ("filters", "names"),
         [
@@ -318,6 +378,13 @@ class TestUploadFolders:
         assert client.list_blob_files("box") == [f"d/{name}" for name in names]
         assert sorted(result) == [f"d/{name}" for name in names]
 
+    @pytest.mark.promise(
+        "upload_folders",
+        "Including and excluding extensions in one call is an error.",
+        local="`ValueError`",
+        cloud="a plain `Exception`",
+        difference="the type of the error",
+    )
     def test_both_filters(self, client: Client) -> None:
         """Including and excluding extensions in one call is refused, as is an empty pattern."""
         make("d/a")
@@ -327,6 +394,13 @@ class TestUploadFolders:
             client.upload_folders("d", "box", exclude_patterns=["x", ""])
         assert client.list_blob_files("box") == []
 
+    @pytest.mark.promise(
+        "upload_folders",
+        "A first upload to the root of a container.",
+        local="works, with a warning unless `create_new_folder`",
+        cloud="`ValueError` unless `create_new_folder`",
+        difference="pass `create_new_folder=True` on the cloud",
+    )
     def test_new_folder_at_the_root_warns(
         self, client: Client, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -339,6 +413,12 @@ class TestUploadFolders:
         client.upload_folders("e", "box", create_new_folder=True)
         assert not caplog.records
 
+    @pytest.mark.promise(
+        "upload_folders",
+        "A `location_in_blob` that does not exist is a `ValueError`, unless `create_new_folder`.",
+        local="folders count",
+        cloud="a prefix counts: `run1` is satisfied by `run1000/x`",
+    )
     def test_missing_location(self, client: Client, caplog: pytest.LogCaptureFixture) -> None:
         """A location that does not exist is an error, unless it is to be made; a folder whose name
         only starts alike does not count."""
@@ -357,6 +437,12 @@ class TestUploadFolders:
         local.upload_folders("d", "box", location_in_blob="run1")
         assert local.list_blob_files("box") == ["run1/d/a"]
 
+    @pytest.mark.promise(
+        "upload_folders",
+        "A folder that is missing, or a file, is an error.",
+        local="before anything is copied",
+        cloud="a warning, then `TypeError`",
+    )
     def test_missing_folder(self, client: Client) -> None:
         """A folder that is missing, or a file, is refused before anything is copied."""
         make("d/a", "file")
@@ -401,6 +487,12 @@ class TestUploadFolders:
         with pytest.raises(InvalidInputError, match="itself"):
             local.upload_folders("box", "box")
 
+    @pytest.mark.promise(
+        "upload_folders",
+        "Above 50 files a question is asked, unless `force_upload`.",
+        local="only at a terminal; else it goes on and says so",
+        cloud="always: a script without a terminal stops",
+    )
     def test_many_files_without_terminal(
         self, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -458,6 +550,11 @@ class Pools:
 class TestList:
     """list_blob_files."""
 
+    @pytest.mark.promise(
+        "list_blob_files",
+        "All names of a container, flat, without a slash in front.",
+        local="sorted",
+    )
     def test_all_below(self, client: Client) -> None:
         """Names are flat, sorted, without folders and without a slash in front."""
         make("d/b/c", "d/a", "x")
@@ -465,6 +562,12 @@ class TestList:
         client.upload_files("x", "box")
         assert client.list_blob_files("box") == ["d/a", "d/b/c", "x"]
 
+    @pytest.mark.promise(
+        "list_blob_files",
+        "Without a container: those of the client's mounts.",
+        local="an empty list when there are none",
+        cloud="three different crashes in version 0.8.0; documented is `None`",
+    )
     @pytest.mark.parametrize(
         "mounts",
         [
@@ -514,6 +617,11 @@ class TestDownload:
         make("out/a.txt", "out/noext", "out/sub/b.csv", "out2/c", "out.d/e")
         client.upload_folders(["out", "out2", "out.d"], "box")
 
+    @pytest.mark.promise(
+        "download_file",
+        "A blob is written to exactly the target; folders are made, a file there is replaced.",
+        local="absolute or relative",
+    )
     def test_file(self, client: Client, tmp_path: Path) -> None:
         """A blob is written to exactly the target, absolute or relative, folders made."""
         client.download_file("out/a.txt", "x/y/z.txt", "box")
@@ -527,6 +635,12 @@ class TestDownload:
         client.download_file("out/a.txt", "target", "box")
         assert Path("target").read_text() == "out/a.txt"
 
+    @pytest.mark.promise(
+        "download_file",
+        "A blob that is not there is a `ValueError`.",
+        local="with `do_check` or without; nothing is made",
+        cloud="with `do_check`; else the SDK's error",
+    )
     @pytest.mark.parametrize("check", [True, False])
     def test_missing_blob(self, client: Client, check: bool) -> None:
         """A blob that is not there is a ValueError, checked before or not, and makes nothing."""
@@ -555,6 +669,12 @@ class TestDownload:
             client.download_file("out/a.txt", "file/x", "box")
         assert Path("file").read_text() == "file"
 
+    @pytest.mark.promise(
+        "download_file",
+        "`check_size` asks above 1 GB.",
+        local="only at a terminal; else it goes on",
+        cloud="always: a script without a terminal stops",
+    )
     def test_large_file_asks(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         """Above the limit a terminal is asked; without one the download goes on."""
         monkeypatch.setattr(module, "ASK_ABOVE_FILE_BYTES", 3)
@@ -582,6 +702,12 @@ class TestDownload:
         client.download_file("out/a.txt", "asked", "box")
         assert not Path("asked").exists()
 
+    @pytest.mark.promise(
+        "download_folder",
+        "Whole names are kept below the target: `out` into `dst` gives `dst/out/a.txt`.",
+        local="all blobs",
+        cloud="blobs without a dot in their names are left out",
+    )
     def test_folder(self, client: Client) -> None:
         """Whole names are kept below the target, blobs without a dot included, neighbours not."""
         client.download_folder("out", "dst", "box")
@@ -594,6 +720,13 @@ class TestDownload:
         client.download_folder(".", "dst", "box")
         assert Path("dst/out.d/e").read_text() == "out.d/e"
 
+    @pytest.mark.promise(
+        "download_folder",
+        "Filters by extension work as in uploads.",
+        local="both in one call are a `ValueError`",
+        cloud="both in one call are an `Exception`",
+        difference="the type of the error",
+    )
     @pytest.mark.parametrize(
         ("filters", "names"),
         [
@@ -607,6 +740,12 @@ class TestDownload:
         client.download_folder("out/", "dst", "box", **filters)
         assert sorted(p.name for p in Path("dst").rglob("*") if p.is_file()) == names
 
+    @pytest.mark.promise(
+        "download_folder",
+        "A folder without blobs is a `ValueError`.",
+        local="also when another name starts alike",
+        cloud="a bare prefix counts: then nothing is fetched, and nothing said",
+    )
     def test_folder_errors(self, client: Client) -> None:
         """A folder without blobs, a bare prefix, both filters and unsafe paths are ValueErrors."""
         for folder in ("none", "ou", "out/a.txt"):
@@ -637,6 +776,13 @@ class TestDelete:
         make("out/a", "out/b/c", "out2/d", "out.d/e")
         client.upload_folders(["out", "out2", "out.d"], "box")
 
+    @pytest.mark.promise(
+        "delete_blob_file",
+        "One blob goes; again it is an error.",
+        local="`BlobNotFoundError`, a `ValueError`",
+        cloud="the SDK's error",
+        difference="the type of the error",
+    )
     def test_file(self, client: Client) -> None:
         """One blob goes; again it is not found."""
         client.delete_blob_file("out/a", "box")
@@ -650,6 +796,12 @@ class TestDelete:
             client.delete_blob_file("out", "box")
         assert len(client.list_blob_files("box")) == 4
 
+    @pytest.mark.promise(
+        "delete_blob_folder",
+        "A folder goes with all below it.",
+        local="neighbours whose names start alike stay; nothing there is no error",
+        cloud="`out` also deletes `out2/...`",
+    )
     def test_folder(self, client: Client) -> None:
         """A folder goes with all below it; neighbours whose names start alike stay."""
         client.delete_blob_folder("out/", "box")
@@ -657,6 +809,12 @@ class TestDelete:
         client.delete_blob_folder("never/there", "box")
         assert client.list_blob_files("box") == ["out.d/e", "out2/d"]
 
+    @pytest.mark.promise(
+        "delete_blob_folder",
+        "An empty path deletes nothing.",
+        local="`ValueError`",
+        cloud="every blob of the container is deleted",
+    )
     @pytest.mark.parametrize("path", ["", ".", "/", "..", "out/../..", "/out", "a\0"])
     def test_unsafe(self, client: Client, path: str) -> None:
         """Nothing is deleted for a path that is empty or leads elsewhere."""

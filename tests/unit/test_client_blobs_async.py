@@ -99,6 +99,12 @@ class Failing(FsspecBlobs):
 class TestUpload:
     """async_upload_folder."""
 
+    @pytest.mark.promise(
+        "async_upload_folder",
+        "Blobs are named from inside the folder; the local paths are returned.",
+        local="without the folder's own name",
+        cloud="documented; `TypeError` in version 0.8.0",
+    )
     def test_names_and_result(self, client: Client) -> None:
         """Blobs are named from inside the folder; the local paths are returned."""
         assert sorted(client.async_upload_folder("d", "box")) == [
@@ -154,6 +160,12 @@ class TestUpload:
                 client.async_upload_folder(container_name="box", **call)
         assert client.list_blob_files("box") == []
 
+    @pytest.mark.promise(
+        "async_upload_folder",
+        "An error of one file is raised.",
+        local="no other is begun, none is there in part",
+        cloud="swallowed",
+    )
     def test_error_is_raised(self, client: Client) -> None:
         """An error of one file is raised, no other file is begun, and none is there in part."""
         make(Path("many"), "-bad", *(f"{number:03}" for number in range(1, 200)))
@@ -166,6 +178,12 @@ class TestUpload:
 class TestDownload:
     """async_download_folder."""
 
+    @pytest.mark.promise(
+        "async_download_folder",
+        "As `download_folder`; neighbours whose names start alike are not fetched.",
+        local="whole folders",
+        cloud="`data` also fetches `data2/...`",
+    )
     def test_names(self, client: Client) -> None:
         """Whole names are kept below the target; neighbours that start alike are not fetched."""
         client.upload_folders(["d", "e"], "box")
@@ -176,6 +194,12 @@ class TestDownload:
         client.async_download_folder("./", "all", "box", exclude_extensions="csv")
         assert len([path for path in Path("all").rglob("*") if path.is_file()]) == 4
 
+    @pytest.mark.promise(
+        "async_download_folder",
+        "Errors are raised.",
+        local="each its own type",
+        cloud="swallowed, with a line in the log",
+    )
     def test_errors(self, client: Client) -> None:
         """Nothing found, bad arguments and failing files are errors."""
         client.upload_folders("d", "box")
@@ -197,6 +221,11 @@ class TestDownload:
         assert not Path("dst").exists()
 
 
+@pytest.mark.promise(
+    "async_upload_folder",
+    "`max_concurrent_uploads` files are copied at once.",
+    local="truly",
+)
 @pytest.mark.parametrize("limit", [1, 5])
 def test_as_many_at_once_as_allowed(
     limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -216,6 +245,12 @@ def test_as_many_at_once_as_allowed(
     blobs.delete_container("box")
 
 
+@pytest.mark.promise(
+    "async_download_folder",
+    "It works where an event loop runs, as in a notebook.",
+    local="blocks until it is done",
+    cloud="`RuntimeError`: it starts an event loop of its own",
+)
 def test_in_a_running_event_loop(client: Client) -> None:
     """Both calls work where an event loop runs, as in a notebook."""
 

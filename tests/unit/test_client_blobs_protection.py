@@ -84,6 +84,25 @@ UPLOADS: dict[str, Callable[..., Any]] = {
 class TestUploads:
     """Every upload gives protection and honours it."""
 
+    @pytest.mark.promise(
+        "upload_files",
+        "`legal_hold` holds every blob: neither replaced nor deleted until it is cleared.",
+        local="by every client of this storage",
+        cloud="an overwrite makes a new version; the held one stays",
+        difference="here the overwrite is refused",
+    )
+    @pytest.mark.promise(
+        "update_blob_protection",
+        "`legal_hold=False`, the default, clears a hold.",
+        local="then it can be deleted",
+    )
+    @pytest.mark.promise(
+        "delete_blob_file",
+        "A protected blob cannot be deleted.",
+        local="an error that says how to clear the hold",
+        cloud="`BlobImmutableDueToLegalHold`",
+        difference="the type of the error",
+    )
     def test_hold_is_for_every_file(self, client: Client, upload: Callable[..., Any]) -> None:
         """Each blob of a call is held: neither deleted nor replaced until its hold is cleared, also
         by another client."""
@@ -103,6 +122,12 @@ class TestUploads:
         client.delete_blob_folder("d", "box")
         assert client.list_blob_files("box") == []
 
+    @pytest.mark.promise(
+        "upload_files",
+        "`immutability_lock_days` locks every blob.",
+        local="all of the call",
+        cloud="only the last one is locked",
+    )
     def test_lock_is_for_every_file(self, client: Client, upload: Callable[..., Any]) -> None:
         """Each blob of a call is locked for the days given, the last one and the others."""
         before = datetime.now(UTC)
@@ -132,6 +157,12 @@ class TestUploads:
         assert client.list_blob_files("box") == []
 
 
+@pytest.mark.promise(
+    "update_blob_protection",
+    "`read_only` seals a blob.",
+    local="not replaced, but deleted",
+    cloud="append blobs only",
+)
 def test_update_seals(client: Client) -> None:
     """`read_only` seals: not replaced even without a hold, but deleted."""
     client.upload_files("a", "box")
@@ -143,6 +174,12 @@ def test_update_seals(client: Client) -> None:
     client.upload_files("a", "box")
 
 
+@pytest.mark.promise(
+    "async_upload_folder",
+    "`read_only` seals every blob.",
+    local="not replaced even without a hold",
+    cloud="append blobs only",
+)
 def test_async_upload_seals(client: Client) -> None:
     """`read_only` of an upload seals every blob."""
     client.async_upload_folder("d", "box", read_only=True)
@@ -150,6 +187,13 @@ def test_async_upload_seals(client: Client) -> None:
         client.async_upload_folder("d", "box")
 
 
+@pytest.mark.promise(
+    "update_blob_protection",
+    "A blob that is not there is an error.",
+    local="`ValueError`; nothing is changed",
+    cloud="logged; the others are changed",
+    difference="here it raises",
+)
 def test_update_looks_first(client: Client) -> None:
     """With one blob missing, or a bad name, no protection is changed."""
     client.upload_files(["a", "b"], "box", legal_hold=True)

@@ -7,6 +7,12 @@ import pytest
 from cfa.cloudops.local import CloudClient
 
 
+@pytest.mark.promise(
+    "CloudClient",
+    "Keywords that mean nothing are accepted.",
+    local="accepted, with a warning that names what may have been meant",
+    cloud="ignored silently",
+)
 @pytest.mark.parametrize(
     ("keyword", "says"),
     [

@@ -68,6 +68,13 @@ def test_size_that_is_no_name(client, size):
     assert client._batch.list_pools() == []
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "A size that nobody knows is passed on.",
+    local="a pool without limits, with a warning",
+    cloud="the service refuses a size that does not exist",
+    difference="rehearse to have it refused",
+)
 def test_size_that_is_not_known(client, capsys):
     """A size that nobody knows is accepted with a warning, a known one without."""
     client.create_pool("p", vm_size="nonsense")
@@ -77,6 +84,12 @@ def test_size_that_is_not_known(client, capsys):
     assert warnings(capsys) == []
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "Numbers of nodes that cannot be are refused.",
+    local="`ValueError`, no pool is made",
+    cloud="the SDK's error",
+)
 @pytest.mark.parametrize("autoscale", [True, False])
 @pytest.mark.parametrize("name", ["dedicated_nodes", "low_priority_nodes", "max_autoscale_nodes"])
 @pytest.mark.parametrize("value", [-1, 1.5, "2", None, True])

@@ -55,6 +55,14 @@ class TestTask:
         assert uuid.UUID(Task("c").id).version == 4
         assert Task("c", "a") != Task("c", "a")
 
+    @pytest.mark.promise(
+        "Task",
+        (
+            "`before`, `after`, `set_upstream`, `set_downstream`, one task or a list, said once "
+            "or twice."
+        ),
+        local="all mean the same",
+    )
     @pytest.mark.parametrize(
         "wire",
         [
@@ -79,6 +87,13 @@ class TestTask:
         assert second.deps == [first]
         assert first.deps == []
 
+    @pytest.mark.promise(
+        "Task",
+        "`>>` and `<<` chain tasks and lists.",
+        local="as in Airflow",
+        cloud="not defined",
+        difference="ours only",
+    )
     def test_chain(self):
         """`>>` and `<<` can be chained, with lists between."""
         a, b, c, d = (Task(name) for name in "abcd")
@@ -88,6 +103,12 @@ class TestTask:
         e << f << g
         assert (e.deps, f.deps) == ([f], [g])
 
+    @pytest.mark.promise(
+        "Task",
+        "`dep` is one task or several.",
+        local="copied; a tuple is taken too",
+        cloud="the caller's list is kept; a tuple is taken for a task",
+    )
     def test_dep(self):
         """`dep` takes one task, a list or a tuple, and does not change with the list."""
         a, b = Task("a"), Task("b")
@@ -107,6 +128,13 @@ class TestTask:
         c.deps = [b]
         assert c.deps == [b]
 
+    @pytest.mark.promise(
+        "Task",
+        "What is not a task cannot be depended on.",
+        local="`TypeError` at once",
+        cloud="an error in `run_dag`",
+        difference="here it is said earlier",
+    )
     @pytest.mark.parametrize("wrong", ["prepare", b"x", 3, ["prepare"], {"a": 1}])
     def test_not_a_task(self, wrong):
         """What is not a task is refused at once, and nothing is changed."""
@@ -151,6 +179,12 @@ class TestRun:
         client.run_dag(*tasks, job_name="j")
         assert [one["command_line"] for one in client.calls[0][1]] == [one.cmd for one in tasks]
 
+    @pytest.mark.promise(
+        "run_dag",
+        "Tasks with equal ids.",
+        local="stay two tasks",
+        cloud="are taken for each other",
+    )
     def test_equal_ids(self, client):
         """Tasks with equal ids stay two tasks, and ids are not changed."""
         a, b = Task("a", "same"), Task("b", "same")
@@ -165,6 +199,12 @@ class TestRun:
         a = Task("a")
         assert client.run_dag(a, [a], (a,), job_name="j") == {a: "j--1"}
 
+    @pytest.mark.promise(
+        "run_dag",
+        "A dependency that was left out of the call runs too.",
+        local="with a warning; its own dependencies are not followed",
+        cloud="its own dependencies are not followed",
+    )
     def test_left_out(self, client, caplog):
         """A dependency that was left out runs too; what that depends on does not, with a warning."""
         a, b, c = Task("a"), Task("b", "b-id"), Task("c")
@@ -181,6 +221,11 @@ class TestRun:
         assert [one["command_line"] for one in client.calls[0][1]] == ["a", "b", "c"]
         assert not caplog.records
 
+    @pytest.mark.promise(
+        "run_dag",
+        "A circle is a `graphlib.CycleError`, before anything is added.",
+        local="the second argument lists the circle",
+    )
     @pytest.mark.parametrize("size", [1, 2, 5])
     def test_cycle(self, client, size):
         """A circle is refused before anything is added, as `graphlib` would say it."""
@@ -224,6 +269,12 @@ class TestRun:
             assert parents == task.deps
             assert all(position < place for position in spec["depends_on_positions"])
 
+    @pytest.mark.promise(
+        "run_dag",
+        "A graph may be large.",
+        local="ten thousand tasks in one call",
+        cloud="a request for each task",
+    )
     def test_many(self, client):
         """Ten thousand tasks that meet in one, wired one by one, take less than two seconds."""
         start = time.process_time()
@@ -316,6 +367,12 @@ class TestLabels:
         near = {"_": a, "fit": a, "_12": b, "other": 3}
         assert labels([a, b, c, d], near, {"far": a, "c": c}) == ["fit", "_12", "c", "d-id"]
 
+    @pytest.mark.promise(
+        "generate_dag",
+        "Tasks are labelled with the caller's variables; `Task.id` is not changed.",
+        local="else with their ids",
+        cloud="ids become the names; a task in a list is a `ValueError`",
+    )
     def test_of_the_caller(self, client, tmp_path):
         """`generate_dag` finds the caller's variables, and leaves ids as they were."""
         prep = Task("p", "one")
@@ -340,6 +397,12 @@ class TestDraw:
         prep >> [fit_a, fit_b] >> merge
         return [prep, fit_a, fit_b, merge, Task("alone", "alone")]
 
+    @pytest.mark.promise(
+        "generate_dag",
+        "`.txt` is a drawing in plain text.",
+        local="with every task, also one without edges",
+        cloud="tasks without edges are left out",
+    )
     def test_text(self, client, tasks, tmp_path):
         """Text is plain ASCII for plain ids, and has every task, also one without edges."""
         client.generate_dag(*tasks, file_name=str(tmp_path / "dag.txt"))
@@ -376,6 +439,13 @@ class TestDraw:
         client.generate_dag(Task("c", "x"), Task("d", "x"), file_name=tmp_path / "d.txt")
         assert (tmp_path / "d.txt").read_text() == "+-- x\n+-- x\n"
 
+    @pytest.mark.promise(
+        "generate_dag",
+        "`.svg`, `.png` and `.mmd` are pictures and Mermaid.",
+        local="pictures need `cfa-cloudops[draw]`",
+        cloud="always text",
+        difference="ours only",
+    )
     def test_pictures(self, client, tasks, tmp_path, monkeypatch):
         """Pictures are written; the text of an SVG is text, and the same graph gives the same file."""
         pytest.importorskip("matplotlib")

@@ -36,6 +36,11 @@ def cloudops(workdir, monkeypatch, capsys):
     return call
 
 
+@pytest.mark.promise(
+    "get_vm_name",
+    "A name is made from series, cores and letters: `standard_D4d_v5` by default.",
+    local="offline",
+)
 def test_vm_name(client, capsys):
     """A name is made offline; a family that does not exist is a ValueError unless unverified."""
     assert client.get_vm_name() == "standard_D4d_v5"
@@ -48,6 +53,20 @@ def test_vm_name(client, capsys):
     assert "not a size of 7 cores" in capsys.readouterr().out
 
 
+@pytest.mark.promise(
+    "get_all_vm_quotas",
+    "Families of VM sizes with the cores that may be used, as `{name, quota}`.",
+    local="every known family, with this machine's cores",
+    cloud="families with a quota, with theirs",
+    difference="the numbers describe this machine",
+)
+@pytest.mark.promise(
+    "get_vm_series_quotas",
+    "The same for families whose names begin with a series, one or several, in any case.",
+    local="as above",
+    cloud="as above",
+    difference="the numbers describe this machine",
+)
 def test_quotas(client):
     """Every known family may use the cores of this machine; series choose by the start of a name."""
     everything = client.get_all_vm_quotas()
@@ -60,6 +79,13 @@ def test_quotas(client):
     assert client.get_vm_series_quotas("nope") == []
 
 
+@pytest.mark.promise(
+    "get_kv_secret",
+    "A secret is found by its name; an absent one is `None`, with a line in the log.",
+    local="environment, then dotenv file, with `_` for `-`",
+    cloud="the key vault",
+    difference="the name of the key vault means nothing here",
+)
 def test_secrets(client, monkeypatch, capsys, workdir):
     """A secret comes from the environment or the dotenv file; its value is never logged."""
     (workdir / ".env").write_text("MY_SECRET=from-file\nonly_here=small\n")
@@ -73,6 +99,12 @@ def test_secrets(client, monkeypatch, capsys, workdir):
     assert client.get_kv_secret(None, "vault") is None
 
 
+@pytest.mark.promise(
+    "get_kv_secret",
+    "The dotenv file is the one that the client was made with.",
+    local="`dotenv_path`, else `.env` here",
+    cloud="the key vault is asked",
+)
 def test_secret_of_named_file(workdir, tmp_path, monkeypatch):
     """The dotenv file that the client was made with is the one that is read."""
     monkeypatch.setenv("MY_SECRET", "undone after the test")
@@ -87,6 +119,12 @@ def test_secret_of_named_file(workdir, tmp_path, monkeypatch):
         client.close()
 
 
+@pytest.mark.promise(
+    "check_credentials",
+    "It tells in the log what can be used, and never raises.",
+    local="the backends, and which of them answer",
+    cloud="the subscriptions of the account",
+)
 def test_credentials(client, capsys, monkeypatch):
     """Which backends answer is logged; nothing is raised, whatever goes wrong."""
     assert client.check_credentials() is None
@@ -100,6 +138,15 @@ def test_credentials(client, capsys, monkeypatch):
     assert "no metadata" in capsys.readouterr().out
 
 
+@pytest.mark.promise(
+    "list_available_images",
+    (
+        "Operating systems of nodes, with the fields of the SDK's objects; filtered by "
+        "`linux` or anything else for Windows."
+    ),
+    local="the one of this machine",
+    cloud="those that the service has verified",
+)
 def test_available_images(client):
     """The operating system of nodes is this machine's, with the fields of the cloud's objects."""
     [found] = client.list_available_images()

@@ -34,6 +34,12 @@ def v03(**parameters):
 class TestCommandLine:
     """From a set to a command line."""
 
+    @pytest.mark.promise(
+        "add_tasks_from_yaml",
+        "The sample of the documentation gives its four command lines.",
+        local="one blank between the command and its arguments",
+        cloud="two blanks",
+    )
     def test_the_solvers(self, tmp_path):
         """The sample of the documentation gives its four commands, in order."""
         path = tmp_path / "p.yaml"
@@ -67,6 +73,13 @@ class TestCommandLine:
         """Values are written as Python does, and quoted only where they must be."""
         assert command_line("cmd ", values) == text
 
+    @pytest.mark.promise(
+        "add_tasks_from_yaml",
+        "A value with blanks in it is one argument.",
+        local="quoted where it must be",
+        cloud="not quoted: split at blanks",
+        difference="quote-sensitive values differ",
+    )
     @given(st.dictionaries(st.text(), st.one_of(st.text(), st.floats(), st.lists(st.text()))))
     def test_one_argument_each(self, values):
         """Whatever a value is, the program finds it as exactly one argument."""
@@ -85,6 +98,13 @@ class TestCommandLine:
 class TestV03:
     """Schema v0.3."""
 
+    @pytest.mark.promise(
+        "add_tasks_from_yaml",
+        "The order of arguments and tasks.",
+        local="that of the file, the last parameter moving fastest",
+        cloud="changes from run to run",
+        difference="the order is not to be relied on there",
+    )
     def test_file_order(self):
         """Parameters and sets come in the order of the file, the last one moving fastest."""
         found = v03(b={"vary": [1, 2]}, a={"fix": 0}, c={"vary": ["x", "y"]})
@@ -131,6 +151,12 @@ class TestV03:
         """Of two values for one name the later one wins."""
         assert v03(a={"fix": 1}, bundle={"a": [2]}) == [{"a": 2}]
 
+    @pytest.mark.promise(
+        "add_tasks_from_yaml",
+        "`version` is taken for `schema`.",
+        local="both, when they agree",
+        cloud="depends on the version of the parser",
+    )
     def test_version_alias(self):
         """`version` means `schema`; both may stand there when they agree."""
         parameters = {"a": {"fix": 1}}
@@ -138,6 +164,13 @@ class TestV03:
         both = {"version": "v0.3", "schema": "v0.3", "parameters": parameters}
         assert expand(both) == [{"a": 1}]
 
+    @pytest.mark.promise(
+        "add_tasks_from_yaml",
+        "A file that does not follow its schema is an error.",
+        local="`ValueError` with file and key",
+        cloud="the parser's own errors",
+        difference="the type of the error",
+    )
     @pytest.mark.parametrize(
         ("part", "says"),
         [
@@ -169,6 +202,11 @@ class TestV03:
 class TestV01:
     """Schema v0.1."""
 
+    @pytest.mark.promise(
+        "add_tasks_from_yaml",
+        "Schema v0.1: the grid varies, the baseline wins.",
+        local="as documented",
+    )
     def test_grid_and_baseline(self):
         """The grid varies, the last one fastest; the baseline wins."""
         found = expand(
@@ -222,6 +260,11 @@ class TestV01:
 class TestV04:
     """Schema v0.4."""
 
+    @pytest.mark.promise(
+        "add_tasks_from_yaml",
+        "Schema v0.4: unions follow one another, of products the right value wins.",
+        local="as documented",
+    )
     def test_union_and_product(self):
         """Unions follow one another; of products the right value wins and the right moves fastest."""
         found = expand(

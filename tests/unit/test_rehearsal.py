@@ -297,6 +297,12 @@ def test_nothing_is_loaded_without_it(workdir):
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.promise(
+    "CloudClient",
+    "`CLOUDOPS_STRICT=1` rehearses: what the cloud would refuse is refused here.",
+    local="`ValueError`, nothing is changed, and the report says what would happen on Azure",
+    cloud="the service refuses the request",
+)
 @pytest.mark.parametrize(
     ("call", "rule"),
     [
@@ -330,6 +336,12 @@ def test_refusals(strict, workdir, call, rule):
     assert strict._blobs.list_containers() == ["Logs_"]
 
 
+@pytest.mark.promise(
+    "CloudClient",
+    "`CLOUDOPS_STRICT=1` tells of what the cloud takes and then does otherwise.",
+    local="goes on, warns once, and is in the report",
+    cloud="taken silently",
+)
 def test_warnings(strict, workdir, capsys):
     """What the cloud takes goes on, is logged once, and counted in the report."""
     (workdir / "odd.").touch()

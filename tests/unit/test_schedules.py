@@ -154,6 +154,11 @@ def test_definition_survives_the_store():
 # --- names
 
 
+@pytest.mark.promise(
+    "create_job_schedule",
+    "The id is the name in lower case, with `-` for blanks.",
+    local="checked with room for `-job`",
+)
 def test_schedule_names():
     """The id of a schedule is its name in lower case with hyphens; it leaves room for `-job`."""
     assert names.job_schedule_id("My Nightly_Run 2") == "my-nightly_run-2"
@@ -215,6 +220,13 @@ def test_create(client, capsys):
     assert "cloudops agent --stay" in out
 
 
+@pytest.mark.promise(
+    "create_job_schedule",
+    "A second schedule of a name is an error; `exist_ok` keeps the first.",
+    local="`RuntimeError`; `exist_ok` hides nothing else",
+    cloud="`exist_ok` hides every error of the creation",
+    difference="here other errors are raised",
+)
 def test_exists(client, capsys):
     """A second schedule of a name is an error; `exist_ok` keeps the first, and hides nothing else."""
     client.create_job_schedule("s", "p", "first")
@@ -232,6 +244,16 @@ def test_exists(client, capsys):
         client.create_job("S", "p", exist_ok=True)
 
 
+@pytest.mark.promise(
+    "create_job_schedule",
+    "Times are `YYYY-MM-DD HH:MM:SS` in UTC, intervals are `timedelta`; else a `ValueError`.",
+    local="nothing is made",
+    cloud="the same for times",
+    difference=(
+        "an interval below a minute is refused by the service; here it works, and a rehearsal"
+        " refuses it"
+    ),
+)
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -272,6 +294,11 @@ def test_pool_without_image(client, monkeypatch):
         client.create_job_schedule("s", "p", "true")
 
 
+@pytest.mark.promise(
+    "create_job_schedule",
+    "`verify_pool` refuses a pool that does not exist.",
+    local="`ValueError`, unless False",
+)
 def test_pool_may_come_later(client):
     """`verify_pool=False` accepts a pool that does not exist yet."""
     client.create_job_schedule("s", "later", "true", verify_pool=False)
@@ -284,6 +311,20 @@ def test_a_time_that_has_passed(client, capsys):
     assert "which has passed" in capsys.readouterr().out
 
 
+@pytest.mark.promise(
+    "resume_job_schedule",
+    "Ids are taken as they are printed; each call may be repeated.",
+    local="unknown ids are a `ValueError`",
+    cloud="unknown ids are an error of the SDK",
+    difference="the type of the error",
+)
+@pytest.mark.promise(
+    "delete_job_schedule",
+    "The schedule is gone when the call returns; again it is an error.",
+    local="`ValueError` the second time",
+    cloud="deletion is waited for",
+    difference="the type of the error",
+)
 def test_suspend_resume_delete(client):
     """A schedule is suspended, resumed and deleted by its id; each may be said twice but the last."""
     client.create_job_schedule("s", "p", "true", recurrence_interval=timedelta(minutes=1))
@@ -306,6 +347,13 @@ def test_suspend_resume_delete(client):
             call("s")
 
 
+@pytest.mark.promise(
+    "suspend_job_schedule",
+    "A completed schedule can neither be suspended nor resumed.",
+    local="`RuntimeError`",
+    cloud="`JobScheduleCompleted`, an error of the SDK",
+    difference="the type of the error",
+)
 def test_completed(client):
     """A completed schedule can neither be suspended nor resumed, only deleted."""
     client.create_job_schedule("s", "p", "true")
@@ -410,6 +458,14 @@ def bench(tmp_path, monkeypatch) -> Iterator[Bench]:
         yield Bench(store, agent)
 
 
+@pytest.mark.promise(
+    "create_job_schedule",
+    (
+        "A job that is due waits for the end of the one before, and is lost after its "
+        "`start_window`."
+    ),
+    local="one active job at a time",
+)
 def test_waits_for_the_job_before(bench):
     """A job that is due waits for the end of the one before, and is skipped after its window."""
     bench.add(recurrence_interval=10, start_window=3)
@@ -463,6 +519,11 @@ def test_clock_set_back(bench):
     assert bench.jobs() == ["s:job-1", "s:job-2"]
 
 
+@pytest.mark.promise(
+    "suspend_job_schedule",
+    "A job that was about to start does not.",
+    local="looked at again when it is due",
+)
 def test_suspended_meanwhile(bench):
     """A schedule that was suspended or deleted after its alarm was set makes no job."""
     bench.add(do_not_run_until=1)
@@ -474,6 +535,11 @@ def test_suspended_meanwhile(bench):
     assert bench.jobs() == ["s:job-1"]
 
 
+@pytest.mark.promise(
+    "create_job_schedule",
+    "After `do_not_run_after` and the last job the schedule is completed.",
+    local="state `completed`",
+)
 def test_completes_after_its_last_job(bench):
     """A schedule is completed when no job can come any more and none is active."""
     bench.add(recurrence_interval=10, do_not_run_after=15)

@@ -28,6 +28,16 @@ def test_names(wanted, name):
     assert sizes.has_size(name)
 
 
+@pytest.mark.promise(
+    "get_vm_name",
+    (
+        "A family that does not exist is a `ValueError` with up to four similar names, unless"
+        " `verify=False`."
+    ),
+    local="by a list that comes with the package",
+    cloud="by the quotas of the account",
+    difference="a family that exists but that the account may not use is not noticed here",
+)
 @pytest.mark.parametrize(
     ("wanted", "missing", "similar"),
     [
@@ -82,6 +92,16 @@ def test_unknown_cores():
     assert not sizes.has_size("standard_D5d_v5")
 
 
+@pytest.mark.promise(
+    "create_pool",
+    "`vm_size` may be a T-shirt size, in any case and with `_amd`.",
+    local="a name of Azure, whose cores and memory limit a container",
+    cloud="a name of Azure",
+    difference=(
+        "limits count all nodes of the pool together, those above this machine's are left "
+        "out; `subprocess` has none"
+    ),
+)
 @pytest.mark.parametrize("size", sorted(sizes.TSHIRT))
 @pytest.mark.parametrize("spelling", [str, str.upper, "{}_amd".format, "{}_AMD".format])
 def test_tshirt_sizes(size, spelling):

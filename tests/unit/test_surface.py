@@ -179,6 +179,13 @@ def test_azure_only_is_the_exception():
 # --- clients
 
 
+@pytest.mark.promise(
+    "CloudClient",
+    "`batch_service_client` and `blob_service_client` exist.",
+    local="using them is an error that says which call of the client does the same",
+    cloud="clients of the SDK",
+    difference="the SDK's calls themselves are not offered here",
+)
 @pytest.mark.parametrize(
     ("attribute", "name", "says"),
     [
@@ -268,6 +275,12 @@ def clean_environment(monkeypatch):
 DOTENV = "AZURE_TENANT_ID=file\nAZURE_BATCH_ACCOUNT=acct\nMY_VALUE=mine\nCLOUDOPS_AT_EXIT=detach\n"
 
 
+@pytest.mark.promise(
+    "CloudClient",
+    "`cred` carries the `azure_*` values that scripts read back.",
+    local="from arguments, dotenv file and environment; none is needed",
+    cloud="from arguments, dotenv file, environment or key vault",
+)
 @pytest.mark.parametrize(("federated", "winner"), [(False, "file"), (True, "environment")])
 def test_cred(client, workdir, clean_environment, federated, winner):
     """`cred` has what the dotenv file and the environment say; the file wins, but for `federated`."""
