@@ -386,6 +386,25 @@ def test_schedules(example, bench):
 
 
 @pytest.mark.promise(
+    "examples/16-shell",
+    "Commands in a row, each a process of its own, mean the same job.",
+    local="`cloudops create_job ...`, `cloudops add_task ...`; ids are printed, `monitor_job` has a status",
+    cloud="each name is a command; numbering begins again in each, and the status is 0",
+    difference="`cloudops` before the name",
+)
+def test_shell(example, bench):
+    """Three processes and more work on one job, print its ids and its output, and delete it."""
+    shown = example("16-shell", "sh", "run.sh").splitlines()
+    assert [line for line in shown if line.startswith("shell-job--")] == [
+        "shell-job--1",
+        "shell-job--2",
+        "shell-job--1 | hello from task one",
+        "shell-job--2 | hello from task two",
+    ]
+    assert bench.client().check_job_status("shell-job") == "does not exist"
+
+
+@pytest.mark.promise(
     "examples/17-ci",
     (
         "The cloud's login flag is harmless in CI, and the script's status says whether a "
