@@ -16,6 +16,7 @@ from cfa.cloudops.cli import main
 from cfa.cloudops.cli.app import app
 from cfa.cloudops.cli.groups import spread
 from cfa.cloudops.cli.scripts import SCRIPTS
+from cfa.cloudops.client import copies
 from cfa.cloudops.model.values import JobSpec, PoolSpec
 from cfa.cloudops.service.link import Link
 from cfa.cloudops.service.local import LocalBatch
@@ -360,7 +361,11 @@ class TestBlobs:
         assert cloudops("list_blob_files", "-c", "box")[1].splitlines() == names
         assert json.loads(cloudops("blob", "list", "box", "--json")[1]) == names
         assert cloudops("blob", "list")[1].split() == ["box", "data"]
-        assert cloudops("download_file", "-c", "box", "-b", "data/a.csv", "-d", "x")[0] == 0
+        assert cloudops("download_file", "-c", "box", "-b", "data/a.csv", "-d", "x") == (
+            0,
+            "downloaded 1 file to x\n",
+            "",
+        )
         assert (workdir / "x").read_text() == "a.csv"
         assert (
             cloudops("download_folder", "-s", "data", "-d", "y", "-c", "box", "-e", "csv")[0] == 0
@@ -370,6 +375,20 @@ class TestBlobs:
         assert cloudops("delete_blob_file", "-c", "box", "-b", "a.csv")[0] == 0
         assert cloudops("list_blob_files", "-c", "box") == (0, "", "")
         assert not (workdir / ".cloudops").exists()
+
+    def test_declined(self, cloudops, workdir, monkeypatch):
+        """What the user at the terminal did not want is not said to be done."""
+        (workdir / "box").mkdir()
+        (workdir / "box" / "a").write_text("a")
+        monkeypatch.setattr(copies, "ASK_ABOVE_FILE_BYTES", 0)
+        monkeypatch.setattr(copies, "ASK_ABOVE_FOLDER_BYTES", 0)
+        monkeypatch.setattr(copies, "confirm", lambda question: False)
+        words = ["download_file", "-c", "box", "-b", "a", "-d", "x"]
+        assert cloudops(*words, "-check")[1] == "downloaded 0 files to x\n"
+        for script in ("download_folder", "async_download_folder"):
+            out = cloudops(script, "-c", "box", "-s", ".", "-d", "x", "-check")[1]
+            assert out == "downloaded 0 files to x\n"
+        assert cloudops(*words)[1] == "downloaded 1 file to x\n"
 
     def test_async(self, cloudops, workdir):
         """Several folders go up at once, and come back."""
@@ -470,6 +489,8 @@ class TestCompletion:
         assert self.complete("pool", "show", "") == ["p"]
         assert self.complete("job", "show", "j") == ["j"]
         assert self.complete("add_task", "-jn", "") == ["j"]
+        assert self.complete("logs", "") == ["j"]
+        assert self.complete("create_job_schedule", "-pn", "") == ["p"]
         assert self.complete("task", "show", "j", "j-") == ["j--1"]
         assert self.complete("get_task_status", "-j", "j", "-t", "") == ["j--1"]
         assert "create-container" in self.complete("blob", "create")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cfa.cloudops.cli import automation, lookups, output, samples
+from cfa.cloudops.cli import automation, completion, lookups, output, samples
 from cfa.cloudops.cli.context import Json, Options, find_workspace, load_settings, open_batch
 from cfa.cloudops.cli.groups import Root, plain
 from cfa.cloudops.errors import AmbiguousCallError, BackendError
@@ -139,8 +139,11 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
 @app.command()
 def logs(
     ctx: typer.Context,
-    job: str,
-    tasks: Annotated[list[str] | None, typer.Argument(help="All when none is named.")] = None,
+    job: Annotated[str, typer.Argument(autocompletion=completion.jobs)],
+    tasks: Annotated[
+        list[str] | None,
+        typer.Argument(help="All when none is named.", autocompletion=completion.tasks),
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the tasks are completed.")
     ] = False,

@@ -162,7 +162,7 @@ def download_file(
     """Download one blob. A file that exists is replaced."""
     with open_storage(ctx) as storage:
         storage.download_file(blob_name, destination_path, container_name, check_size=check_size)
-    print(f"downloaded {blob_name} to {destination_path}")
+    _say(storage.fetched, destination_path)
 
 
 def download_folder(
@@ -188,7 +188,7 @@ def download_folder(
             verbose=verbose,
             check_size=check_size,
         )
-    print(f"downloaded {src_path} to {dest_path}")
+    _say(storage.fetched, dest_path)
 
 
 def async_download_folder(
@@ -214,4 +214,8 @@ def async_download_folder(
             check_size=check_size,
             max_concurrent_downloads=max_concurrent_downloads,
         )
-    print(f"downloaded {src_path} to {dest_path}")
+    _say(storage.fetched, dest_path)
+
+
+def _say(files: int, target: str) -> None:
+    print(f"downloaded {files} {'file' if files == 1 else 'files'} to {target}")

@@ -62,10 +62,13 @@ def quotas(
     )
 
 
-def check_credentials() -> None:
+def check_credentials(as_json: Json = False) -> None:
     """Say which backends answer. Exit status: 0 always."""
     from cfa.cloudops import backends
 
+    if as_json:
+        output.document(backends.overview())
+        return
     output.table(
         ("backend", "state", "engine or reason"),
         ((one.name, one.state, one.why or one.engine) for one in backends.overview()),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cfa.cloudops.cli import output
+from cfa.cloudops.cli import completion, output
 from cfa.cloudops.cli.context import Json, open_batch
 from cfa.cloudops.cli.groups import group
 from cfa.cloudops.errors import AmbiguousCallError, InvalidInputError, JobScheduleExistsError
@@ -16,11 +16,16 @@ from cfa.cloudops.model.values import JobSchedule
 
 app = group()
 
-_Schedules = Annotated[list[str] | None, typer.Argument(metavar="[ID]...")]
+_Schedules = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", autocompletion=completion.schedules)
+]
 _More = Annotated[
     list[str] | None,
-    typer.Option("-n", "--job_schedule_id", metavar="ID", help="The same, as an option."),
-]
+    typer.Option(
+        "--job_schedule_id", "-n", metavar="ID", help="The same, as an option.",
+        autocompletion=completion.schedules,
+    ),
+]  # fmt: skip
 
 
 @app.command("list")
@@ -50,7 +55,11 @@ def list_schedules(ctx: typer.Context, as_json: Json = False) -> None:
 
 
 @app.command()
-def show(ctx: typer.Context, schedule: str, as_json: Json = False) -> None:
+def show(
+    ctx: typer.Context,
+    schedule: Annotated[str, typer.Argument(autocompletion=completion.schedules)],
+    as_json: Json = False,
+) -> None:
     """Show the definition and the state of a job schedule."""
     with open_batch(ctx) as batch:
         found = batch.get_job_schedule(names.job_schedule_id(schedule))
@@ -87,7 +96,12 @@ def create(
     name: Annotated[
         str, typer.Option("-n", "--job_schedule_name", help="Its id: lower case, - for blanks.")
     ],
-    pool: Annotated[str, typer.Option("-pn", "--pool_name", help="The pool of its tasks.")],
+    pool: Annotated[
+        str,
+        typer.Option(
+            "-pn", "--pool_name", help="The pool of its tasks.", autocompletion=completion.pools
+        ),
+    ],
     command: Annotated[str, typer.Option("-c", "--command", help="What each job runs.")],
     timeout: Annotated[
         float, typer.Option("-t", "--timeout", help="Seconds; means nothing on one machine.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from cfa.cloudops import backends
 from cfa.cloudops.client import logs
@@ -14,6 +16,9 @@ from cfa.cloudops.settings import Settings
 class Storage(BlobMixin):
     """Blob containers, wherever they are. No workspace is made.
 
+    Attributes:
+        fetched: files that the latest download was about; 0 when the user did not want it.
+
     Raises:
         BackendError: the storage cannot be used.
     """
@@ -22,6 +27,7 @@ class Storage(BlobMixin):
         logs.configure()
         self._blobs = backends.load_storage(settings.storage)
         self.rehearsal = None
+        self.fetched = 0
         if settings.strict:
             from cfa.cloudops.rehearsal import Rehearsal
 
@@ -30,6 +36,15 @@ class Storage(BlobMixin):
     def list_containers(self) -> list[str]:
         """Names of all containers, sorted."""
         return self._blobs.list_containers()
+
+    def _targets(self, *args: Any) -> tuple[dict[str, str], int]:
+        targets, size = super()._targets(*args)
+        self.fetched = len(targets)
+        return targets, size
+
+    def _download(self, container: str, targets: Mapping[str, str], size: int) -> None:
+        super()._download(container, targets, size)
+        self.fetched = len(targets)
 
     def close(self) -> None:
         """Let go of everything."""
