@@ -284,3 +284,40 @@ def test_stopped_agent_is_told_of(client: CloudClient, caplog: pytest.LogCapture
         os.kill(pid, signal.SIGCONT)
     assert f"kill -CONT {pid}" in caplog.text
     assert finished(client) == ["success", "success"]
+
+
+def launchers() -> list[int]:
+    """First processes of the launchers of this workspace's nodes."""
+    mark = os.fsencode(Path(".cloudops").absolute())
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            continue
+        if b"serve" in words and any(word.startswith(mark) for word in words):
+            found.append(int(process.name))
+    return [pid for pid in found if parent(pid) not in found]  # without their subshells
+
+
+def parent(pid: int) -> int:
+    stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+def test_node_that_never_hears_of_the_end(client: CloudClient):
+    """A node whose input somebody else keeps open after its agent died is given up, and its task
+    runs again."""
+    client.add_task("j", WAIT)
+    until(lambda: client._batch.task_counts("j").running)
+    pid = until(agent_pid)
+    [launcher] = until(launchers)
+    held = os.open(f"/proc/{launcher}/fd/0", os.O_WRONLY)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: (client._batch.wait_for_change(0.2), launcher not in launchers())[1])
+        Path("d/gate").touch()
+        assert finished(client) == ["success"]
+        assert client._batch.get_task("j", "j--1").requeue_count == 1
+    finally:
+        os.close(held)

@@ -263,11 +263,12 @@ once() {
     setsid=
     trap 'exit 143' TERM INT HUP
     trap : PIPE
+    : >"$directory/serving"
     export CLOUDOPS_DIRECTORY="$directory;"
     echo "ready $protocol"
     verb=
     until [ "$verb" = run ]; do
-        read -r verb slot __attempt __task || exit 0
+        read -r verb slot __attempt __task || exec rm -f "$directory/serving"
     done
     exec 3<&0 </dev/null
     {
@@ -278,6 +279,7 @@ once() {
                 check) echo alive ;;
             esac
         done
+        rm -f "$directory/serving"
         # The workspace was removed: nothing can be finished any more.
         [ -d "$directory" ] || signal 0 "CLOUDOPS_DIRECTORY=$directory;" KILL
     } <&3 3<&- 2>/dev/null &

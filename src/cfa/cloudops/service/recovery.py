@@ -19,7 +19,7 @@ from cfa.cloudops.errors import CloudOpsError
 from cfa.cloudops.provider.executor import NodeStatus
 from cfa.cloudops.service.ledger import Attempt
 from cfa.cloudops.service.store import no_space
-from cfa.cloudops.service.workspace import read_exit
+from cfa.cloudops.service.workspace import SERVING, read_exit
 
 if TYPE_CHECKING:
     from cfa.cloudops.service.scheduler import Scheduler
@@ -30,6 +30,9 @@ FULL = "No space is left in the workspace: the results of its tasks wait for som
 _FIRST_S, _LONGEST_S = 0.05, 1.0
 #: An engine may still be working on what a killed agent asked for: look again for so long.
 _AFTERMATH_S = 2.0
+#: A launcher sees the end of its input at once. One that has not after so long never will: an engine
+#: that was killed between two steps of opening a node may leave it with an input that nobody closes.
+_DEAF_S = 15.0
 
 
 @define(eq=False)
@@ -49,6 +52,7 @@ class Recovery:
         self._orphans: dict[str, _Orphan] = {}
         self._searching: set[str] = set()
         self._until = 0.0
+        self._patience = 0.0
         self._full = False
 
     @property
@@ -69,6 +73,7 @@ class Recovery:
                 orphan.attempts[attempt.token] = attempt
         self._remove_rests()
         self._until = time.monotonic() + _AFTERMATH_S
+        self._patience = time.monotonic() + _DEAF_S
         for backend in {orphan.backend for orphan in self._orphans.values()}:
             self._search(backend, _FIRST_S)
 
@@ -96,6 +101,7 @@ class Recovery:
     def _search(self, backend: str, wait_s: float) -> None:
         """Ask the engine for nodes of ours, in a worker thread, and again until none is left."""
         self._searching.add(backend)
+        self._doom_the_deaf()
         doomed = [
             orphan.node_id
             for orphan in self._orphans.values()
@@ -136,6 +142,16 @@ class Recovery:
                 self._searching.discard(backend)
 
         self._agent.work(search, done)
+
+    def _doom_the_deaf(self) -> None:
+        """Give up nodes whose launchers still wait for us."""
+        if time.monotonic() < self._patience:
+            return
+        for orphan in self._orphans.values():
+            directory = self._scheduler.workspace.node_directory(orphan.node_id)
+            if not orphan.doomed and (directory / SERVING).exists():
+                _log.warning("node %s did not notice that its agent died", orphan.node_id)
+                orphan.doomed = True
 
     def _look_at_disk(self) -> None:
         """Say it when nodes of a dead agent cannot write down their results."""

@@ -20,6 +20,8 @@ from cfa.cloudops.service.store import disk_errors
 
 #: Where containers and sandboxes see `root`.
 NODE_ROOT = "/mnt/batch/tasks"
+#: The file in a node's directory that its launcher keeps until it sees the end of its input.
+SERVING = "serving"
 
 
 class Workspace:
