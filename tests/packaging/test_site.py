@@ -87,6 +87,7 @@ def test_reference_has_every_method(site):
     }
     assert len(methods) >= 38
     assert methods <= {anchor.rpartition(".")[2] for anchor in anchors}
+    assert "a named description of where tasks run" in (site / "reference/client.html").read_text()
 
 
 def test_made_pages(site):

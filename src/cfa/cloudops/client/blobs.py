@@ -90,6 +90,10 @@ class BlobMixin(AsyncCopyMixin):
     def delete_blob_file(self, blob_name: str, container_name: str) -> None:
         """Delete one blob.
 
+        Args:
+            blob_name: its whole name, folders included.
+            container_name: an existing container.
+
         Raises:
             BlobContainerNotFoundError, BlobNotFoundError: there is none.
             ProtectedBlobError: it is under a legal hold or a lock.
@@ -102,6 +106,10 @@ class BlobMixin(AsyncCopyMixin):
         """Delete all blobs below a folder: `out` deletes `out/...`, never `out2/...`.
 
         A folder that does not exist is no error.
+
+        Args:
+            folder_path: the folder, like `results/run-1`.
+            container_name: an existing container.
 
         Raises:
             BlobContainerNotFoundError: there is no such container.

@@ -132,6 +132,10 @@ class ImageMixin:
 
         The registry is not asked. On a backend without images the list is empty, with a warning.
 
+        Args:
+            registry_name: an Azure registry; a name with a dot or colon is a server as it is.
+            repo_name: repository in it.
+
         Raises:
             ValueError: a name that no registry takes.
             RuntimeError: the backend does not answer.

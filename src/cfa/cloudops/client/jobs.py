@@ -145,6 +145,11 @@ class JobMixin:
     def delete_job(self, job_name: str) -> None:
         """Delete a job with its tasks and their files; returns when they are gone.
 
+        What the tasks wrote into blob containers stays.
+
+        Args:
+            job_name: the job; blanks are removed.
+
         Raises:
             ValueError: there is no such job.
         """
@@ -156,7 +161,17 @@ class JobMixin:
             self._latest_job = None
 
     def check_job_status(self, job_name: str) -> str:
-        """`does not exist`, `complete`, or the state of the job (`active`, `terminating`, ...)."""
+        """How far a job is.
+
+        Args:
+            job_name: the job; blanks are removed.
+
+        Returns:
+            `does not exist`, `complete`, or the state of the job: `active`, `terminating` and so on.
+
+        Raises:
+            ValueError: the name cannot be that of a job.
+        """
         try:
             job = self._batch.get_job(names.job_id(job_name))
         except JobNotFoundError:

@@ -72,6 +72,9 @@ class PoolMixin:
                 `dedicated_nodes` + `low_priority_nodes`.
             autoscale_formula: in the language of Azure Batch; `default`: as many nodes as there are
                 unfinished tasks, at most `max_autoscale_nodes`.
+            dedicated_nodes: nodes of a pool of fixed size; with `low_priority_nodes` one sum here.
+            low_priority_nodes: nodes of a pool of fixed size that the cloud may take back.
+            max_autoscale_nodes: most nodes that the formula `default` asks for.
             task_slots_per_node: tasks at once on a node. Nodes x slots tasks run at once, at most
                 `CLOUDOPS_MAX_PARALLEL`.
             availability_zones: `regional` or `zonal`; means nothing on one machine.
@@ -79,6 +82,9 @@ class PoolMixin:
             replace_existing_pool: redefine a pool of this name.
             enable_node_monitoring: `monitor`, `benchmark` or `both`; needs `monitoring_script_url`.
                 Checked, and means nothing on one machine.
+            monitoring_script_url: where the cloud fetches the monitor; not fetched here.
+            monitoring_interval_seconds: seconds between its looks; means nothing here.
+            benchmark_runtime_seconds: seconds of its benchmark; means nothing here.
 
         Raises:
             ValueError: an argument that can never work; `FormulaError` with line and column for a
@@ -147,6 +153,9 @@ class PoolMixin:
 
     def delete_pool(self, pool_name: str) -> None:
         """Delete a pool. Tasks that run in it go back to the queue; its jobs stay.
+
+        Args:
+            pool_name: the pool; blanks stand for `_`.
 
         Raises:
             ValueError: there is no such pool.

@@ -134,6 +134,10 @@ class ResultMixin(BlobMixin):
         last try. What is not known, or not known yet, is left empty: memory is known where a task has
         a container to itself, processor time of processes that were waited for.
 
+        Args:
+            job_name: the job.
+            file_name: path of the table without `.csv`; an existing one is replaced.
+
         Raises:
             ValueError: there is no such job.
         """

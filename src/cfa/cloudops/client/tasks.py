@@ -135,6 +135,9 @@ class TaskMixin:
             container_image_name: image of this task instead of the pool's.
             timeout: minutes that one try may take.
 
+        Returns:
+            The id of the task, for `depends_on` of others.
+
         Raises:
             ValueError: no such job, dependency or blob container, or an argument that cannot work.
             RuntimeError: the job takes no further tasks.
@@ -182,6 +185,10 @@ class TaskMixin:
 
     def get_task_status(self, job_name: str, task_id: str | None = None) -> str:
         """States of a job's tasks as JSON: an array of `{"id", "state", "exit_code"}`, or one object.
+
+        Args:
+            job_name: the job.
+            task_id: one task; all of them, in the order they were added, when not given.
 
         Raises:
             ValueError: there is no such job or task.

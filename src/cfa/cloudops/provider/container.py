@@ -42,7 +42,8 @@ def ownership(
         rootless: the engine runs as an ordinary user, who is root in its containers. Any other user
             of the container would be a subordinate id on the host, which the caller cannot delete.
         remapped: a rootful Docker daemon that maps users by default (`userns-remap`).
-        caller_uid, caller_gid: who must own the files.
+        caller_uid: who must own the files.
+        caller_gid: their group.
     """
     if rootless:
         return Ownership(user="0:0")

@@ -37,7 +37,8 @@ class Capabilities:
         private_paths: paths inside a node can differ from the host's (mounts appear at `/<target>`).
             Without it the service maps paths in commands to the host's.
         builds: images can be built, tagged, listed and pushed.
-        enforces_cpus, enforces_memory: a limit in `Resources` really holds.
+        enforces_cpus: the limit of cores in `Resources` really holds.
+        enforces_memory: the limit of memory really holds.
         notes: limits and oddities found, one sentence each, for `cloudops doctor`.
     """
 
@@ -97,7 +98,8 @@ class NodeSpec:
         binds: host paths to show. A bind may lie below another.
         working_directory: where argv starts; None: the image's own WORKDIR, `/` without an image.
         resources: limits, applied as far as `Capabilities` says they hold.
-        caller_uid, caller_gid: who must own, on the host, every file that the node writes into a bind.
+        caller_uid: who must own, on the host, every file that the node writes into a bind.
+        caller_gid: the group of such files.
     """
 
     workspace: str
