@@ -1,8 +1,8 @@
 """Pages that are made from the package when the site is built, so that they are never out of date.
 
 A page says where: `<!-- commands -->` is replaced by the commands of `cloudops` and their options,
-`<!-- settings -->` by the table of settings, `<!-- exit statuses -->` by the table of errors that end
-the command line.
+`<!-- scripts -->` by the table of the cloud's scripts, `<!-- settings -->` by the table of settings,
+`<!-- exit statuses -->` by the table of errors that end the command line.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from cfa.cloudops import errors, settings
 from cfa.cloudops.cli.app import app
+from cfa.cloudops.cli.scripts import SCRIPTS
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -39,6 +40,12 @@ def _helps(path: list[str], command: Any) -> Iterator[str]:
     yield f"```text\n{done.output.strip()}\n```\n"
     for name, below in getattr(command, "commands", {}).items():
         yield from _helps([*path, name], below)
+
+
+def scripts_table() -> str:
+    """The cloud's scripts, and the command that each is."""
+    rows = [(f"`{name}`", f"`cloudops {' '.join(words)}`") for name, words in SCRIPTS.items()]
+    return table(("script", "command"), [*rows, ("`hello`, `test`", "no commands: a greeting, and pytest")])
 
 
 def settings_table() -> str:
@@ -73,6 +80,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 MADE: dict[str, Callable[[], str]] = {
     "<!-- commands -->": commands,
+    "<!-- scripts -->": scripts_table,
     "<!-- settings -->": settings_table,
     "<!-- exit statuses -->": exit_statuses,
 }

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 app = group()
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `check` a command of its own."""
-
-
 @app.command()
 def check(
     file: Annotated[str, typer.Argument(help="A formula; - for standard input.")],
