@@ -55,6 +55,13 @@ def test_four_ways_to_call(bench, client):
     ]
 
 
+@pytest.mark.promise(
+    "add_task",
+    "Which job a command alone goes to.",
+    local="the one that was made or used last",
+    cloud="a command alone is a `TypeError`",
+    difference="ours only",
+)
 def test_latest_job(bench, client):
     """A command alone goes to the job that was made or used last."""
     client.create_job("k", "p")
@@ -195,7 +202,7 @@ BAD_COLLECTIONS = [
 @pytest.mark.promise(
     "add_task_collection",
     "One bad task and the rest of the collection.",
-    local="an error that names the place; none is added",
+    local="an error; none is added, and no number is used",
     cloud="`False`, with a line in the log; some may have been added",
     difference="check the result on the cloud",
 )
@@ -334,13 +341,13 @@ def test_job_ended_by_the_user_takes_no_tasks(bench, client):
 @pytest.mark.promise(
     "check_job_status",
     "`does not exist`, `complete`, else the state in lower case.",
-    local="`active`, `terminating`, ...",
+    local="`active` and so on",
     cloud="version 0.8.0 gives `BatchJobState.ACTIVE`; documented is `active`",
 )
 @pytest.mark.promise(
     "get_task_status",
     "A JSON text: an object with `id`, `state`, `exit_code`, or a list of all.",
-    local="`exit_code` is null when there is none",
+    local="states in lower case",
 )
 def test_status_names(bench, client):
     """`check_job_status` and `get_task_status` speak as the cloud client does."""

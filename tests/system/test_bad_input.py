@@ -89,10 +89,7 @@ def test_task_image_that_is_missing(bench):
 
 @pytest.mark.promise(
     "add_task",
-    (
-        "A task has an image: its own, the one this client built last, or the pool's; else it"
-        " is an error."
-    ),
+    "A task has an image, its own or the pool's; else it is a `ValueError`.",
     local="where images are needed",
     cloud="`ValueError`",
     difference="`subprocess` needs none",
@@ -113,7 +110,7 @@ def test_pool_without_an_image(bench):
 @pytest.mark.promise(
     "create_pool",
     "A backend that does not answer is an error that says what to start.",
-    local="`RuntimeError`, no pool is made",
+    local="`ConnectionError`, no pool is made",
     cloud="an error of the service",
 )
 def test_engine_that_is_not_running(bench, monkeypatch):

@@ -388,7 +388,10 @@ def test_schedules(example, bench):
 @pytest.mark.promise(
     "examples/16-shell",
     "Commands in a row, each a process of its own, mean the same job.",
-    local="`cloudops create_job ...`, `cloudops add_task ...`; ids are printed, `monitor_job` has a status",
+    local=(
+        "`cloudops create_job ...` and so on; ids are printed, `monitor_job` tells of failure"
+        " by its status"
+    ),
     cloud="each name is a command; numbering begins again in each, and the status is 0",
     difference="`cloudops` before the name",
 )

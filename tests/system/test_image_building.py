@@ -65,6 +65,11 @@ def dockerfile(image: str, *lines: str) -> None:
     cloud="tagged and pushed",
 )
 @pytest.mark.promise(
+    "add_task",
+    "A task without an image of its own runs in the one that this client built or named last.",
+    local="before the pool's",
+)
+@pytest.mark.promise(
     "list_acr_tags",
     "Tags of a repository, as a list of texts.",
     local="of the images on this machine",

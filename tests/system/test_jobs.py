@@ -73,7 +73,7 @@ def test_tasks_added_in_a_loop(bench):
 @pytest.mark.promise(
     "create_job",
     "`mark_complete_after_tasks_run=False` keeps the job active.",
-    local="until it is deleted or terminated",
+    local="when its tasks are done",
 )
 def test_job_kept_open(bench):
     """With mark_complete_after_tasks_run=False a job stays active when its tasks are done."""
@@ -256,14 +256,16 @@ def test_pool_without_nodes(bench):
 @pytest.mark.promise(
     "create_pool",
     "A pool that exists is kept, unless `replace_existing_pool`.",
-    local="kept, with a warning that names what differs; `pool_name` is set",
+    local="kept, with a warning that names what differs, and `pool_name` is set",
     cloud="kept silently; `pool_name` is not set; only an equal spelling counts as existing",
 )
-def test_existing_pool(bench, caplog):
+def test_existing_pool(bench, capsys):
     """A pool that exists is kept, with a warning when it differs, unless it is to be replaced."""
     client = bench.ready(task_slots_per_node=2)
     client.create_pool("P", container_image_name=bench.image, task_slots_per_node=3)
     assert client._batch.get_pool("p").spec.slots_per_node == 2
+    assert client.pool_name == "P"
+    assert "differs in: slots_per_node" in capsys.readouterr().out
     client.create_pool(
         "p",
         container_image_name=bench.image,
@@ -283,7 +285,7 @@ def test_existing_pool(bench, caplog):
 @pytest.mark.promise(
     "monitor_job",
     "`download_task_output` writes `<job>_output/<task id>_stdout.txt` and `_stderr.txt`.",
-    local="each when its task completes",
+    local="both streams of each task, and `download_job_stats` a table beside",
 )
 def test_monitor(bench, capsys):
     """`monitor_job` ends with the job, prints a summary and saves output and statistics."""
@@ -299,6 +301,10 @@ def test_monitor(bench, capsys):
     with open("j-stats.csv", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="|"))
     assert [row["exit_code"] for row in rows] == ["0", "3"]
+    client.monitor_job("j")
+    again = capsys.readouterr().out
+    assert "'completed': True" in again
+    assert "'success': 1, 'fail': 1" in again
 
 
 @pytest.mark.promise(
@@ -318,6 +324,12 @@ def test_monitor_gives_up(bench):
     client.delete_job("j")
 
 
+@pytest.mark.promise(
+    "add_task",
+    "Several scripts may add to one job at the same time.",
+    local="every id is given once",
+    cloud="clients count for themselves, so that ids collide",
+)
 def test_two_clients_at_once(bench):
     """Clients of one workspace add to one job at the same time; every id is given once."""
     first, second = bench.ready(), bench.client()

@@ -35,6 +35,13 @@ def today() -> str:
     cloud="uploaded as each task completes",
     difference="the date is that of adding, by the clock of the machine that adds",
 )
+@pytest.mark.promise(
+    "monitor_job",
+    "It also ends when tasks failed that others depend on.",
+    local="blocked tasks complete as failures",
+    cloud="blocked tasks wait for ever, and so does the monitor",
+    difference="here it ends",
+)
 def test_logs_are_there_when_monitor_returns(bench):
     """Both streams of every task that ran, failed and retried ones included, of the last try."""
     client = bench.client()
@@ -88,6 +95,12 @@ def test_settings_belong_to_the_job(bench):
     }
 
 
+@pytest.mark.promise(
+    "create_job",
+    "A job with many tasks is complete when all their logs are saved.",
+    local="six hundred tasks, twice as many files",
+    cloud="uploaded task by task",
+)
 @ONE
 def test_many_logs(bench):
     """A job of more tasks than one batch has is complete when all are saved."""

@@ -276,6 +276,11 @@ def test_task_isolation_shares_nothing_but_mounts(bench):
         assert bench.container_names() == []
 
 
+@pytest.mark.promise(
+    "add_task",
+    "Output of any size is kept complete.",
+    local="both streams",
+)
 def test_large_output(bench):
     """Megabytes on both streams arrive complete."""
     client = bench.ready()

@@ -226,13 +226,6 @@ def test_chain_and_diamond(bench):
 
 
 @pytest.mark.promise(
-    "monitor_job",
-    "It also ends when tasks failed that others depend on.",
-    local="blocked tasks complete as failures",
-    cloud="blocked tasks wait for ever, and so does the monitor",
-    difference="here it ends",
-)
-@pytest.mark.promise(
     "add_task",
     "What depends on a failed task does not run.",
     local="it completes as a failure that names its parent, and so on down",

@@ -218,6 +218,12 @@ class Unprotecting(FsspecBlobs):
     protects: ClassVar[bool] = False
 
 
+@pytest.mark.promise(
+    "update_blob_protection",
+    "Where nothing can be protected, asking for it is an error.",
+    local="before anything is uploaded",
+    cloud="an error of the account's configuration",
+)
 @pytest.mark.parametrize("more", [{"legal_hold": True}, {"immutability_lock_days": 3}])
 def test_storage_without_protection(client: Client, more: Any) -> None:
     """Where the storage protects nothing, a hold or lock is refused before anything is uploaded."""
