@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from cfa.cloudops.errors import BlobContainerNotFoundError, CloudOpsError, ImageError, NodeError
 from cfa.cloudops.service import ledger as rules
-from cfa.cloudops.service.additions import BY_ITSELF
 from cfa.cloudops.service.crew import GRACE_S, Crew, verdict
 from cfa.cloudops.service.definitions import pool_spec, split_command
+from cfa.cloudops.service.endings import Endings
 from cfa.cloudops.service.ledger import Attempt, Ledger, Outcome
 from cfa.cloudops.service.nodes import Group, GroupKey, LiveNode
 from cfa.cloudops.service.outputs import Outputs
@@ -26,7 +26,7 @@ from cfa.cloudops.service.placement import Job, Placement
 from cfa.cloudops.service.recovery import Recovery
 from cfa.cloudops.service.scaling import Scaling
 from cfa.cloudops.service.schedules import Schedules
-from cfa.cloudops.service.store import ACTIVE, COMPLETED, DELETE, OWED, RUNNING
+from cfa.cloudops.service.store import ACTIVE, DELETE, OWED, RUNNING
 
 if TYPE_CHECKING:
     from cfa.cloudops.service.agent import Agent
@@ -53,7 +53,8 @@ class Scheduler:
         self.ledger = Ledger(self.store)
         self.crew = Crew(self)
         self.recovery = Recovery(self)
-        self._outputs = Outputs(self)
+        self.outputs = Outputs(self)
+        self.endings = Endings(self)
         self._schedules = Schedules(self)
         self.jobs: dict[int, Job] = {}
         self.scaling = Scaling(self)
@@ -67,7 +68,6 @@ class Scheduler:
         self._ended_nodes: list[tuple[str, str]] = []
         self._failed_groups: list[tuple[GroupKey, Outcome]] = []
         self._problems: dict[int, str | None] = {}
-        self._removed: list[int] = []
         self._deletes: set[int] = set()
         # What is to be done after the commit.
         self._after: list[Callable[[], None]] = []
@@ -138,6 +138,10 @@ class Scheduler:
             code = rules.BAD_SETTINGS
         self._failed_groups.append((node.group, Outcome(None, code, str(error))))
 
+    def after(self, action: Callable[[], None]) -> None:
+        """Do it when this turn is committed."""
+        self._after.append(action)
+
     def group(self, key: GroupKey) -> Group | None:
         job = self.jobs.get(key.job)
         return None if job is None else job.groups.get(key)
@@ -161,7 +165,7 @@ class Scheduler:
             else:
                 requests = False
             with self.store.transaction():
-                self._outputs.settle()
+                self.outputs.settle()
                 if requests:
                     self._take_requests()
                 self._take_exits()
@@ -169,7 +173,7 @@ class Scheduler:
                 starts = self._claim()
                 if self.scaling.evaluate():  # a pool was too small
                     starts += self._claim()
-                self._complete_jobs()
+                self.endings.complete()
                 self.scaling.settle()
                 self.ledger.flush()
             for attempt in starts:
@@ -181,14 +185,14 @@ class Scheduler:
             after, self._after = self._after, []
             for action in after:
                 action()
-            self._outputs.send()
+            self.outputs.send()
             self.agent.changed()
         self._close_idle()
         return bool(
             self.crew.nodes
             or self._attempts
             or self.recovery.busy
-            or self._outputs.busy
+            or self.outputs.busy
             or self.scaling.waiting
             or self._has_news()
             or any(job.state in ("terminating", "deleting") for job in self.jobs.values())
@@ -208,8 +212,8 @@ class Scheduler:
             or self._ended_nodes
             or self._failed_groups
             or self._problems
-            or self._removed
-            or self._outputs.news
+            or self.endings.news
+            or self.outputs.news
             or self.scaling.due
             or any(job.hungry for job in self.jobs.values())
         )
@@ -278,11 +282,11 @@ class Scheduler:
                 job.hungry, job.ended_by_user = False, True
                 job.buffer.clear()
                 for attempt in job.running.values():
-                    self._end(attempt, f"The job is {job.state}.", hard=job.state == "deleting")
+                    self.end(attempt, f"The job is {job.state}.", hard=job.state == "deleting")
             elif job.pool_deleting:
                 for attempt in job.running.values():
                     attempt.requeue = True
-                    self._end(attempt, "The pool is being deleted.", hard=False)
+                    self.end(attempt, "The pool is being deleted.", hard=False)
                 self._after.extend(partial(self.crew.dismiss, node, GRACE_S) for node in job.nodes)
         self._delete_pools()
 
@@ -294,7 +298,7 @@ class Scheduler:
                 self._deletes.add(number)
             for attempt in self._attempts.values():
                 if attempt.number == number:
-                    self._end(attempt, "Ended by the user.", hard=request == DELETE)
+                    self.end(attempt, "Ended by the user.", hard=request == DELETE)
         elif request == DELETE:
             self._delete_task(job, number, task_id)
         elif state == ACTIVE:
@@ -342,9 +346,7 @@ class Scheduler:
         problems, self._problems = self._problems, {}
         for number, problem in problems.items():
             self.store.execute("UPDATE job SET problem = ? WHERE number = ?", (problem, number))
-        removed, self._removed = self._removed, []
-        for number in removed:
-            self._remove_rows(number)
+        self.endings.settle()
 
     def _take_exit(self, attempt: Attempt, code: str) -> None:
         job = self._forget(attempt)
@@ -397,7 +399,7 @@ class Scheduler:
 
     def _finish(self, job: Job | None, attempt: Attempt, outcome: Outcome) -> None:
         self.ledger.finish(attempt, outcome)
-        self._outputs.due |= attempt.log_day is not None
+        self.outputs.due |= attempt.log_day is not None
         self._losses.pop(attempt.number, None)
         if attempt.number in self._deletes:
             self._deletes.discard(attempt.number)
@@ -430,9 +432,9 @@ class Scheduler:
     def _expire(self, attempt: Attempt) -> None:
         """The wall clock of an attempt ran out."""
         if self._attempts.get(attempt.token) is attempt:
-            self._end(attempt, f"Its time limit of {attempt.timeout:g} seconds passed.", hard=False)
+            self.end(attempt, f"Its time limit of {attempt.timeout:g} seconds passed.", hard=False)
 
-    def _end(self, attempt: Attempt, why: str, *, hard: bool) -> None:
+    def end(self, attempt: Attempt, why: str, *, hard: bool) -> None:
         """End an attempt; it completes as a failure when it is gone."""
         if attempt.verdict is not None and not hard:
             return
@@ -442,93 +444,7 @@ class Scheduler:
         else:
             self.crew.kill(attempt, hard=hard)
 
-    # --- the end of jobs and nodes
-
-    def _complete_jobs(self) -> None:
-        self.ledger.flush()  # the counters below must be of now
-        for job in list(self.jobs.values()):
-            if job.manager is not None and job.state == "active":
-                self._end_with_manager(job)
-            if job.running or (job.state == "active" and (job.hungry or job.buffer)):
-                continue
-            if job.state == "active":
-                self._complete_by_itself(job)
-            elif self._outputs.owes(job.number):
-                pass  # it ends when they are saved
-            elif job.state == "terminating":
-                self._set_completed(job)
-            elif job.state == "deleting" and not job.removing:
-                self._after.append(partial(self._remove, job))
-
-    def _end_with_manager(self, job: Job) -> None:
-        """End a job whose manager task is completed or was deleted, with all that it added."""
-        row = self.store.row(
-            "SELECT state FROM task WHERE job = ? AND id = ?", (job.number, job.manager)
-        )
-        if row is not None and row[0] != COMPLETED:
-            return
-        job.state, job.hungry, job.ended_by_user = "terminating", False, True
-        job.buffer.clear()
-        self.store.execute(
-            "UPDATE job SET state = 'terminating', terminate_reason = 'JMComplete' "
-            "WHERE number = ?",
-            (job.number,),
-        )
-        for attempt in job.running.values():
-            self._end(attempt, "The manager task of its job ended.", hard=False)
-
-    def _complete_by_itself(self, job: Job) -> None:
-        row = self.store.row(
-            "SELECT active + running, succeeded + failed FROM job WHERE number = ?", (job.number,)
-        )
-        if row is None:
-            return
-        job.out_of_work = row[0] == 0
-        if job.out_of_work and row[1] and job.auto_complete and not self._outputs.owes(job.number):
-            self._set_completed(job, BY_ITSELF)
-
-    def _set_completed(self, job: Job, reason: str | None = None) -> None:
-        now = time.time()
-        job.state, job.out_of_work = "completed", True
-        self.store.execute(
-            "UPDATE job SET state = 'completed', ended = ?, problem = NULL, "
-            "terminate_reason = COALESCE(?, terminate_reason) WHERE number = ?",
-            (now, reason, job.number),
-        )
-        self.ledger.event("completed", job.number, None, reason or "terminated", now)
-        self._tell_schedule(job.id)
-
-    def _remove(self, job: Job) -> None:
-        """Delete a job when its nodes are gone: first its files, then its rows."""
-        for node in job.nodes:
-            self.crew.dismiss(node, 0)
-        if job.nodes or job.running or job.removing:
-            return  # `node_ended` brings us back here
-        job.removing = True
-
-        def removed(_: object, error: BaseException | None) -> None:
-            if error is not None:
-                _log.error("removing files of job %s", job.id, exc_info=error)
-            self._removed.append(job.number)
-
-        self.agent.work(partial(self.workspace.remove_job, job.id), removed)
-
-    def _remove_rows(self, number: int) -> None:
-        self.store.execute(
-            "DELETE FROM edge WHERE parent IN (SELECT number FROM task WHERE job = ?)", (number,)
-        )
-        self.store.execute("DELETE FROM event WHERE job = ?", (number,))
-        self.store.execute("DELETE FROM node WHERE job = ?", (number,))
-        self.store.execute("DELETE FROM job WHERE number = ?", (number,))
-        self.store.execute("DELETE FROM meta WHERE name = ?", (f"given-ids-{number}",))
-        job = self.jobs.pop(number, None)
-        if job is not None:
-            self._tell_schedule(job.id)
-
-    def _tell_schedule(self, job_id: str) -> None:
-        """The next job of a schedule may have waited for the end of this one: look at it anew."""
-        if ":" in job_id:
-            self.agent.at(time.monotonic(), self.look)
+    # --- the end of nodes
 
     def _close_idle(self) -> None:
         """Close nodes of jobs without work, at once when no client is there that may add some."""

@@ -1,0 +1,130 @@
+"""How jobs end: by themselves, with their manager task, because the user said so, and for good."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cfa.cloudops.service.additions import BY_ITSELF
+from cfa.cloudops.service.placement import Job
+from cfa.cloudops.service.store import COMPLETED
+
+if TYPE_CHECKING:
+    from cfa.cloudops.service.scheduler import Scheduler
+
+_log = logging.getLogger(__name__)
+
+
+class Endings:
+    """Completes and removes jobs for the scheduler."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._store = scheduler.store
+        self._ledger = scheduler.ledger
+        self._removed: list[int] = []  # numbers of jobs whose files are gone
+
+    @property
+    def news(self) -> bool:
+        """Whether `settle` has something to do."""
+        return bool(self._removed)
+
+    def settle(self) -> None:
+        """Forget jobs whose files are gone. In a transaction."""
+        removed, self._removed = self._removed, []
+        for number in removed:
+            self._remove_rows(number)
+
+    def complete(self) -> None:
+        """End the jobs that have come to their end. In a transaction."""
+        self._ledger.flush()  # the counters below must be of now
+        for job in list(self._scheduler.jobs.values()):
+            if job.manager is not None and job.state == "active":
+                self._end_with_manager(job)
+            if job.running or (job.state == "active" and (job.hungry or job.buffer)):
+                continue
+            if job.state == "active":
+                self._complete_by_itself(job)
+            elif self._scheduler.outputs.owes(job.number):
+                pass  # it ends when they are saved
+            elif job.state == "terminating":
+                self._set_completed(job)
+            elif job.state == "deleting" and not job.removing:
+                self._scheduler.after(partial(self._remove, job))
+
+    def _end_with_manager(self, job: Job) -> None:
+        """End a job whose manager task is completed or was deleted, with all that it added."""
+        row = self._store.row(
+            "SELECT state FROM task WHERE job = ? AND id = ?", (job.number, job.manager)
+        )
+        if row is not None and row[0] != COMPLETED:
+            return
+        job.state, job.hungry, job.ended_by_user = "terminating", False, True
+        job.buffer.clear()
+        self._store.execute(
+            "UPDATE job SET state = 'terminating', terminate_reason = 'JMComplete' "
+            "WHERE number = ?",
+            (job.number,),
+        )
+        for attempt in job.running.values():
+            self._scheduler.end(attempt, "The manager task of its job ended.", hard=False)
+
+    def _complete_by_itself(self, job: Job) -> None:
+        row = self._store.row(
+            "SELECT active + running, succeeded + failed FROM job WHERE number = ?", (job.number,)
+        )
+        if row is None:
+            return
+        job.out_of_work = row[0] == 0
+        if (
+            job.out_of_work
+            and row[1]
+            and job.auto_complete
+            and not self._scheduler.outputs.owes(job.number)
+        ):
+            self._set_completed(job, BY_ITSELF)
+
+    def _set_completed(self, job: Job, reason: str | None = None) -> None:
+        now = time.time()
+        job.state, job.out_of_work = "completed", True
+        self._store.execute(
+            "UPDATE job SET state = 'completed', ended = ?, problem = NULL, "
+            "terminate_reason = COALESCE(?, terminate_reason) WHERE number = ?",
+            (now, reason, job.number),
+        )
+        self._ledger.event("completed", job.number, None, reason or "terminated", now)
+        self._tell_schedule(job.id)
+
+    def _remove(self, job: Job) -> None:
+        """Delete a job when its nodes are gone: first its files, then its rows."""
+        for node in job.nodes:
+            self._scheduler.crew.dismiss(node, 0)
+        if job.nodes or job.running or job.removing:
+            return  # the end of the last one brings us back here
+        job.removing = True
+
+        def removed(_: object, error: BaseException | None) -> None:
+            if error is not None:
+                _log.error("removing files of job %s", job.id, exc_info=error)
+            self._removed.append(job.number)
+
+        self._scheduler.agent.work(partial(self._scheduler.workspace.remove_job, job.id), removed)
+
+    def _remove_rows(self, number: int) -> None:
+        self._store.execute(
+            "DELETE FROM edge WHERE parent IN (SELECT number FROM task WHERE job = ?)", (number,)
+        )
+        self._store.execute("DELETE FROM event WHERE job = ?", (number,))
+        self._store.execute("DELETE FROM node WHERE job = ?", (number,))
+        self._store.execute("DELETE FROM job WHERE number = ?", (number,))
+        self._store.execute("DELETE FROM meta WHERE name = ?", (f"given-ids-{number}",))
+        job = self._scheduler.jobs.pop(number, None)
+        if job is not None:
+            self._tell_schedule(job.id)
+
+    def _tell_schedule(self, job_id: str) -> None:
+        """The next job of a schedule may have waited for the end of this one: look at it anew."""
+        if ":" in job_id:
+            self._scheduler.agent.at(time.monotonic(), self._scheduler.look)
