@@ -10,7 +10,7 @@ A test that proves a promise carries it as a marker, one for each promise:
         "A job of this name that exists is an error.",
         local="`JobExistsError`, a `RuntimeError`",
         cloud="the SDK's error",                # left out: the same
-        difference="the type of the error",     # left out: none
+        difference="the type of the error",     # what a script may notice; left out: none
     )
 
 The tests are read, not imported and not run.

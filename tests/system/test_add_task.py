@@ -137,6 +137,7 @@ def test_other_blanks_belong_to_words(bench, client):
     ("A collection is added in order, and the result has the ids; what was passed is not changed."),
     local="a list that also has `result_values`",
     cloud="the SDK's result with `result_values`; the mappings are changed",
+    difference="the class of the result",
 )
 def test_collection(bench, client):
     """A collection gives its ids in order; the list that was passed is not changed."""
@@ -343,6 +344,7 @@ def test_job_ended_by_the_user_takes_no_tasks(bench, client):
     "`does not exist`, `complete`, else the state in lower case.",
     local="`active` and so on",
     cloud="version 0.8.0 gives `BatchJobState.ACTIVE`; documented is `active`",
+    difference="a defect of version 0.8.0, not repeated here",
 )
 @pytest.mark.promise(
     "get_task_status",

@@ -112,6 +112,7 @@ def test_pool_without_an_image(bench):
     "A backend that does not answer is an error that says what to start.",
     local="`ConnectionError`, no pool is made",
     cloud="an error of the service",
+    difference="the type of the error",
 )
 def test_engine_that_is_not_running(bench, monkeypatch):
     """A dead engine fails `create_pool` with what to start; no pool is made."""

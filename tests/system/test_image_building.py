@@ -57,12 +57,14 @@ def dockerfile(image: str, *lines: str) -> None:
     ),
     local="built by the engine; on `subprocess` nothing is built, which a warning says",
     cloud="built by Docker",
+    difference="no image on `subprocess`",
 )
 @pytest.mark.promise(
     "upload_docker_image",
     "An image of this machine gets a name in the registry, which is returned.",
     local="tagged, and pushed as above",
     cloud="tagged and pushed",
+    difference="pushed only where that is configured",
 )
 @pytest.mark.promise(
     "add_task",

@@ -146,7 +146,6 @@ def test_terminate_a_job(bench):
     "delete_job",
     "A deleted job is gone with its tasks and their files, and its name is free.",
     local="when the call returns",
-    cloud="when the call returns",
 )
 def test_delete_a_job(bench):
     """A deleted job is gone with its rows and files, and its name is free."""
@@ -243,6 +242,7 @@ def test_job_before_its_pool(bench):
     "Tasks of a pool without nodes wait.",
     local="until it is made again with some, and a warning says so",
     cloud="until it is resized",
+    difference="pools are not resized here; make them again",
 )
 def test_pool_without_nodes(bench):
     """Tasks of a pool without nodes wait until it is made again with some."""
@@ -258,6 +258,7 @@ def test_pool_without_nodes(bench):
     "A pool that exists is kept, unless `replace_existing_pool`.",
     local="kept, with a warning that names what differs, and `pool_name` is set",
     cloud="kept silently; `pool_name` is not set; only an equal spelling counts as existing",
+    difference="a defect of version 0.8.0, not repeated here",
 )
 def test_existing_pool(bench, capsys):
     """A pool that exists is kept, with a warning when it differs, unless it is to be replaced."""
@@ -281,6 +282,7 @@ def test_existing_pool(bench, capsys):
     "It blocks until all tasks are completed, then prints a summary with the documented keys.",
     local="counts are right, also of a job that was complete before",
     cloud="a complete job is reported as not completed, with zero counts",
+    difference="a defect of version 0.8.0, not repeated here",
 )
 @pytest.mark.promise(
     "monitor_job",
@@ -312,6 +314,7 @@ def test_monitor(bench, capsys):
     "`timeout` is minutes, 480 by default; then it is a `RuntimeError`, and the job goes on.",
     local="`WaitTimeoutError`, a `RuntimeError`",
     cloud="documented; version 0.8.0 loops for ever",
+    difference="a defect of version 0.8.0, not repeated here",
 )
 def test_monitor_gives_up(bench):
     """`monitor_job` with a time limit raises and leaves the job to go on."""
@@ -329,6 +332,7 @@ def test_monitor_gives_up(bench):
     "Several scripts may add to one job at the same time.",
     local="every id is given once",
     cloud="clients count for themselves, so that ids collide",
+    difference="a defect of version 0.8.0, not repeated here",
 )
 def test_two_clients_at_once(bench):
     """Clients of one workspace add to one job at the same time; every id is given once."""

@@ -99,7 +99,7 @@ def test_settings_belong_to_the_job(bench):
     "create_job",
     "A job with many tasks is complete when all their logs are saved.",
     local="six hundred tasks, twice as many files",
-    cloud="uploaded task by task",
+    cloud="the same, task by task",
 )
 @ONE
 def test_many_logs(bench):
@@ -120,6 +120,7 @@ def test_many_logs(bench):
     "What a task had said when its job was deleted is in the log container.",
     local="saved",
     cloud="files of running tasks may be lost",
+    difference="more is kept here",
 )
 @ONE
 def test_time_limit_and_deleted_job(bench):

@@ -144,6 +144,7 @@ def test_entrypoint_of_the_image(bench):
     "Files that tasks write can be used by who started them.",
     local="they belong to the caller, whatever user the image has",
     cloud="they are blobs",
+    difference="files, not blobs",
 )
 @pytest.mark.parametrize("isolation", ["job", "task"])
 def test_files_are_the_callers(bench, isolation):
@@ -257,6 +258,7 @@ def test_job_isolation_shares_a_node(bench):
     "With isolation `task` each task has a fresh container; only mounts are shared.",
     local="at the cost of a container's start",
     cloud="always so",
+    difference="the cloud has no other isolation",
 )
 def test_task_isolation_shares_nothing_but_mounts(bench):
     """With isolation `task` each task has a fresh node; only mounts and `shared` are common."""

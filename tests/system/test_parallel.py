@@ -39,6 +39,7 @@ def test_six_on_six(bench):
     "What runs at once over all pools has a limit.",
     local="`CLOUDOPS_MAX_PARALLEL`, else the number of cores",
     cloud="the quota of the account",
+    difference="what the limit is",
 )
 def test_cap_of_the_machine(bench):
     """CLOUDOPS_MAX_PARALLEL caps what runs at once, over all jobs."""

@@ -197,7 +197,7 @@ WAIT = "sh -c 'echo up; until [ -e /data/gate ]; do sleep 0.1; done; echo over'"
     "CloudClient",
     "Ctrl-C never takes the tasks with it.",
     local="the script lets go of them and says how to follow and how to stop them",
-    cloud="they do not depend on the script",
+    cloud="the same: they do not depend on the script",
 )
 def test_interrupt_detaches(main_job):
     """Ctrl-C while a script stays lets it go with advice; its tasks go on and finish."""

@@ -105,6 +105,7 @@ def test_task_that_kills_its_group(bench):
     "`task_retries=n` means n + 1 tries, in the same uncleaned directory.",
     local="the streams are those of the last try",
     cloud="documented; the client's time limits of tasks may defeat it",
+    difference="retries surely happen here",
 )
 def test_retries_run_in_the_same_directory(bench):
     """n retries are n + 1 tries in one directory; streams are those of the last try."""
@@ -296,6 +297,7 @@ def test_failure_after_retries_blocks(bench):
     "`depends_on_range` is the first and the last integer id, both included.",
     local="wins over `depends_on`",
     cloud="`AttributeError` in version 0.8.0; the service takes ranges",
+    difference="a defect of version 0.8.0, not repeated here",
 )
 def test_integer_ids_and_ranges(bench):
     """With integer ids a range of both ends included is depended on."""
@@ -315,6 +317,7 @@ def test_integer_ids_and_ranges(bench):
     "A task may depend on one that is done already.",
     local="also in a job that had completed",
     cloud="while the job is active",
+    difference="a job that completed takes such a task only here",
 )
 def test_dependency_on_what_is_done(bench):
     """A task may depend on one that is completed, also in a job that completed by itself."""

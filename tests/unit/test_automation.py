@@ -82,6 +82,7 @@ class TestExperiment:
         "`exp_yaml` takes the place of the grid.",
         local="the job's `container` holds for it too",
         cloud="`container` is not used; broken in version 0.8.0",
+        difference="a defect of version 0.8.0, not repeated here",
     )
     def test_yaml(self, write):
         """`exp_yaml` takes the place of the grid; the job's image holds for it too."""
@@ -324,6 +325,7 @@ class TestRun:
         "A run that cannot be carried out.",
         local="uploads nothing and makes no job",
         cloud="stops half way; nothing is rolled back",
+        difference="nothing is left half done here",
     )
     @pytest.mark.parametrize(
         ("keys", "error", "says"),
@@ -367,6 +369,7 @@ class TestRun:
         "A job that exists stops the run, unless the file says `exist_ok`.",
         local="before the upload",
         cloud="after the upload; `exist_ok` in the file is ignored",
+        difference="nothing is uploaded in vain here",
     )
     def test_job_exists(self, client, write):
         """A job that exists stops the run before the upload, unless the file says otherwise."""
@@ -382,6 +385,7 @@ class TestRun:
         "`dotenv_path` and other keywords are the client's.",
         local="passed on",
         cloud="documented; version 0.8.0 passes on `dotenv_path` only",
+        difference="a defect of version 0.8.0, not repeated here",
     )
     def test_keywords_reach_the_client(self, client, write):
         """`dotenv_path` and other keywords are the client's."""

@@ -56,12 +56,14 @@ def test_rows_name_tests(behaviour):
 
 
 def test_sentences(behaviour):
-    """A promise is a sentence, and no two rows of a subject say the same."""
+    """A promise is a sentence, no two rows of a subject say the same, and what differs is said."""
     promises = behaviour.collect()
     assert [one.text for one in promises if not one.text.endswith(".")] == []
     pairs = [(one.subject, one.text) for one in promises]
     assert [pair for pair in pairs if pairs.count(pair) > 1] == []
     assert [one for one in promises if "" in (one.local, one.cloud)] == []
+    other = [one for one in promises if not one.cloud.startswith(("the same", "as above"))]
+    assert [one for one in other if not one.difference] == []
 
 
 GOOD = '"add_task", "It adds.", local="an id"'

@@ -263,6 +263,7 @@ class Shop(Executor):
     "Where to push can be said.",
     local="`CLOUDOPS_REGISTRY`: a server, or `none`",
     cloud="the registry of the call",
+    difference="the registry of the call is pushed to only where that is configured",
 )
 @pytest.mark.parametrize(
     ("setting", "login", "pushed", "says"),

@@ -38,6 +38,7 @@ def test_force_keyvault(workdir):
     "`use_sp`, `use_federated` and a key vault may stay in the script.",
     local="accepted, nobody logs in; `method` is as on the cloud",
     cloud="choose how to log in",
+    difference="no credentials are needed here",
 )
 @pytest.mark.parametrize(
     ("flags", "method"),
@@ -86,6 +87,7 @@ def test_close(client):
     "`availability_zones` is `regional` or `zonal` in any case, else a `ValueError`.",
     local="checked, and means nothing",
     cloud="where the VMs are",
+    difference="no zones here",
 )
 @pytest.mark.parametrize("zones", ["Regional", "ZONAL"])
 def test_availability_zones(client, zones):

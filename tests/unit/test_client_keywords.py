@@ -12,6 +12,7 @@ from cfa.cloudops.local import CloudClient
     "Keywords that mean nothing are accepted.",
     local="accepted, with a warning that names what may have been meant",
     cloud="ignored silently",
+    difference="the warning",
 )
 @pytest.mark.parametrize(
     ("keyword", "says"),

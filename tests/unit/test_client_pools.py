@@ -89,6 +89,7 @@ def test_size_that_is_not_known(client, capsys):
     "Numbers of nodes that cannot be are refused.",
     local="`ValueError`, no pool is made",
     cloud="the SDK's error",
+    difference="the type of the error",
 )
 @pytest.mark.parametrize("autoscale", [True, False])
 @pytest.mark.parametrize("name", ["dedicated_nodes", "low_priority_nodes", "max_autoscale_nodes"])

@@ -104,6 +104,7 @@ def test_secrets(client, monkeypatch, capsys, workdir):
     "The dotenv file is the one that the client was made with.",
     local="`dotenv_path`, else `.env` here",
     cloud="the key vault is asked",
+    difference="no key vault is asked here",
 )
 def test_secret_of_named_file(workdir, tmp_path, monkeypatch):
     """The dotenv file that the client was made with is the one that is read."""
@@ -124,6 +125,7 @@ def test_secret_of_named_file(workdir, tmp_path, monkeypatch):
     "It tells in the log what can be used, and never raises.",
     local="the backends, and which of them answer",
     cloud="the subscriptions of the account",
+    difference="what is told of",
 )
 def test_credentials(client, capsys, monkeypatch):
     """Which backends answer is logged; nothing is raised, whatever goes wrong."""
@@ -146,6 +148,7 @@ def test_credentials(client, capsys, monkeypatch):
     ),
     local="the one of this machine",
     cloud="those that the service has verified",
+    difference="which systems are listed",
 )
 def test_available_images(client):
     """The operating system of nodes is this machine's, with the fields of the cloud's objects."""

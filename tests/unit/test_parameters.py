@@ -38,7 +38,7 @@ class TestCommandLine:
         "add_tasks_from_yaml",
         "The sample of the documentation gives its four command lines.",
         local="one blank between the command and its arguments",
-        cloud="two blanks",
+        cloud="the same, with two blanks",
     )
     def test_the_solvers(self, tmp_path):
         """The sample of the documentation gives its four commands, in order."""
@@ -156,6 +156,7 @@ class TestV03:
         "`version` is taken for `schema`.",
         local="both, when they agree",
         cloud="depends on the version of the parser",
+        difference="write `schema`",
     )
     def test_version_alias(self):
         """`version` means `schema`; both may stand there when they agree."""

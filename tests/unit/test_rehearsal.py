@@ -301,7 +301,7 @@ def test_nothing_is_loaded_without_it(workdir):
     "CloudClient",
     "`CLOUDOPS_STRICT=1` rehearses: what the cloud would refuse is refused here.",
     local="`ValueError`, nothing is changed, and the report says what would happen on Azure",
-    cloud="the service refuses the request",
+    cloud="the same, by the service itself",
 )
 @pytest.mark.parametrize(
     ("call", "rule"),
@@ -341,6 +341,7 @@ def test_refusals(strict, workdir, call, rule):
     "`CLOUDOPS_STRICT=1` tells of what the cloud takes and then does otherwise.",
     local="goes on, warns once, and is in the report",
     cloud="taken silently",
+    difference="none of these is said there",
 )
 def test_warnings(strict, workdir, capsys):
     """What the cloud takes goes on, is logged once, and counted in the report."""

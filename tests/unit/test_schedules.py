@@ -238,6 +238,7 @@ def test_create(client, capsys):
     "A pool that does not exist is a `ValueError`.",
     local="`PoolNotFoundError`, also with `exist_ok`",
     cloud="`exist_ok` hides it",
+    difference="a defect of version 0.8.0, not repeated here",
 )
 def test_exists(client, capsys):
     """A second schedule of a name is an error; `exist_ok` keeps the first, and hides nothing else."""

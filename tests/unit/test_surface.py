@@ -280,6 +280,7 @@ DOTENV = "AZURE_TENANT_ID=file\nAZURE_BATCH_ACCOUNT=acct\nMY_VALUE=mine\nCLOUDOP
     "`cred` carries the `azure_*` values that scripts read back.",
     local="from arguments, dotenv file and environment; none is needed",
     cloud="from arguments, dotenv file, environment or key vault",
+    difference="no key vault is asked here",
 )
 @pytest.mark.parametrize(("federated", "winner"), [(False, "file"), (True, "environment")])
 def test_cred(client, workdir, clean_environment, federated, winner):
