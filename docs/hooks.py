@@ -2,13 +2,15 @@
 
 A page says where: `<!-- commands -->` is replaced by the commands of `cloudops` and their options,
 `<!-- scripts -->` by the table of the cloud's scripts, `<!-- settings -->` by the table of settings,
-`<!-- exit statuses -->` by the table of errors that end the command line.
+`<!-- exit statuses -->` by the table of errors that end the command line, `<!-- examples -->` by the
+scripts of `examples/`.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -17,6 +19,8 @@ from typer.testing import CliRunner
 from cfa.cloudops import errors, settings
 from cfa.cloudops.cli.app import app
 from cfa.cloudops.cli.scripts import SCRIPTS
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -67,6 +71,15 @@ def exit_statuses() -> str:
     return table(("status", "errors"), ((str(s), ", ".join(found[s])) for s in sorted(found)))
 
 
+def examples() -> str:
+    """The script of each example."""
+    parts = []
+    for script in sorted(EXAMPLES.glob("*/run.*")):
+        language = {".py": "python", ".sh": "sh"}[script.suffix]
+        parts.append(f"## {script.parent.name}\n\n```{language}\n{script.read_text()}```\n")
+    return "\n".join(parts)
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A table in Markdown."""
     head = list(head)
@@ -85,4 +98,5 @@ MADE: dict[str, Callable[[], str]] = {
     "<!-- scripts -->": scripts_table,
     "<!-- settings -->": settings_table,
     "<!-- exit statuses -->": exit_statuses,
+    "<!-- examples -->": examples,
 }

@@ -95,6 +95,8 @@ def test_made_pages(site):
     commands = (site / "reference" / "cli.html").read_text()
     assert "cloudops schedule resume" in commands
     assert "<!-- commands -->" not in commands
+    examples = read(site / "examples.html").anchors
+    assert {path.name for path in (ROOT / "examples").iterdir() if path.is_dir()} <= examples
     page = (site / "reference" / "settings.html").read_text()
     assert all(name in page for name in settings.VARIABLES)
 
