@@ -438,3 +438,19 @@ def test_ci(example, bench):
 
 def today() -> str:
     return datetime.now().astimezone().strftime("%Y-%m-%d")
+
+
+def test_quickstart(bench, monkeypatch):
+    """The example of the readme sweeps six rates and reports them, in a directory of its own."""
+    monkeypatch.setenv("TMPDIR", str(bench.place))
+    ran = subprocess.run(
+        [sys.executable, EXAMPLES / "quickstart.py"],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "7 succeeded, 0 failed" in ran.stderr
+    assert len(re.findall(r"\| report: 0\.0\d ", ran.stdout)) == 6
+    (made,) = bench.place.glob("cloudops-quickstart-*")
+    assert len(list((made / "sweep").glob("result-*.txt"))) == 6

@@ -23,7 +23,8 @@ def environment(bench, client, task="j--1"):
 @pytest.mark.promise(
     "add_task",
     "A task sees `AZ_BATCH_TASK_ID` and the others.",
-    local="the service's names; the values describe this machine",
+    local="the service's names",
+    difference="values that name machines and directories",
 )
 def test_variables(bench):
     """A task sees the service's variables with the cloud's names and forms."""
@@ -58,6 +59,8 @@ def test_variables(bench):
     "add_task",
     "Directories of a task are where the variables say; the streams lie beside `wd`.",
     local="below the workspace",
+    cloud="below `/mnt/batch/tasks`",
+    difference="the root of the directories",
 )
 def test_directories(bench):
     """The node's directories are where the variables say; streams lie beside `wd`."""
