@@ -102,7 +102,7 @@ class TestExperiment:
     @pytest.mark.parametrize(
         ("table", "says"),
         [
-            ("", r"c\.toml: 'experiment' is missing"),
+            ("", r"c\.toml: the table \[experiment\] is missing"),
             ("experiment = 3\n", r"c\.toml: \[experiment\]: must be a mapping"),
             ("[experiment]\nx = [1]\n", r"c\.toml: \[experiment\]: 'base_cmd' is missing"),
             ("[experiment]\nbase_cmd = 3\n", r"\[experiment\] base_cmd: must be a string, got 3"),
@@ -117,6 +117,11 @@ class TestExperiment:
             ("[experiment]\nbase_cmd = 'a {x:q}'\nx = [1]\n", r"base_cmd: it cannot be .*'x': 1"),
             ("[experiment]\nbase_cmd = 'a {'\n", r"base_cmd: it cannot be filled in"),
             ("[experiment]\nbase_cmd = 'a {x.y}'\nx = [1]\n", "base_cmd: it cannot be filled in"),
+            (
+                "[experiment]\nbase_cmd = 'a {x[5]}'\nx = [[1]]\n",
+                "base_cmd: it cannot .* out of range",
+            ),
+            ("[experiment]\nbase_cmd = 'a {y[5]}'\nx = [1]\n", r"the place \{y\} has no variable"),
             (
                 '[experiment]\nbase_cmd = "a \'{x}"\nx = [1]\n',
                 "base_cmd: the command cannot be split",
@@ -140,7 +145,9 @@ class TestExperiment:
         with pytest.raises(InvalidInputError, match=r"c\.toml: this is not TOML: .*line 1"):
             plans.experiment(write("[job\n"))
         text = JOB + '[experiment]\nbase_cmd = "a"\nexp_yaml = "absent.yaml"\n'
-        with pytest.raises(LocalFileNotFoundError, match=r"absent\.yaml"):
+        with pytest.raises(
+            LocalFileNotFoundError, match=r"c\.toml: \[experiment\] exp_yaml: .*absent\.yaml"
+        ):
             plans.experiment(write(text))
 
 
@@ -201,7 +208,7 @@ class TestTasks:
     @pytest.mark.parametrize(
         ("text", "error", "says"),
         [
-            ("", MissingKeyError, "'task' is missing"),
+            ("", MissingKeyError, r"the table \[\[task\]\] is missing"),
             ("task = []\n", InvalidInputError, "task: must be an array of tables"),
             ("[task]\ncmd = 'a'\n", InvalidInputError, "task: must be an array of tables"),
             ("task = [3]\n", InvalidInputError, r"\[\[task\]\] 1: must be a mapping"),
@@ -253,7 +260,8 @@ class TestTasks:
 
     def test_foreign_keys(self, write, caplog):
         """Keys that mean nothing are ignored, with a warning."""
-        plans.tasks(write(JOB + "owner = 'me'\n[[task]]\ncmd = 'a'\nxyzzy = 1\n"))
+        plans.tasks(write(f"note = 1\n{JOB}owner = 'me'\n[[task]]\ncmd = 'a'\nxyzzy = 1\n"))
+        assert "c.toml: 'note' is not known" in caplog.text
         assert "c.toml: [job]: 'owner' is not known" in caplog.text
         assert "c.toml: [[task]] 1: 'xyzzy' is not known" in caplog.text
 
@@ -264,7 +272,12 @@ class TestJob:
     @pytest.mark.parametrize(
         ("text", "error", "says"),
         [
-            ("", MissingKeyError, "'job' is missing"),
+            ("", MissingKeyError, r"the table \[job\] is missing"),
+            (
+                JOB + "[uploads]\ncontainer_name = 'c'\n",
+                InvalidInputError,
+                "'uploads' is not known here. Did you mean 'upload'",
+            ),
             ("[job]\n", MissingKeyError, r"\[job\]: 'job_name' is missing"),
             ("[job]\njob_name = 'j'\n", MissingKeyError, r"\[job\]: 'pool_name' is missing"),
             ("[job]\njob_name = 3\n", InvalidInputError, r"\[job\] job_name: must be a string"),
@@ -468,4 +481,4 @@ class TestCommandLine:
         """A bad file gives exit status 2 and says where."""
         status, out, err = self.run("run-tasks", write("[job]\n"), "--dry-run")
         assert (status, out) == (2, "")
-        assert "c.toml: 'task' is missing" in err
+        assert "c.toml: the table [[task]] is missing" in err

@@ -38,6 +38,7 @@ from cloudops_podman import logins as podman_logins
     ("registry", "repository", "tag", "name"),
     [
         ("myacr", "fit", "latest", "myacr.azurecr.io/fit:latest"),
+        ("MyAcr", "fit", "latest", "myacr.azurecr.io/fit:latest"),
         ("myacr.azurecr.io", "a/b_c.d-e", "v1.2", "myacr.azurecr.io/a/b_c.d-e:v1.2"),
         ("localhost:5000", "fit", "_1", "localhost:5000/fit:_1"),
     ],

@@ -34,6 +34,13 @@ def v03(**parameters):
 class TestCommandLine:
     """From a set to a command line."""
 
+    @pytest.mark.parametrize("base_cmd", ["", " ", None, ["python3", "main.py"]])
+    def test_no_command(self, tmp_path, base_cmd):
+        """A first part that is empty or no text is refused."""
+        (tmp_path / "p.yaml").write_text("schema: v0.3\nparameters: {a: {fix: 1}}\n")
+        with pytest.raises(InvalidInputError, match="is not a command"):
+            command_lines(base_cmd, tmp_path / "p.yaml")
+
     @pytest.mark.promise(
         "add_tasks_from_yaml",
         "The sample of the documentation gives its four command lines.",
@@ -180,7 +187,7 @@ class TestV03:
             ({"fix": 1, "vary": [1]}, "parameters a: it must have either"),
             ({"comment": "x"}, "parameters a: it must have either"),
             ({"fix": 1, "other": 2}, "parameters a: 'other' is not known"),
-            ({"if": {"equals": {"b": 1}}, "x": [1]}, "parameters a: 'x' is not known"),
+            ({"if": {"equals": {"b": 1}}, "x": [1]}, "parameters a: a bundle has .* not 'if'"),
             ({"vary": 3}, "parameters a vary: must be a list"),
             ({"vary": {"x": [1]}}, "parameters a vary: must be a list.*A: "),
             ({"x": 1}, "parameters a x: must be a list"),
@@ -321,6 +328,8 @@ class TestFile:
             ("schema: [v0.3\n", "not good YAML.*line"),
             ("a: 1\n---\nb: 2\n", "not good YAML"),
             ("schema: v0.3\nparameters:\n  a: {fix: 1}\n  a: {fix: 2}\n", "'a' stands twice, .* 4"),
+            ("schema: v0.4\nexperiment: &a {union: [*a]}\n", "experiment: it is nested too deeply"),
+            ("a: " + "[" * 3000 + "]" * 3000, "not good YAML"),
             ("schema: v0.3\nparameters: !!python/object:os.system {}\n", "not good YAML"),
         ],
     )

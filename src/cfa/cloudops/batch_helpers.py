@@ -207,7 +207,8 @@ def get_args_from_yaml(file_path: str) -> list[str]:
     """Arguments of the command of each parameter set in a file, in the file's order."""
     from cfa.cloudops import parameters
 
-    return [text.strip() for text in parameters.command_lines("", file_path)]
+    sets = parameters.parameter_sets(file_path)
+    return [parameters.command_line("", values).strip() for values in sets]
 
 
 def get_tasks_from_yaml(base_cmd: str, file_path: str) -> list[str]:

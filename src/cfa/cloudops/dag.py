@@ -85,7 +85,7 @@ class Task:
         return self
 
     def __repr__(self) -> str:
-        return self.id
+        return str(self.id)  # some scripts give numbers
 
 
 def as_tasks(value: Any) -> list[Task]:
@@ -169,4 +169,4 @@ def labels(tasks: Iterable[Task], *namespaces: Mapping[str, Any]) -> list[str]:
         for name in sorted(space, key=lambda name: name.startswith("_")):
             if isinstance(space[name], Task):
                 found.setdefault(space[name], name)
-    return [found.get(task, task.id) for task in tasks]
+    return [found.get(task) or str(task.id) for task in tasks]

@@ -124,7 +124,7 @@ def read_yaml(path: str | os.PathLike[str], what: str) -> Any:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         _refuse_doubles(root)
         return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         said = " ".join(str(error).split())
         raise InvalidInputError(f"{os.fspath(path)}: this is not good YAML: {said}.") from error
 

@@ -11,16 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from cfa.cloudops.dag import Graph
-from cfa.cloudops.errors import ExtraNotInstalledError, InvalidInputError, LocalFileNotFoundError
+from cfa.cloudops.errors import (
+    ExtraNotInstalledError,
+    FileAccessError,
+    InvalidInputError,
+    LocalFileNotFoundError,
+)
 
 _log = logging.getLogger(__name__)
 
+Point = tuple[float, float]
+
+#: Characters. Where paths meet again and again, each line is indented further than the one above.
+_LONGEST_TEXT = 10_000_000
 #: Longer labels are cut in pictures.
 _LONGEST_LABEL = 40
 #: Inches. A PNG has at most 65,535 pixels on a side.
 _ROW, _BOX, _LETTER, _GAP, _LONGEST_SIDE = 0.8, 0.3, 0.09, 0.35, 400.0
 #: Dots per inch, fewer where a picture would take more memory than this.
 _DPI, _MOST_DOTS = 100, 5e7
+#: Boxes and arrows take milliseconds each; where there are more there are dots and lines.
+_MOST_SHAPES = 5_000
 _MERMAID = str.maketrans(
     {sign: f"#{ord(sign)};" for sign in '#"<>&`\\'} | {"\n": " ", "\r": " ", "\t": " "}
 )
@@ -47,14 +58,25 @@ def draw(graph: Graph, labels: Sequence[str], path: Path) -> None:
     Raises:
         ExtraNotInstalledError: a picture was asked for, and the library for it is not installed.
         LocalFileNotFoundError: the folder does not exist.
+        FileAccessError: the file cannot be written.
     """
-    data = _KINDS[path.suffix.lower()](graph, [" ".join(label.split()) for label in labels])
+    data = _KINDS[path.suffix.lower()](graph, [_printable(label) for label in labels])
     try:
         path.write_bytes(data)
     except FileNotFoundError as error:
         raise LocalFileNotFoundError(
             f"{str(path)!r} cannot be written: its folder does not exist.", "Make the folder first."
         ) from error
+    except OSError as error:
+        raise FileAccessError(
+            f"{str(path)!r} cannot be written: {error.strerror}.", "Name another file."
+        ) from error
+
+
+def _printable(label: str) -> str:
+    """A label on one line, of what every format can hold, and never empty."""
+    signs = (sign if sign.isprintable() else " " for sign in label)
+    return " ".join("".join(signs).split()) or "-"
 
 
 def _text(graph: Graph, labels: Sequence[str]) -> bytes:
@@ -66,8 +88,24 @@ def _text(graph: Graph, labels: Sequence[str]) -> bytes:
     drawn.add_edges_from(
         (parent, child) for child, parents in enumerate(graph.parents) for parent in parents
     )
-    lines = networkx.generate_network_text(drawn, ascii_only=True, vertical_chains=True)
+    lines, size = [], 0
+    for line in networkx.generate_network_text(drawn, ascii_only=True, vertical_chains=True):
+        lines.append(line)
+        size += len(line)
+        if size > _LONGEST_TEXT:
+            _log.warning("The drawing would be too wide; the tasks are listed instead.")
+            return _listing(graph, labels)
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _listing(graph: Graph, labels: Sequence[str]) -> bytes:
+    """Each task with those that it depends on."""
+    return "".join(
+        f"{labels[task]} <- {', '.join(labels[parent] for parent in parents)}\n"
+        if parents
+        else f"{labels[task]}\n"
+        for task, parents in enumerate(graph.parents)
+    ).encode()
 
 
 def _mermaid(graph: Graph, labels: Sequence[str]) -> bytes:
@@ -97,7 +135,7 @@ _KINDS: dict[str, Callable[[Graph, Sequence[str]], bytes]] = {
 def _picture(
     graph: Graph, labels: Sequence[str], kind: str, metadata: dict[str, str | None]
 ) -> bytes:
-    """Boxes in rows, each below all that it depends on, joined by arrows."""
+    """Tasks in rows, each below all that it depends on, joined by arrows."""
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
@@ -114,9 +152,11 @@ def _picture(
     reach = max((abs(column) for column, _ in places), default=0.0)
     step = _LETTER * max(map(len, cut), default=0) + _GAP
     width, height = step * (2 * reach + 1), _ROW * rows
-    if max(width, height) > _LONGEST_SIDE:
+    boxes = len(labels) + sum(map(len, graph.parents)) <= _MOST_SHAPES
+    if not boxes or max(width, height) > _LONGEST_SIDE:
         _log.warning("The picture is crowded; .txt and .mmd show so many tasks better.")
-        width, height = min(width, _LONGEST_SIDE), min(height, _LONGEST_SIDE)
+        longest = _LONGEST_SIDE if boxes else _LONGEST_SIDE / 4
+        width, height = min(width, longest), min(height, longest)
     points = [
         (width * (0.5 + column / (2 * reach + 1)), height * (1 - (row + 0.5) / rows))
         for column, row in places
@@ -132,18 +172,36 @@ def _picture(
         figure = Figure(figsize=(width, height), dpi=dpi)
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
         axes.set_axis_off()
-        for child, parents in enumerate(graph.parents):
-            for parent in parents:
-                start = (points[parent][0], points[parent][1] - _BOX / 2)
-                end = (points[child][0], points[child][1] + _BOX / 2)
-                axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "0.4"})
-        box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "0.2"}
-        for (x, y), label in zip(points, cut, strict=True):
-            axes.text(
-                x, y, label, ha="center", va="center", size=9, bbox=box, parse_math=False
-            )  # fmt: skip
+        (_add_boxes if boxes else _add_dots)(axes, graph, points, cut)
         figure.savefig(out, format=kind, metadata=metadata)
     return out.getvalue()
+
+
+def _add_boxes(axes: Any, graph: Graph, points: Sequence[Point], labels: Sequence[str]) -> None:
+    """Labels in boxes, with arrows between them."""
+    for (x, y), (end_x, end_y) in _lines(graph, points):
+        start, end = (x, y - _BOX / 2), (end_x, end_y + _BOX / 2)
+        axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "0.4"})
+    box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "0.2"}
+    for (x, y), label in zip(points, labels, strict=True):
+        axes.text(x, y, label, ha="center", va="center", size=9, bbox=box, parse_math=False)
+
+
+def _add_dots(axes: Any, graph: Graph, points: Sequence[Point], labels: Sequence[str]) -> None:
+    """Dots joined by lines, without labels."""
+    del labels
+    from matplotlib.collections import LineCollection
+
+    axes.add_collection(LineCollection(_lines(graph, points), colors="0.4", linewidths=0.5))
+    axes.plot(*zip(*points, strict=True), linestyle="", marker="o", color="0.2")
+
+
+def _lines(graph: Graph, points: Sequence[Point]) -> list[tuple[Point, Point]]:
+    return [
+        (points[parent], points[child])
+        for child, parents in enumerate(graph.parents)
+        for parent in parents
+    ]
 
 
 def _places(graph: Graph) -> list[tuple[float, int]]:

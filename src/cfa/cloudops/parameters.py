@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cfa.cloudops.documents import Place, read_yaml
+from cfa.cloudops.errors import InvalidInputError
 
 __all__ = ["command_line", "command_lines", "expand", "parameter_sets"]
 
@@ -26,8 +27,21 @@ _RESERVED = frozenset({"fix", "vary", "if", "comment"})
 
 
 def command_lines(base_cmd: str, file_path: str | os.PathLike[str]) -> list[str]:
-    """A command line for each parameter set of a file. Raises: as `parameter_sets`."""
+    """A command line for each parameter set of a file.
+
+    Raises:
+        As `parameter_sets`; InvalidInputError: `base_cmd` is no text, or empty.
+    """
+    _check_base(base_cmd)
     return [command_line(base_cmd, values) for values in parameter_sets(file_path)]
+
+
+def _check_base(base_cmd: Any) -> None:
+    if not isinstance(base_cmd, str) or not base_cmd.strip():
+        raise InvalidInputError(
+            f"base_cmd={base_cmd!r} is not a command.",
+            "Pass a program and first arguments as text.",
+        )
 
 
 def command_line(base_cmd: str, values: Mapping[str, Any]) -> str:
@@ -132,6 +146,11 @@ def _v03_part(
     part = here.table(value, "Write {fix: VALUE}, {vary: [VALUES]} or {NAME: [VALUES], ...}.")
     if not _RESERVED & part.keys():
         return _bundle(here, part), None
+    if not {"fix", "vary"} & part.keys() and part.keys() - _RESERVED:
+        raise here.error(
+            f"a bundle has lists only, not {', '.join(map(repr, sorted(_RESERVED & part.keys())))}.",
+            "Take it out; only a parameter with 'fix' or 'vary' can have it.",
+        )
     here.only(part, ("fix", "vary", "if", "comment"))
     if ("fix" in part) == ("vary" in part):
         raise here.error("it must have either 'fix' or 'vary'.", "Keep or add one of them.")
@@ -229,7 +248,10 @@ def _nested(sets: list[ParameterSet], nests: list[ParameterSet], here: Place) ->
 def _v04(content: dict[str, Any], top: Place) -> list[ParameterSet]:
     """Lists of sets, joined by `union` and `product`."""
     top.only(content, ("experiment",))
-    return _experiment(top.need(content, "experiment"), top / "experiment")
+    try:
+        return _experiment(top.need(content, "experiment"), top / "experiment")
+    except RecursionError as error:  # an anchor within itself
+        raise (top / "experiment").error("it is nested too deeply.", "Take levels out.") from error
 
 
 def _experiment(value: Any, here: Place) -> list[ParameterSet]:

@@ -10,7 +10,9 @@ import difflib
 import itertools
 import logging
 import os
+import re
 import shlex
+import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +22,12 @@ from cfa.cloudops.client.jobs import minutes
 from cfa.cloudops.client.pools import parse_mounts
 from cfa.cloudops.client.selection import location, relative
 from cfa.cloudops.documents import Place, read_toml
-from cfa.cloudops.errors import InvalidInputError, TaskNotFoundError
+from cfa.cloudops.errors import (
+    InvalidInputError,
+    LocalFileNotFoundError,
+    MissingKeyError,
+    TaskNotFoundError,
+)
 from cfa.cloudops.model import names
 from cfa.cloudops.parameters import command_lines
 
@@ -37,6 +44,7 @@ _JOB = {
 _UPLOAD = {
     "container_name": _TEXT, "location_in_blob": _TEXT, "folders": _TEXTS, "files": _TEXTS,
 }  # fmt: skip
+_TABLES = ("job", "upload", "experiment", "task")
 _TASK = {
     "cmd": _TEXT, "name": _TEXT, "depends_on": _TEXTS, "run_dependent_tasks_on_fail": _TRUTH,
     "timeout": _NUMBER, "container": _TEXT, "name_suffix": _TEXT, "mount_pairs": "",
@@ -114,7 +122,10 @@ def experiment(path: str | os.PathLike[str]) -> Plan:
     _check_type(here / "base_cmd", base_cmd, _TEXT)
     if "exp_yaml" in table:
         _check_type(here / "exp_yaml", table["exp_yaml"], _TEXT)
-        lines = command_lines(base_cmd, table["exp_yaml"])
+        try:
+            lines = command_lines(base_cmd, table["exp_yaml"])
+        except LocalFileNotFoundError as error:
+            raise type(error)(f"{here / 'exp_yaml'}{error.message}", error.hint) from error
     else:
         lines = _grid(here, base_cmd, {key: table[key] for key in table if key != "base_cmd"})
     if not lines:
@@ -127,7 +138,7 @@ def tasks(path: str | os.PathLike[str]) -> Plan:
     `depends_on` is that of no task."""
     content = read_toml(path, "task list")
     top = Place(os.fspath(path))
-    tables = top.need(content, "task")
+    tables = _need(content, top, "[[task]]", "task")
     if not isinstance(tables, list) or not tables:
         raise (top / "task").error("must be an array of tables.", "Write [[task]] above each task.")
     places = [top / f"[[task]] {number}" for number in range(1, len(tables) + 1)]
@@ -144,6 +155,7 @@ def tasks(path: str | os.PathLike[str]) -> Plan:
 def _plan(
     content: dict[str, Any], top: Place, found: Iterable[tuple[Place, dict[str, Any]]]
 ) -> Plan:
+    _check_known(top, content, _TABLES)
     job = _table(content, top, "job")
     here = top / "[job]"
     _check(here, job, _JOB)
@@ -195,18 +207,12 @@ def _grid(here: Place, base_cmd: str, variables: dict[str, Any]) -> list[str]:
         columns.append((here / name).array(values, f"Write {name} = [...], also for one value."))
         if not values:
             raise (here / name).error("it has no values.", "Add one, or remove the variable.")
+    _check_places(here / "base_cmd", base_cmd, variables)
     lines = []
     for row in itertools.product(*columns):
         try:
             lines.append(base_cmd.format(**dict(zip(variables, row, strict=True))))
-        except (KeyError, IndexError) as error:
-            raise (here / "base_cmd").error(
-                f"the place {{{error.args[0]}}} has no variable."
-                if isinstance(error, KeyError)
-                else "a place in braces has no name.",
-                "Add the variable to [experiment]; write {{ and }} for braces of the command.",
-            ) from error
-        except (ValueError, TypeError, AttributeError) as error:
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
             raise (here / "base_cmd").error(
                 f"it cannot be filled in with {dict(zip(variables, row, strict=True))}: {error}.",
                 "Write {{ and }} for braces of the command.",
@@ -214,6 +220,23 @@ def _grid(here: Place, base_cmd: str, variables: dict[str, Any]) -> list[str]:
     if len(set(lines)) < len(lines):
         _log.warning("%ssome combinations give the same command.", here / "base_cmd")
     return lines
+
+
+def _check_places(here: Place, base_cmd: str, variables: Iterable[str]) -> None:
+    """Check that the places of a command, as far as they can be read, have variables."""
+    try:
+        places = [place for _, place, _, _ in string.Formatter().parse(base_cmd)]
+    except ValueError:
+        return  # said when it is filled in
+    for place in places:
+        name = None if place is None else re.split(r"[.\[]", place, maxsplit=1)[0]
+        if name is not None and name not in variables:
+            raise here.error(
+                f"the place {{{name}}} has no variable."
+                if name
+                else "a place in braces has no name.",
+                "Add the variable to [experiment]; write {{ and }} for braces of the command.",
+            )
 
 
 def _names(places: Sequence[Place], tables: Sequence[Any]) -> dict[str, int]:
@@ -264,7 +287,14 @@ def _task(
 
 
 def _table(content: dict[str, Any], top: Place, name: str) -> dict[str, Any]:
-    return (top / f"[{name}]").table(top.need(content, name), f"Write [{name}] above its keys.")
+    value = _need(content, top, f"[{name}]", name)
+    return (top / f"[{name}]").table(value, f"Write [{name}] above its keys.")
+
+
+def _need(content: dict[str, Any], top: Place, header: str, name: str) -> Any:
+    if name not in content:
+        raise MissingKeyError(f"{top}the table {header} is missing.", f"Add {header} there.")
+    return content[name]
 
 
 def _check(here: Place, table: Mapping[str, Any], known: Mapping[str, str]) -> None:
@@ -277,6 +307,12 @@ def _check(here: Place, table: Mapping[str, Any], known: Mapping[str, str]) -> N
                 _CHECKS.get(name, bool)(value)
             except InvalidInputError as error:
                 raise type(error)(f"{here / name}{error.message}", error.hint) from error
+    _check_known(here, table, known)
+
+
+def _check_known(here: Place, table: Iterable[str], known: Iterable[str]) -> None:
+    for name in table:
+        if name in known:
             continue
         near = difflib.get_close_matches(name, known, n=1)
         if near:

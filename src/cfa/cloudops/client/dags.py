@@ -77,6 +77,7 @@ class DagMixin:
             TypeError: something is not a task.
             ImportError: the library for pictures is not installed.
             FileNotFoundError: the file's folder does not exist.
+            OSError: the file cannot be written.
         """
         from cfa.cloudops import dag, drawing
 

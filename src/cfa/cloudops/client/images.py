@@ -59,7 +59,7 @@ class ImageMixin:
         another.
 
         Args:
-            registry_name: an Azure registry; a name with a dot or colon is a server as it is.
+            registry_name: an Azure registry, in any case; a name with `.` or `:` is a server.
             repo_name: repository in it.
             tag: tag of the image.
             path_to_dockerfile: the file that says how to build.
@@ -103,7 +103,7 @@ class ImageMixin:
 
         Args:
             image_name: an image that is present in the engine; it is not pulled.
-            registry_name: an Azure registry; a name with a dot or colon is a server as it is.
+            registry_name: an Azure registry, in any case; a name with `.` or `:` is a server.
             repo_name: repository in it.
             tag: tag of the image.
             use_device_code: a way to log in to Azure; means nothing here.
@@ -133,7 +133,7 @@ class ImageMixin:
         The registry is not asked. On a backend without images the list is empty, with a warning.
 
         Args:
-            registry_name: an Azure registry; a name with a dot or colon is a server as it is.
+            registry_name: an Azure registry, in any case; a name with `.` or `:` is a server.
             repo_name: repository in it.
 
         Raises:

@@ -251,7 +251,7 @@ def parse_mounts(
     """
     if mounts is None:
         return ()
-    if isinstance(mounts, (str, Mapping)):
+    if isinstance(mounts, str | Mapping) or not isinstance(mounts, Iterable):
         raise InvalidInputError(
             f"mounts must be a list, got {mounts!r}.", f"Pass mounts=[{mounts!r}]."
         )

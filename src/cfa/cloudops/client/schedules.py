@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cfa.cloudops.client.pools import owner_metadata
+from cfa.cloudops.client.tasks import command_text
 from cfa.cloudops.errors import InvalidInputError, JobScheduleExistsError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import JobScheduleSpec
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _FORMAT = "%Y-%m-%d %H:%M:%S"
+#: Whoever means "never" leaves the argument out; the store keeps seconds, exact for so long.
+_LONGEST = timedelta(days=36_500)
 
 
 class ScheduleMixin:
@@ -30,7 +34,7 @@ class ScheduleMixin:
         self,
         job_schedule_name: str,
         pool_name: str,
-        command: str,
+        command: str | Sequence[str],
         timeout: float = 30,
         start_window: timedelta | None = None,
         recurrence_interval: timedelta | None = None,
@@ -52,7 +56,7 @@ class ScheduleMixin:
         Args:
             job_schedule_name: the name.
             pool_name: the pool of the tasks.
-            command: what each job runs.
+            command: what each job runs; a list is joined with blanks, as in `add_task`.
             timeout: seconds for the request to the service; means nothing on one machine.
             start_window: how long after it was due a job may start; else it is skipped. When not
                 given: until the next one is due.
@@ -136,7 +140,7 @@ class ScheduleMixin:
 def job_schedule_spec(
     name: str,
     pool_name: str,
-    command: str,
+    command: str | Sequence[str],
     *,
     timeout: float,
     start_window: timedelta | None,
@@ -149,7 +153,7 @@ def job_schedule_spec(
     spec = JobScheduleSpec(
         id=names.job_schedule_id(name),
         pool_id=names.pool_id(pool_name),
-        command_line=command,
+        command_line=command_text(command),
         display_name=name,
         start_window=_interval("start_window", start_window),
         recurrence_interval=_interval("recurrence_interval", recurrence_interval),
@@ -174,6 +178,10 @@ def _interval(name: str, value: Any) -> timedelta | None:
     if not isinstance(value, timedelta) or value <= timedelta(0):
         raise InvalidInputError(
             f"{name}={value!r} is not a timedelta above 0.", f"Write {name}=timedelta(minutes=15)."
+        )
+    if value > _LONGEST:
+        raise InvalidInputError(
+            f"{name}={value!r} is more than a hundred years.", f"Leave {name} out."
         )
     return value
 

@@ -143,7 +143,7 @@ class TaskMixin:
             RuntimeError: the job takes no further tasks.
         """
         spec = TaskSpec(
-            command_line=_command(command_line),
+            command_line=command_text(command_line),
             name_suffix=name_suffix or "",
             image=container_image_name or self.full_container_name,
             mounts=None if mount_pairs is None else parse_mounts(mount_pairs),
@@ -305,7 +305,7 @@ class TaskMixin:
         mounts = task.get("mount_pairs", task.get("mounts"))
         number_range = _range(task.get("depends_on_range"))
         return TaskSpec(
-            command_line=_command(task["command_line"]),
+            command_line=command_text(task["command_line"]),
             id=task.get("id"),
             name_suffix=task.get("name_suffix", suffix) or "",
             image=task.get("container_image_name")
@@ -320,7 +320,8 @@ class TaskMixin:
         )
 
 
-def _command(command: Any) -> str:
+def command_text(command: Any) -> str:
+    """A command as text; a list is joined with blanks. Raises: InvalidInputError."""
     if isinstance(command, str):
         return command
     if isinstance(command, Sequence) and all(isinstance(word, str) for word in command):

@@ -47,7 +47,7 @@ def server(registry_name: str) -> str:
             "Use the name of an Azure registry, letters and digits, or a server such as "
             "localhost:5000.",
         )
-    return name
+    return name.lower()  # as hosts are; Docker takes no other, whatever the case of az acr create
 
 
 def repository(repo_name: str) -> str:

@@ -65,7 +65,7 @@ class Schedules:
                     self._complete(number, now)
                 elif act and due is not None:
                     if due.number > used:
-                        _log.info("schedule %s: %d jobs missed", spec.id, due.number - used)
+                        _log.info("schedule %s: missed jobs: %d", spec.id, due.number - used)
                     self._make(number, spec, due, last_job + 1, now)
         self._await(min(awaited, default=None))
         return found
