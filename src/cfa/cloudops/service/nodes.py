@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -56,6 +57,7 @@ class LiveNode:
     #: It ended by itself before it was ready.
     broken: bool = False
     single_use: bool = False
+    enlisted: float = field(factory=time.monotonic)
     used: bool = False
     #: Host and node side of `root`; the same where paths cannot differ.
     root: str = NODE_ROOT
@@ -99,6 +101,9 @@ class Group:
     #: Do not open again before this monotonic time, after the engine did not answer.
     not_before: float = 0.0
     failures: int = 0
+    #: How often a node was refused since one came up, not counting those that were opened beside it.
+    refusals: int = 0
+    refused_at: float = 0.0
 
     def take(self) -> tuple[LiveNode, int] | None:
         """A node with room for one more task, and its slot."""

@@ -33,8 +33,7 @@ class Job:
     manager: str | None = None
     state: str = "active"
     auto_complete: bool = True
-    #: On the monotonic clock: somebody may set the other one.
-    #: When its time limit passes, on the monotonic clock.
+    #: When its time limit passes, on the monotonic clock: somebody may set the other one.
     deadline: float | None = None
     pool: PoolSpec | None = None
     pool_deleting: bool = False

@@ -144,13 +144,15 @@ class Scaling:
             found.planned = True
             self._agent.at(found.not_before, partial(self._ask, found))
 
-    def why_none(self, pool: PoolSpec) -> str:
-        """Why a pool has no nodes, for people."""
+    def why_none(self, pool: PoolSpec) -> str | None:
+        """Why a pool has no nodes, for people; None when it is about to have some."""
         found = self._pools.get(pool.id)
         if found is None:
             return f"The pool {pool.id!r} has no nodes; make it again with some."
         if found.error is not None:
             return f"The pool {pool.id!r} has no nodes: its autoscale formula fails. {found.error}"
+        if found.ready_made and pool.nodes:
+            return None
         return f"The autoscale formula of the pool {pool.id!r} asks for no nodes at present."
 
     # --- told by the scheduler

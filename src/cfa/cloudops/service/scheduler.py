@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 LINGER_S = 5.0
 #: How often a task may lose its node to something else than a dying agent.
 _MAX_LOSSES = 10
-#: How often in a row a node must fail to open before the tasks that need it fail.
+#: How often in a row a node must be refused before the tasks that need it fail.
 _OPEN_TRIES = 6
 _BACKOFF_S = (0.2, 10.0)
 
@@ -94,7 +94,7 @@ class Scheduler:
     def node_ready(self, node: LiveNode) -> None:
         group = self.group(node.group)
         if group is not None and group.failures:
-            group.failures = 0
+            group.failures = group.refusals = 0
             self._problems[node.group.job] = None
         self._wanted(node.group.job)
 
@@ -121,8 +121,13 @@ class Scheduler:
         if group is None:
             return
         again = isinstance(error, CloudOpsError) and error.transient
-        # One that was killed while it came up looks like one that cannot be opened: see again.
-        again |= isinstance(error, NodeError) and group.failures + 1 < _OPEN_TRIES
+        if isinstance(error, NodeError):
+            # One that was killed while it came up looks like one that cannot be opened: see again.
+            # Those that came up beside it met the same fault.
+            if node.enlisted >= group.refused_at:
+                group.refused_at = time.monotonic()
+                group.refusals += 1
+            again |= group.refusals < _OPEN_TRIES
         if again:
             group.failures += 1
             wait = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2 ** (group.failures - 1))
@@ -413,7 +418,7 @@ class Scheduler:
         if job is None:
             return
         job.buffer.clear()
-        job.groups[key].failures = 0
+        job.groups[key].failures = job.groups[key].refusals = 0
         self._problems[key.job] = None
         for number, task_id in self.store.rows(
             "SELECT number, id FROM task WHERE job = ? AND state = 0 AND unmet = 0 "

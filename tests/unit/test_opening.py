@@ -1,0 +1,78 @@
+"""When nodes cannot be opened: try again, or fail the tasks that need them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cfa.cloudops.errors import BackendUnavailableError, NodeError
+from cfa.cloudops.model.values import Isolation
+from cfa.cloudops.service import scheduler as module
+from cfa.cloudops.service.agent import Agent
+from cfa.cloudops.service.nodes import Group, GroupKey, LiveNode
+from cfa.cloudops.service.placement import Job
+from cfa.cloudops.service.scheduler import Scheduler
+from cfa.cloudops.service.workspace import Workspace
+
+KEY = GroupKey(1, "image", None)
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[Scheduler]:
+    """The scheduler of an agent that does not run, with one job of one group."""
+    workspace = Workspace(tmp_path)
+    workspace.create()
+    agent = Agent(workspace)
+    job = agent.scheduler.jobs[1] = Job(1, "j", "p")
+    job.groups[KEY] = Group(KEY, Isolation.TASK)
+    yield agent.scheduler
+    agent.store.close()
+
+
+def enlist(scheduler: Scheduler, count: int) -> list[LiveNode]:
+    group = scheduler.group(KEY)
+    assert group is not None
+    return [scheduler.crew.enlist(group, "podman", True) for _ in range(count)]
+
+
+def given_up(scheduler: Scheduler) -> bool:
+    return bool(scheduler._failed_groups)
+
+
+def test_nodes_that_fail_together_count_once(scheduler: Scheduler) -> None:
+    """Many nodes that one killed engine takes along are one failure."""
+    for node in enlist(scheduler, 3 * module._OPEN_TRIES):
+        scheduler.opening_failed(node, NodeError("it ended before it was ready"))
+    assert not given_up(scheduler)
+
+
+def test_nodes_that_fail_one_after_another(scheduler: Scheduler) -> None:
+    """A group whose nodes are refused again and again is given up at last."""
+    for _ in range(module._OPEN_TRIES):
+        assert not given_up(scheduler)
+        [node] = enlist(scheduler, 1)
+        scheduler.opening_failed(node, NodeError("it cannot be started"))
+    assert given_up(scheduler)
+
+
+def test_an_engine_that_was_away_is_no_refusal(scheduler: Scheduler) -> None:
+    """However long an engine does not answer, the first refusal after that is but one."""
+    for _ in range(3 * module._OPEN_TRIES):
+        [node] = enlist(scheduler, 1)
+        scheduler.opening_failed(node, BackendUnavailableError("it does not answer"))
+    [node] = enlist(scheduler, 1)
+    scheduler.opening_failed(node, NodeError("it ended before it was ready"))
+    assert not given_up(scheduler)
+
+
+def test_a_node_that_comes_up_clears_the_count(scheduler: Scheduler) -> None:
+    """Refusals count since the last node that came up."""
+    for _ in range(3):
+        for _ in range(module._OPEN_TRIES - 1):
+            [node] = enlist(scheduler, 1)
+            scheduler.opening_failed(node, NodeError("it ended before it was ready"))
+        [node] = enlist(scheduler, 1)
+        scheduler.node_ready(node)
+    assert not given_up(scheduler)
