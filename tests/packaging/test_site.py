@@ -25,6 +25,9 @@ except ImportError as error:
         raise
     pytest.skip(f"{error}: pip install -e '.[docs]'", allow_module_level=True)
 
+#: Variables by which processes of ours know one another.
+INTERNAL = {"CLOUDOPS_NODE", "CLOUDOPS_RUN_REPORT"}
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
@@ -98,7 +101,15 @@ def test_made_pages(site):
     examples = read(site / "examples.html").anchors
     assert {path.name for path in (ROOT / "examples").iterdir() if path.is_dir()} <= examples
     page = (site / "reference" / "settings.html").read_text()
-    assert all(name in page for name in settings.VARIABLES)
+    read_in_code = {
+        name
+        for folder in ("src", "backends")
+        for file in (ROOT / folder).rglob("*.py")
+        for name in re.findall(r"\bCLOUDOPS_[A-Z_]+[A-Z]\b", file.read_text())
+        if not name.startswith("CLOUDOPS_TEST_")
+    }
+    assert set(settings.VARIABLES) <= read_in_code
+    assert {name for name in read_in_code - INTERNAL if name not in page} == set()
 
 
 def test_readme_names_every_setting():
