@@ -286,6 +286,7 @@ class TestJob:
                 InvalidInputError,
                 r"\[job\] task_retries: must be a whole number",
             ),
+            (JOB + f"task_retries = {10**25}\n", InvalidInputError, "task_retries: .*below"),
             (
                 JOB + "monitor_job = 'yes'\n",
                 InvalidInputError,

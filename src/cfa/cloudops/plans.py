@@ -18,7 +18,7 @@ from typing import Any
 
 from attrs import frozen
 
-from cfa.cloudops.client.jobs import minutes
+from cfa.cloudops.client.jobs import minutes, retries
 from cfa.cloudops.client.pools import parse_mounts
 from cfa.cloudops.client.selection import location, relative
 from cfa.cloudops.documents import Place, read_toml
@@ -65,6 +65,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "location_in_blob": location,
     "folders": _paths,
     "files": _paths,
+    "task_retries": lambda value: retries("task_retries", value),
     "timeout": lambda value: minutes("timeout", value),
     "name_suffix": names.name_suffix,
     "mount_pairs": parse_mounts,

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from cfa.cloudops.azure_only import azure_only
+from cfa.cloudops.client.jobs import minutes, retries
 from cfa.cloudops.client.pools import parse_mounts
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Mount, TaskSpec
@@ -61,7 +62,7 @@ class TaskConfig:
             image=container.image_name if container else None,
             mounts=container.mounts() if container else None,
             depends_on=self.depends_on,
-            timeout_s=self.timeout.total_seconds() if self.timeout else None,
+            timeout_s=minutes("timeout", self.timeout),
             max_retries=self.max_task_retry_count,
         )
 
@@ -142,7 +143,9 @@ def get_task_config(
         container_settings=container_settings,
         depends_on=(depends_on,) if isinstance(depends_on, str) else tuple(depends_on),
         timeout=timeout,
-        max_task_retry_count=max_task_retry_count,
+        max_task_retry_count=None
+        if max_task_retry_count is None
+        else retries("max_task_retry_count", max_task_retry_count),
     )
 
 

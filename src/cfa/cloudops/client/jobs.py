@@ -94,7 +94,7 @@ class JobMixin:
         spec = JobSpec(
             id=job_id,
             pool_id=pool,
-            max_task_retries=_retries(task_retries),
+            max_task_retries=retries("task_retries", task_retries),
             timeout_s=minutes("timeout", timeout),
             auto_complete=mark_complete_after_tasks_run,
             integer_task_ids=task_id_ints,
@@ -183,10 +183,11 @@ class JobMixin:
         return "complete" if job.state is JobState.COMPLETED else str(job.state)
 
 
-def _retries(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < -1:
+def retries(name: str, value: Any) -> int:
+    """A number of retries given by a user; -1 means no limit."""
+    if not isinstance(value, int) or isinstance(value, bool) or not -1 <= value < 2**31:
         raise InvalidInputError(
-            f"task_retries={value!r} is not a whole number of at least -1.",
+            f"{name}={value!r} is not a whole number of at least -1 and below 2147483648.",
             "Use 0 for no retries, -1 for no limit.",
         )
     return value
@@ -197,7 +198,7 @@ def minutes(name: str, value: Any) -> float | None:
     if value is None or value == 0:
         return None
     if isinstance(value, timedelta):
-        return value.total_seconds()
+        return minutes(name, value / timedelta(minutes=1))
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
         raise InvalidInputError(
             f"{name}={value!r} is not a number of minutes above 0.", f"Correct {name}."
