@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import subprocess
 import sys
 
@@ -365,6 +366,21 @@ class TestRun:
             local_automation.run_tasks(self.upload(write, **keys), backend="subprocess")
         assert client.list_blob_files("store") == []
         assert client.check_job_status("j") == "does not exist"
+
+    def test_job_of_another(self, client, write, monkeypatch):
+        """A run whose tasks are refused keeps a job that another run made in the meantime."""
+        make = CloudClient.create_job
+
+        def late(self, *arguments, **keywords):
+            make(client, "j", "p")
+            client.add_task("j", "true")
+            make(self, *arguments, **keywords)
+
+        monkeypatch.setattr(CloudClient, "create_job", late)
+        path = write(JOB + 'exist_ok = true\n[[task]]\ncmd = "a\\u0000"\n')
+        with pytest.raises(InvalidInputError, match="NUL"):
+            local_automation.run_tasks(path, backend="subprocess")
+        assert len(json.loads(client.get_task_status("j"))) == 1
 
     def test_no_container(self, client, write):
         """A container that does not exist is named, with the call that makes it."""

@@ -34,6 +34,14 @@ from cloudops_podman import logins as podman_logins
 # --- names
 
 
+def test_login_command() -> None:
+    """Azure's own way to log in is named for its registries only."""
+    assert references.login_command("podman", "r.azurecr.io") == (
+        "podman login r.azurecr.io (or az acr login --name r)"
+    )
+    assert references.login_command("docker", "localhost:5000") == "docker login localhost:5000"
+
+
 @pytest.mark.parametrize(
     ("registry", "repository", "tag", "name"),
     [

@@ -74,7 +74,7 @@ def run(plan: plans.Plan, client: CloudClient) -> list[str]:
 
     Raises:
         As `run_experiment`. What is checked is checked before anything is uploaded or made. A job
-        whose tasks are refused is deleted again.
+        whose tasks are refused is deleted again, unless the file says `exist_ok`.
     """
     try:
         new = _check(plan, client)
@@ -84,7 +84,7 @@ def run(plan: plans.Plan, client: CloudClient) -> list[str]:
         try:
             ids = client.add_task_collection(plan.job["job_name"], plan.tasks)
         except CloudOpsError:
-            if new:
+            if new and not plan.job.get("exist_ok"):  # else another run may be adding to it
                 with contextlib.suppress(CloudOpsError):  # the first error is the one to tell
                     client.delete_job(plan.job["job_name"])
             raise

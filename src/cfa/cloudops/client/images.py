@@ -187,7 +187,11 @@ class ImageMixin:
         except ImageError as error:
             raise ImageError(
                 f"{error.message} The image itself is on this machine.",
-                f"{error.hint} To work without pushing, set CLOUDOPS_REGISTRY=none.",
+                "; ".join(
+                    filter(
+                        None, [error.hint, "to work without pushing, set CLOUDOPS_REGISTRY=none"]
+                    )
+                ),
             ) from error
         print(f"Pushed {wanted.name}")  # noqa: T201  says what was done
 
@@ -200,9 +204,7 @@ class ImageMixin:
             return ""
         if setting:
             return f"CLOUDOPS_REGISTRY is {setting}; to push, set it to {server}."
-        how = f"{executor.name} login {server}"
-        if server.endswith(".azurecr.io"):
-            how += f" (or az acr login --name {server.partition('.')[0]})"
+        how = references.login_command(executor.name, server)
         return (
             f"{executor.name} has no login for {server}; to push, type {how} and call this again."
         )

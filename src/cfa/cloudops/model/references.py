@@ -50,6 +50,14 @@ def server(registry_name: str) -> str:
     return name.lower()  # as hosts are; Docker takes no other, whatever the case of az acr create
 
 
+def login_command(engine: str, server: str) -> str:
+    """What people type to let an engine push to a server."""
+    command = f"{engine} login {server}"
+    if server.endswith(_AZURE):
+        command += f" (or az acr login --name {server.removesuffix(_AZURE)})"
+    return command
+
+
 def repository(repo_name: str) -> str:
     """The name of a repository, checked.
 

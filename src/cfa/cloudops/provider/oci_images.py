@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cfa.cloudops.errors import ImageError
+from cfa.cloudops.model.references import login_command
 from cfa.cloudops.provider import build_context
 from cfa.cloudops.provider.attach import EngineError
 from cfa.cloudops.provider.container import PEEK_LABEL, Plan, PullProgress
@@ -187,8 +188,8 @@ class ContainerImages(EngineVerbs):
             server = tag.partition("/")[0]
             raise ImageError(
                 f"{self.name} cannot push {tag}: {error.words}.",
-                f"Log in with: {self.name} login {server} (Azure: az acr login --name "
-                f"{server.partition('.')[0]}), then push it with: {self.name} push {tag}",
+                f"See that the registry answers, log in with: {login_command(self.name, server)}, and "
+                f"push it with: {self.name} push {tag}",
             ) from error
 
     def list_tags(self, repository: str) -> Sequence[str]:
