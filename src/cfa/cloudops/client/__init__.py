@@ -75,9 +75,30 @@ class CloudClient(
         use_federated: use the default credential chain; only Azure needs it.
         force_keyvault: let Key Vault values win; only Azure needs it.
         **kwargs: `backend`, `storage`, `home`, `isolation`, `max_parallel`, `at_exit`, `registry`,
-            `strict` stand for the variables `CLOUDOPS_BACKEND` and so on, and win. Names that begin with
-            `azure_` are credential fields of the cloud client: kept in `cred`, not needed here. So
-            are other names, with a warning.
+            `strict` stand for the variables `CLOUDOPS_BACKEND` and so on, and win over them. Names
+            that begin with `azure_` are credential fields of the cloud client: kept in `cred`, not
+            needed here. Other names are ignored with a warning.
+
+    Attributes:
+        cred: carries the `azure_*` values that a script for the cloud reads back.
+        method: how the cloud's client would log in: `env`, `sp` or `default`.
+        batch_service_client: stands for the SDK's client in calls of `batch_helpers`. Any other use
+            of it, and of the next three, is an error that names the call of this class for it.
+        batch_mgmt_client: the same for the management of pools.
+        compute_mgmt_client: the same for VM sizes.
+        blob_service_client: the same in calls of `blob_helpers`.
+        pool_name: the pool that was made, or of the job that was made, last.
+        jobs: ids of the jobs that this client made or went on with.
+        save_logs_to_blob: where the logs of the latest job are saved, None for nowhere.
+        logs_folder: the folder there.
+        task_id_ints: whether the ids of its tasks are numbers.
+        task_id_max: number of the newest task of it.
+        mounts: `source` and `target` of each mount of the pool to which tasks were added last.
+        full_container_name: image of tasks that name none, when this client has built or named one.
+        container_image_name: the same with a scheme in front.
+        container_registry_server: the registry of it.
+        registry_url: the same with a scheme in front.
+        rehearsal: findings so far with `strict`, else None.
 
     Raises:
         ValueError: `force_keyvault` without `keyvault`, or a setting with a bad value.
