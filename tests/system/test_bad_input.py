@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import time
+from datetime import timedelta
 
 import pytest
 from tests.conftest import loaded
@@ -19,6 +20,7 @@ from cfa.cloudops.errors import (
     CloudOpsError,
     DiskFullError,
     ImageError,
+    InvalidInputError,
     SettingError,
     StoreUnreadableError,
     StoreVersionError,
@@ -386,3 +388,31 @@ def until(condition, limit_s=30.0):
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
+def test_arguments_of_tasks_that_cannot_work(bench):
+    """What cannot be an argument of a task or a job is a typed error, and nothing is added."""
+    client = bench.ready(task_id_ints=True, mark_complete_after_tasks_run=False)
+    for more in (
+        {"timeout": timedelta(minutes=-5)},
+        {"timeout": 10**12},
+        {"depends_on": 5.5},
+        {"depends_on": b"1"},
+        {"depends_on": [None]},
+        {"depends_on_range": "12"},
+        {"depends_on_range": (1.7, 2.2)},
+        {"depends_on_range": (float("inf"), 2)},
+        {"mount_pairs": 5},
+        {"container_image_name": 5},
+    ):
+        with pytest.raises(InvalidInputError):
+            client.add_task("j", "true", **more)
+    for task in ({5: 1}, {"depends_on_positions": 5}, {"full_container_name": ["a:1"]}):
+        with pytest.raises(InvalidInputError):
+            client.add_task_collection("j", [{"command_line": "true", **task}])
+    for more in ({"timeout": timedelta(minutes=-5)}, {"save_logs_to_blob": "b", "logs_folder": 5}):
+        with pytest.raises(InvalidInputError):
+            client.create_job("k", "p", **more)
+    assert client.add_task("j", "true", timeout=timedelta(0)) == "1"  # no limit, as 0
+    assert bench.finished(client)["1"].exit_code == 0

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from cfa.cloudops.errors import BlobContainerNotFoundError, BlobNotFoundError, JobNotFoundError
+from cfa.cloudops.errors import (
+    BlobContainerNotFoundError,
+    BlobNotFoundError,
+    ConflictError,
+    JobNotFoundError,
+    LocalFileNotFoundError,
+)
 
 ONE = pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
 HEADER = (
@@ -186,8 +192,14 @@ def test_download_after_job_with_mistakes(bench):
     client.create_blob_container("output-test")
     client = bench.ready(mounts=["output-test"])
     client.add_task("sh -c 'echo up; until [ -e /output-test/gate ]; do sleep 0.05; done; exit 3'")
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"download_folder.*nonsense"):
         client.download_after_job("j", ["gate"], "out", "output-test", nonsense=1)
+    filters = {"include_extensions": "a", "exclude_extensions": "b"}
+    with pytest.raises(ValueError, match="both given"):
+        client.download_after_job("j", ["gate"], "out", "output-test", **filters)
+    Path("file").touch()
+    with pytest.raises(ConflictError, match="'file'"):
+        client.download_after_job("j", ["gate"], "file", "output-test")
     with pytest.raises(BlobContainerNotFoundError):
         client.download_after_job("j", ["gate"], "out", "no-such-container")
     with pytest.raises(ValueError, match="leads out"):
@@ -198,3 +210,19 @@ def test_download_after_job_with_mistakes(bench):
     with pytest.raises(BlobNotFoundError, match=r"'no\.csv', 'nothing/'"):
         client.download_after_job("j", ["no.csv", "gate", "nothing/"], "out", "output-test")
     assert Path("out/gate").exists()
+
+
+@ONE
+def test_results_that_cannot_be_written(bench):
+    """A table or an output that cannot be written is a typed error that names the file."""
+    client = bench.ready()
+    client.add_task("true")
+    bench.finished(client)
+    with pytest.raises(LocalFileNotFoundError, match=r"none/table\.csv"):
+        client.download_job_stats("j", "none/table")
+    Path("j-stats.csv").mkdir()
+    with pytest.raises(ConflictError, match=r"j-stats\.csv"):
+        client.download_job_stats("j")
+    Path("j_output").touch()
+    with pytest.raises(ConflictError, match="j_output"):
+        client.monitor_job("j", timeout=1, download_task_output=True)

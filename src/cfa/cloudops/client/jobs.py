@@ -87,7 +87,7 @@ class JobMixin:
             )
         if verify_pool:
             pool = self._batch.get_pool(pool).spec.id
-        folder = names.folder(logs_folder.strip("/")) if logs_folder else "stdout_stderr"
+        folder = names.folder(_stripped(logs_folder)) if logs_folder else "stdout_stderr"
         container = names.blob_container(save_logs_to_blob) if save_logs_to_blob else None
         if container is not None and not (exist_ok and self._has_job(job_id)):
             self._check_log_container(container)
@@ -193,6 +193,10 @@ def retries(name: str, value: Any) -> int:
     return value
 
 
+def _stripped(folder: Any) -> Any:
+    return folder.strip("/") if isinstance(folder, str) else folder  # `names` refuses the rest
+
+
 def minutes(name: str, value: Any) -> float | None:
     """Minutes given by a user, in seconds; None and 0 mean no limit."""
     if value is None or value == 0:
@@ -201,6 +205,7 @@ def minutes(name: str, value: Any) -> float | None:
         return minutes(name, value / timedelta(minutes=1))
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
         raise InvalidInputError(
-            f"{name}={value!r} is not a number of minutes above 0.", f"Correct {name}."
+            f"{name}={value!r} is not a number of minutes above 0 and below a billion.",
+            f"Correct {name}.",
         )
     return float(value) * 60

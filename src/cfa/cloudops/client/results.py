@@ -5,12 +5,13 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import errno
 import inspect
 import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,16 @@ from typing import TYPE_CHECKING, Any
 from cfa.cloudops.client import selection
 from cfa.cloudops.client.blobs import BlobMixin
 from cfa.cloudops.client.jobs import minutes
-from cfa.cloudops.errors import BlobNotFoundError, TaskNotFoundError, WaitTimeoutError
+from cfa.cloudops.errors import (
+    BlobNotFoundError,
+    CloudOpsError,
+    ConflictError,
+    DiskFullError,
+    FileAccessError,
+    LocalFileNotFoundError,
+    TaskNotFoundError,
+    WaitTimeoutError,
+)
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Job, Task, TaskState, Usage
 
@@ -61,7 +71,9 @@ class ResultMixin(BlobMixin):
 
         Raises:
             ValueError: there is no such job.
-            RuntimeError: the time passed; the job goes on.
+            RuntimeError: the time passed; the job goes on. Or a file is where the folder of the
+                output must be.
+            OSError: a file cannot be written.
         """
         job_id = names.job_id(job_name)
         start = time.monotonic()
@@ -109,10 +121,11 @@ class ResultMixin(BlobMixin):
             if event.what != "completed" or event.task_id is None:
                 continue
             directory = Path(f"{job_id}_output")
-            directory.mkdir(exist_ok=True)
+            with _writing(directory):
+                directory.mkdir(exist_ok=True)
             for stream in ("stdout", "stderr"):
                 target = directory / f"{event.task_id}_{stream}.txt"
-                with contextlib.suppress(TaskNotFoundError):  # deleted since
+                with _writing(target), contextlib.suppress(TaskNotFoundError):  # deleted since
                     self._copy_output(job_id, event.task_id, f"{stream}.txt", target)
         return after
 
@@ -129,6 +142,8 @@ class ResultMixin(BlobMixin):
     def download_job_stats(self, job_name: str, file_name: str | None = None) -> None:
         """Write a table of a job's tasks to `<file_name>.csv`, or `<job>-stats.csv`, here.
 
+        `file_name` may name a folder above it, which must exist.
+
         Columns, separated by `|`: task_id, command (up to its first option), creation, start, end,
         runtime, exit_code, pool, node_id, and then cpu_seconds and peak_memory_bytes, both of the
         last try. What is not known, or not known yet, is left empty: memory is known where a task has
@@ -140,11 +155,13 @@ class ResultMixin(BlobMixin):
 
         Raises:
             ValueError: there is no such job.
+            RuntimeError: there is a folder of this name.
+            OSError: the file cannot be written.
         """
         job = self._batch.get_job(names.job_id(job_name))
         usage = self._batch.task_usage(job.spec.id)
         path = Path(f"{file_name or job.spec.id + '-stats'}.csv")
-        with path.open("w", newline="", encoding="utf-8") as file:
+        with _writing(path), path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, delimiter="|")
             writer.writerow(_STATS)
             for task in self._batch.list_tasks(job.spec.id):
@@ -172,20 +189,24 @@ class ResultMixin(BlobMixin):
             **kwargs: for the folders, as `download_folder` takes them.
 
         Raises:
-            ValueError: no such job or container, before anything is waited for; or a path that is
-                neither a blob nor a folder, after all others were downloaded.
+            ValueError: no such job or container, or filters that exclude each other, before
+                anything is waited for; or a path that is neither a blob nor a folder, after all
+                others were downloaded.
             TypeError: an argument that `download_folder` does not have, at once.
-            RuntimeError: the time passed; the job goes on.
+            RuntimeError: a file is where the target must be, at once; or the time passed, and the
+                job goes on.
         """
         job_id = names.job_id(job_name)
         paths = selection.texts(blob_paths, "blob_paths")
         for path in paths:
             names.folder(path)
         folder = selection.local(target, "target")
-        inspect.signature(self.download_folder).bind("", folder, container_name, **kwargs)
+        _check_options(self.download_folder, folder, container_name, kwargs)
         container = self._container(container_name)
+        self._batch.get_job(job_id)
+        with _writing(folder):
+            os.makedirs(folder, exist_ok=True)
         self._wait_for_job(job_id)
-        os.makedirs(folder, exist_ok=True)
         missing = [path for path in paths if not self._fetch(path, folder, container, kwargs)]
         if missing:
             raise BlobNotFoundError(
@@ -213,6 +234,41 @@ class ResultMixin(BlobMixin):
             return False
         self.download_folder(prefix or ".", target, container, **options)
         return True
+
+
+def _check_options(
+    method: Callable[..., None], target: str, container: str, options: Mapping[str, Any]
+) -> None:
+    """Raise now what `download_folder` would raise for its options after a long wait."""
+    try:
+        inspect.signature(method).bind("", target, container, **options)
+    except TypeError as error:
+        raise TypeError(f"download_folder, which gets them, {error}") from error
+    selection.Filter.of(options.get("include_extensions"), options.get("exclude_extensions"), None)
+
+
+@contextlib.contextmanager
+def _writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what the operating system says of a local file into a typed error."""
+    try:
+        yield
+    except CloudOpsError:
+        raise  # some of ours are OSErrors as well
+    except OSError as error:
+        said = f"Could not write {os.fspath(path)!r}: {error.strerror or error}."
+        match error:
+            case FileExistsError() | IsADirectoryError() | NotADirectoryError():
+                raise ConflictError(
+                    said, "A file and a folder cannot have the same name; rename one."
+                ) from error
+            case FileNotFoundError():
+                raise LocalFileNotFoundError(said, "Make the folder above it first.") from error
+            case PermissionError():
+                raise FileAccessError(said, "Check who owns it and its permissions.") from error
+            case _ if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise DiskFullError(said, "Free some space and try again.") from error
+            case _:
+                raise
 
 
 def _row(task: Task, pool: str, usage: Usage) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from attrs import evolve
@@ -145,7 +146,7 @@ class TaskMixin:
         spec = TaskSpec(
             command_line=command_text(command_line),
             name_suffix=name_suffix or "",
-            image=container_image_name or self.full_container_name,
+            image=_image(container_image_name) or self.full_container_name,
             mounts=None if mount_pairs is None else parse_mounts(mount_pairs),
             timeout_s=minutes("timeout", timeout),
             depends_on=() if depends_on_range is not None else _ids(depends_on),
@@ -296,10 +297,10 @@ class TaskMixin:
                 f"Task {index} of the collection has no command_line: {task!r}.",
                 "Each task is a mapping with at least command_line.",
             )
-        unknown = task.keys() - _TASK_KEYS
+        unknown = sorted(map(str, task.keys() - _TASK_KEYS))
         if unknown:
             raise InvalidInputError(
-                f"Task {index} of the collection has unknown keys: {', '.join(sorted(unknown))}.",
+                f"Task {index} of the collection has unknown keys: {', '.join(unknown)}.",
                 f"Known are: {', '.join(sorted(_TASK_KEYS))}.",
             )
         mounts = task.get("mount_pairs", task.get("mounts"))
@@ -308,8 +309,8 @@ class TaskMixin:
             command_line=command_text(task["command_line"]),
             id=task.get("id"),
             name_suffix=task.get("name_suffix", suffix) or "",
-            image=task.get("container_image_name")
-            or task.get("full_container_name")
+            image=_image(task.get("container_image_name"))
+            or _image(task.get("full_container_name"))
             or self.full_container_name,
             mounts=None if mounts is None else parse_mounts(mounts),
             timeout_s=minutes("timeout", task.get("timeout")),
@@ -336,25 +337,47 @@ def _ids(value: Any) -> tuple[str, ...]:
         return ()
     if isinstance(value, str | int):
         return (str(value),)
-    return tuple(dict.fromkeys(str(item) for item in value))
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        found = tuple(value)
+        if all(isinstance(item, str | Integral) for item in found):
+            return tuple(dict.fromkeys(map(str, found)))
+    raise InvalidInputError(
+        f"depends_on={value!r} is neither the id of a task nor a list of ids.",
+        "Pass what add_task returned.",
+    )
+
+
+def _image(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise InvalidInputError(
+        f"The image {value!r} is a {type(value).__name__}.", "Pass its name as a string."
+    )
 
 
 def _positions(value: Any) -> tuple[int, ...]:
-    found = tuple(value or ())
-    if not all(type(item) is int for item in found):
-        raise InvalidInputError(
-            f"depends_on_positions={value!r} is not a list of integers.",
-            "Pass places in the list of tasks, counted from 0.",
-        )
-    return found
+    if value is None:
+        return ()
+    if isinstance(value, Iterable):
+        found = tuple(value)
+        if all(type(item) is int for item in found):
+            return found
+    raise InvalidInputError(
+        f"depends_on_positions={value!r} is not a list of integers.",
+        "Pass places in the list of tasks, counted from 0.",
+    )
 
 
 def _range(value: Any) -> tuple[int, int] | None:
     if value is None:
         return None
     try:
+        if isinstance(value, str | bytes):  # "12" is no (1, 2)
+            raise TypeError
         low, high = (int(item) for item in value)
-    except (TypeError, ValueError) as error:
+        if any(isinstance(item, float) and item != int(item) for item in value):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInputError(
             f"depends_on_range={value!r} is not a pair of integer ids.",
             "Pass (first, last), both included.",
