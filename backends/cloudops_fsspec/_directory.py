@@ -134,8 +134,7 @@ class DirectoryBlobs(BlobProvider):
         return _tree.properties(blob, status)
 
     def _open_blob(self, top: Path, blob: str) -> tuple[int, os.stat_result]:
-        folder, _, base = blob.rpartition("/")
-        parent = self._open_folder(top, folder)
+        parent, base = self._open_folder_of(top, blob)
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             try:
@@ -157,6 +156,14 @@ class DirectoryBlobs(BlobProvider):
             os.close(fd)
             raise _tree.no_blob(top, blob)
         return fd, status
+
+    def _open_folder_of(self, top: Path, blob: str) -> tuple[int, str]:
+        """A descriptor of the folder that has a blob, and the blob's own name. Raises as it."""
+        folder, _, base = blob.rpartition("/")
+        try:
+            return self._open_folder(top, folder), base
+        except BlobNotFoundError as error:
+            raise _tree.no_blob(top, blob) from error  # it is the blob that was asked for
 
     def _open_folder(self, top: Path, folder: str, *, create: bool = False) -> int:
         """A descriptor of a folder of a container.
@@ -332,8 +339,7 @@ class DirectoryBlobs(BlobProvider):
 
     def delete(self, container: str, blob: str) -> None:
         top = self._existing(container)
-        folder, _, base = _checked(blob).rpartition("/")
-        parent = self._open_folder(top, folder)
+        parent, base = self._open_folder_of(top, _checked(blob))
         try:
             if stat.S_ISDIR(os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode):
                 raise _tree.no_blob(top, blob)
@@ -346,7 +352,7 @@ class DirectoryBlobs(BlobProvider):
             raise _files.explain(error, f"Could not delete the blob {blob!r}") from error
         finally:
             os.close(parent)
-        _tree.remove_empty(top, folder)
+        _tree.remove_empty(top, blob.rpartition("/")[0])
 
     def delete_folder(self, container: str, folder: str) -> None:
         top = self._existing(container)

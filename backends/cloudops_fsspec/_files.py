@@ -188,12 +188,19 @@ def split_target(path: str | os.PathLike[str]) -> tuple[str, str]:
     """The folder and the own name of a file of the caller that is to be written.
 
     Raises:
-        InvalidInputError: the path can only be a folder's, or nothing's.
+        InvalidInputError: the path can only be a folder's, or nothing's, or is a device's or pipe's,
+            such as `/dev/null`, in whose place the file would be put.
     """
     text = os.fspath(path)
     folder, name = os.path.split(text)
     if name in ("", ".", "..") or "\0" in text:
         raise InvalidInputError(f"{text!r} does not name a file.", "Name the file to write.")
+    with contextlib.suppress(OSError):  # mostly there is none
+        mode = os.stat(text).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InvalidInputError(
+                f"{text!r} is a device, a pipe or a socket.", "Name an ordinary file to write."
+            )
     return folder or ".", name
 
 

@@ -19,7 +19,8 @@ _LOCK_TIMEOUT_S = 30
 
 
 class DirectoryRecords:
-    """Files of `root/.cloudops-protection/<container>/`."""
+    """Files of `root/.cloudops-protection/<container>/`. A container that is a link to another one
+    has the records of that one."""
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -29,9 +30,19 @@ class DirectoryRecords:
         path = f"{self._folder}/{container}"
         return f"{path}/{key}{_SUFFIX}" if key else path
 
+    def _named(self, container: str) -> str:
+        """The name of the directory in the root that a container is."""
+        path = f"{self._root}/{container}"
+        if os.path.islink(path):
+            above, name = os.path.split(os.path.realpath(path))
+            if above == os.path.realpath(self._root):
+                return name
+        return container
+
     def exist(self, container: str) -> bool:
         if not os.path.isdir(self._folder):
             return False
+        container = self._named(container)
         here = self._identity(container)
         known = self._known(container)
         if known == here:
@@ -73,6 +84,9 @@ class DirectoryRecords:
             return None
 
     def read(self, container: str, key: str) -> bytes | None:
+        return self._read(self._named(container), key)
+
+    def _read(self, container: str, key: str) -> bytes | None:
         with _files.explained(f"Could not read the protection of {container!r}"):
             try:
                 with open(self._at(container, key), "rb") as file:
@@ -81,8 +95,9 @@ class DirectoryRecords:
                 return None
 
     def read_all(self, container: str) -> Iterator[bytes]:
+        container = self._named(container)
         for key in self._keys(container):
-            data = self.read(container, key)
+            data = self._read(container, key)
             if data is not None:
                 yield data
 
@@ -96,7 +111,7 @@ class DirectoryRecords:
 
     def write(self, container: str, key: str, data: bytes) -> None:
         with _files.explained(f"Could not protect a blob of {container!r}"):
-            self._replace(self._at(container, key), data)
+            self._replace(self._at(self._named(container), key), data)
 
     def _write_identity(self, container: str) -> None:
         with _files.explained(f"Could not protect a blob of {container!r}"):
@@ -115,6 +130,7 @@ class DirectoryRecords:
             raise
 
     def remove(self, container: str, keys: Iterable[str]) -> None:
+        container = self._named(container)
         with _files.explained(f"Could not lift the protection of a blob of {container!r}"):
             for key in keys:
                 with contextlib.suppress(FileNotFoundError):
@@ -132,6 +148,7 @@ class DirectoryRecords:
     @contextlib.contextmanager
     def changing(self, container: str) -> Iterator[None]:
         deadline = time.monotonic() + _LOCK_TIMEOUT_S
+        container = self._named(container)
         path = self._at(container)
         while True:
             with _files.explained(f"Could not protect blobs of {container!r}"):

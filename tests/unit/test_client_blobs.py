@@ -34,6 +34,7 @@ from cfa.cloudops.errors import (
     UnsafePathError,
 )
 from cfa.cloudops.model.values import Mount, Pool, PoolSpec
+from cfa.cloudops.settings import load as load_settings
 from cloudops_fsspec import FsspecBlobs
 
 
@@ -43,6 +44,7 @@ class Client(BlobMixin):
     mounts: Any
     pool_name: Any
     _batch: Any
+    _settings: Any
 
     def __init__(self, url: str) -> None:
         self._blobs = FsspecBlobs(url)
@@ -485,6 +487,17 @@ class TestUploadFolders:
         local.upload_folders(".", "box")
         assert local.list_blob_files("box") == ["a", "d/b", "old"]
 
+    def test_workspace_is_left_out(self, local: Client, tmp_path: Path) -> None:
+        """The workspace of the service is not uploaded with the folder that it is in."""
+        make(".cloudops/store.db", "a", "sub/.cloudops/mine")
+        local._settings = load_settings(
+            default_backend="auto", environment={"CLOUDOPS_HOME": str(tmp_path / ".cloudops")}
+        )
+        local.upload_folders(".", "box")
+        assert local.list_blob_files("box") == ["a", "sub/.cloudops/mine"]
+        with pytest.raises(InvalidInputError, match="workspace"):
+            local.upload_folders(".cloudops", "box")
+
     def test_container_into_itself(self, local: Client) -> None:
         """A container is not uploaded into itself."""
         make("box/a")
@@ -508,6 +521,17 @@ class TestUploadFolders:
         assert len(client.upload_folders("d", "box")) == 51
         assert "51 files" in caplog.text
         assert "not a terminal" in caplog.text
+
+    def test_many_files_in_the_background(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A script in the background of a terminal is not asked: the question would stop it."""
+        make(*(f"d/{number}" for number in range(51)))
+        monkeypatch.setattr(sys, "stdin", Terminal())
+        monkeypatch.setattr(Terminal, "fileno", lambda self: 0, raising=False)
+        monkeypatch.setattr(os, "tcgetpgrp", lambda descriptor: os.getpgrp() + 1)
+        monkeypatch.setattr("builtins.input", lambda text: pytest.fail(text))
+        assert len(client.upload_folders("d", "box")) == 51
 
     @pytest.mark.parametrize(
         ("answer", "count"), [("y", 51), ("Y", 51), ("n", 0), ("", 0), ("yes!", 0)]
@@ -683,6 +707,28 @@ class TestDownload:
         cloud="always: a script without a terminal stops",
         difference="nobody is asked here without a terminal",
     )
+    def test_devices_and_pipes_stay(self, client: Client) -> None:
+        """A target that is no ordinary file, such as /dev/null, is refused and stays what it is."""
+        os.mkfifo("pipe")
+        Path("link").symlink_to("pipe")
+        make("a")
+        client.upload_files("a", "box")
+        for target in ("pipe", "link"):
+            with pytest.raises(InvalidInputError, match="pipe"):
+                client.download_file("a", target, "box")
+        assert Path("pipe").is_fifo()
+        assert Path("link").is_symlink()
+
+    def test_missing_folder_of_a_blob(self, client: Client) -> None:
+        """The error names the blob that was asked for, also where its folder is missing."""
+        for call in (
+            lambda: client.download_file("none/at/all", "x", "box"),
+            lambda: client.delete_blob_file("none/at/all", "box"),
+            lambda: client.update_blob_protection("none/at/all", "box"),
+        ):
+            with pytest.raises(BlobNotFoundError, match="'none/at/all'"):
+                call()
+
     def test_large_file_asks(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         """Above the limit a terminal is asked; without one the download goes on."""
         monkeypatch.setattr(module, "ASK_ABOVE_FILE_BYTES", 3)

@@ -6,9 +6,11 @@ import asyncio
 import io
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from cfa.cloudops.client import copies, progress
+from cfa.cloudops.client import async_copies, copies, progress
 from cfa.cloudops.client.blobs import BlobMixin
 from cfa.cloudops.errors import (
     BlobNotFoundError,
@@ -94,6 +96,34 @@ class Failing(FsspecBlobs):
         if blob.endswith("bad"):
             raise DiskFullError("No space.")
         super().upload(source, container, blob)
+
+
+class Endless(FsspecBlobs):
+    """Storage whose copies go on until their `progress` ends them."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.begun = threading.Event()
+        self.broken_off = threading.Event()
+
+    def copy(self, progress: Any) -> None:
+        """Say again and again that something was copied."""
+        self.begun.set()
+        until = time.monotonic() + 30
+        try:
+            while time.monotonic() < until:
+                progress(0, 1)
+        except BaseException:
+            self.broken_off.set()
+            raise
+
+    def upload_many(self, container: str, sources: Any, *, progress: Any = None) -> None:
+        """Never done."""
+        self.copy(progress)
+
+    def download_many(self, container: str, targets: Any, *, progress: Any = None) -> None:
+        """Never done."""
+        self.copy(progress)
 
 
 class TestUpload:
@@ -265,6 +295,36 @@ def test_in_a_running_event_loop(client: Client) -> None:
 
     asyncio.run(cell())
     assert Path("dst/sub/c").is_file()
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [("async_upload_folder", ["e", "box"]), ("async_download_folder", [".", "dst", "box"])],
+)
+def test_interrupt_ends_copies_under_way(
+    call: str, arguments: list[str], client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends large copies in their middle."""
+    client.async_upload_folder("e", "box")
+    monkeypatch.setattr(async_copies, "_LARGE", 1)
+    blobs, ours = Endless(client._blobs.url), client._blobs
+    blobs._blobs = ours._blobs
+    client._blobs = blobs
+
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        if blobs.begun.wait(20):
+            signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            getattr(client, call)(*arguments)
+    finally:
+        thread.join()
+    assert blobs.broken_off.wait(20)
 
 
 # --- progress

@@ -325,3 +325,29 @@ def test_names_longer_than_a_file_name(local: Client) -> None:
         local.update_blob_protection(blob, "box", legal_hold=True)
         with pytest.raises(ProtectedBlobError):
             local.delete_blob_file(blob, "box")
+
+
+def test_container_that_is_a_link(local: Client) -> None:
+    """A link beside its container shows the same blobs, under the same protection."""
+    Path("alias").symlink_to("box")
+    for call in (
+        lambda: local.delete_blob_file("d/held", "alias"),
+        lambda: local.delete_blob_folder("d", "alias"),
+        lambda: local.upload_files("d/held", "alias"),
+    ):
+        with pytest.raises(ProtectedBlobError):
+            call()
+    local.update_blob_protection("d/held", "alias")
+    local.upload_files("d/held", "alias", legal_hold=True)
+    with pytest.raises(ProtectedBlobError):
+        local.delete_blob_file("d/held", "box")
+    local.update_blob_protection("d/held", "box")
+    local.delete_blob_file("d/held", "alias")
+    assert local.list_blob_files("box") == []
+
+
+def test_days_are_a_number(local: Client) -> None:
+    """`True` is no number of days: a lock cannot be taken back."""
+    with pytest.raises(InvalidInputError, match="whole number"):
+        local.upload_files("d/held", "box", location_in_blob="new", immutability_lock_days=True)
+    assert local.list_blob_files("box") == ["d/held"]

@@ -160,7 +160,7 @@ def _list(container: ContainerHandle, prefix: str) -> list[BlobItem]:
 def walk_folder(folder: str) -> list[str]:
     """Paths of all files below a local folder, sorted."""
     selection.check_folder(folder)
-    return sorted(path for path, _ in selection.walk(folder, None))
+    return sorted(path for path, _ in selection.walk(folder))
 
 
 # --- between here and the storage

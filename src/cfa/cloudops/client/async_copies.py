@@ -16,6 +16,9 @@ from cfa.cloudops.provider.blob import Progress
 
 _log = logging.getLogger(__name__)
 
+#: Bytes of a file whose copy takes long enough to be broken off in its middle.
+_LARGE = 64 << 20
+
 
 class AsyncCopyMixin(CopyMixin):
     """The `async_*` calls. They return when all is done, as on the cloud, and may be called from
@@ -71,10 +74,10 @@ class AsyncCopyMixin(CopyMixin):
             selection.check_folder(folder)
         container = self._container(container_name)
         location = selection.location(location_in_blob)
-        here = self._blobs.local_path(container)  # not copied into itself
+        without = self._left_out(container)
         sources: dict[str, str] = {}
         for folder in tops:
-            for path, below in selection.walk(folder, here):
+            for path, below in selection.walk(folder, without):
                 if chosen.accepts(below):
                     blob = names.blob(f"{location}/{below}" if location else below)
                     if sources.setdefault(blob, path) != path:
@@ -90,8 +93,13 @@ class AsyncCopyMixin(CopyMixin):
         if self.rehearsal is not None:
             self.rehearsal.blobs(container, sources)
 
-        def store(blob: str, path: str) -> None:
-            self._blobs.upload(path, container, blob)
+        def store(blob: str, path: str, tell: Progress) -> None:
+            size = progress.size_of(path)
+            if size >= _LARGE and self._blobs.reports_progress:
+                self._blobs.upload_many(container, {blob: path}, progress=tell)
+            else:  # a bulk call costs more than a small file
+                self._blobs.upload(path, container, blob)
+                tell(1, size)
 
         with progress.uploading(sources.values()) as report:
             _run(store, sources, workers, report)
@@ -136,8 +144,14 @@ class AsyncCopyMixin(CopyMixin):
         container = self._container(container_name)
         targets, size = self._targets(container, folder, target, chosen, check_size)
 
-        def fetch(blob: str, path: str) -> None:
-            self._blobs.download(container, blob, path)
+        tells = size >= _LARGE and self._blobs.reports_progress
+
+        def fetch(blob: str, path: str, tell: Progress) -> None:
+            if tells and self._blobs.properties(container, blob).size >= _LARGE:
+                self._blobs.download_many(container, {blob: path}, progress=tell)
+            else:
+                self._blobs.download(container, blob, path)
+                tell(1, progress.size_of(path))
 
         with progress.downloading(len(targets), size) as report:
             _run(fetch, targets, workers, report)
@@ -150,36 +164,48 @@ def _limit(value: Any, argument: str) -> int:
     return int(value)
 
 
+class _BrokenOff(BaseException):
+    """Ends a copy in a worker thread when the user pressed Ctrl-C, which only the main one hears."""
+
+
 def _run(
-    copy: Callable[[str, str], None],
+    copy: Callable[[str, str, Progress], None],
     files: Mapping[str, str],
     workers: int,
     report: Progress | None,
 ) -> None:
-    """Call `copy(blob, path)` for all, in at most `workers` threads. The first error is raised when
-    the calls under way have ended; no other is begun."""
+    """Call `copy(blob, path, tell)` for all, in at most `workers` threads. The first error is raised
+    when the calls under way have ended; no other is begun. Ctrl-C ends also those under way, when
+    they `tell` how far they are."""
     from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait  # not at every import
 
-    failed = False
+    failed = broken_off = False
+
+    def tell(completed: int, copied: int) -> None:
+        if broken_off and not completed:
+            raise _BrokenOff
+        if report:
+            report(completed, copied)
 
     def one(blob: str, path: str) -> None:
         nonlocal failed
         if failed:
             return
         try:
-            copy(blob, path)
+            copy(blob, path, tell)
         except BaseException:
             failed = True
             raise
-        if report:
-            report(1, progress.size_of(path))
 
     with ThreadPoolExecutor(max(1, min(workers, len(files)))) as pool:
-        futures = [pool.submit(one, blob, path) for blob, path in files.items()]
         try:
+            futures = [pool.submit(one, blob, path) for blob, path in files.items()]
             wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
             pool.shutdown(wait=True, cancel_futures=True)
+        except BaseException:
+            broken_off = True
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
         for future in futures:
             if not future.cancelled():
                 future.result()

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from cfa.cloudops.client import progress, selection
 from cfa.cloudops.client.protecting import Protecting
@@ -100,7 +100,8 @@ class CopyMixin:
         """Upload folders with all below them. `data/in/x.csv` becomes
         `location_in_blob/data/in/x.csv`, the folder's own name included.
 
-        Links to files are read, links to folders are not followed. Above 50 files a terminal is
+        Links to files are read, links to folders are not followed; the workspace (`.cloudops`) is left
+        out. Above 50 files a terminal is
         asked whether to go on; without a terminal, or with `force_upload`, nothing is asked. A folder
         that is new to the container appears as a whole; when the call was broken off (Ctrl-C, a kill)
         and is repeated within a day, complete files are not copied again, unless they were changed.
@@ -141,14 +142,14 @@ class CopyMixin:
         location = selection.location(location_in_blob)
         self._check_location(container, location, create_new_folder)
 
-        here = self._blobs.local_path(container)  # not copied into itself
+        without = self._left_out(container)
         sources: dict[str, str] = {}
         for folder in folders:
             base = names.folder(folder)
             if not location and base and not create_new_folder:
                 self._warn_if_new(container, base)
             prefix = "/".join(filter(None, (location, base)))
-            for path, below in selection.walk(folder, here):
+            for path, below in selection.walk(folder, without):
                 if chosen.accepts(f"{base}/{below}" if base else below):
                     sources[names.blob(f"{prefix}/{below}" if prefix else below)] = path
         if not sources:
@@ -261,6 +262,12 @@ class CopyMixin:
             )
         return container
 
+    def _left_out(self, container: str) -> list[Path]:
+        """Folders that are not copied: the container into itself, and the service's workspace."""
+        here = self._blobs.local_path(container)
+        settings = getattr(self, "_settings", None)
+        return [path for path in (here, settings and settings.home) if path is not None]
+
     def _has_folder(self, container: str, folder: str) -> bool:
         if next(iter(self._blobs.list_blobs(container, folder)), None) is not None:
             return True
@@ -336,12 +343,20 @@ def no_folder(container: str, folder: str, hint: str = "") -> BlobNotFoundError:
 def confirm(question: str) -> bool:
     """Ask at a terminal. Anything else cannot answer: go on, as scripts and notebooks expect."""
     stdin = getattr(sys, "stdin", None)  # None in a program without a console
-    if stdin is None or stdin.closed or not stdin.isatty():
-        _log.info("%s Yes: standard input is not a terminal.", question)
+    if stdin is None or stdin.closed or not stdin.isatty() or _in_background(stdin):
+        _log.info("%s Yes: standard input is not a terminal in the foreground.", question)
         return True
     try:
         return input(f"{question} [y/N] ").strip() in ("y", "Y")
     except EOFError:
+        return False
+
+
+def _in_background(stdin: IO[str]) -> bool:
+    """Whether reading from the terminal would stop the process, as it does after `script.py &`."""
+    try:
+        return os.tcgetpgrp(stdin.fileno()) != os.getpgrp()
+    except (OSError, ValueError):  # not the terminal that the process belongs to
         return False
 
 

@@ -28,7 +28,8 @@ class Protecting:
         cls, blobs: BlobProvider, legal_hold: bool, lock_days: Any, read_only: bool = False
     ) -> Protecting:
         """Raises: InvalidInputError, UnsupportedError."""
-        if not isinstance(lock_days, int) or not 0 <= lock_days <= MAX_LOCK_DAYS:
+        is_number = isinstance(lock_days, int) and not isinstance(lock_days, bool)
+        if not is_number or not 0 <= lock_days <= MAX_LOCK_DAYS:
             raise InvalidInputError(
                 f"immutability_lock_days is {lock_days!r}, so nothing was uploaded.",
                 f"Give a whole number of days, 0 to {MAX_LOCK_DAYS:,}; 0 locks nothing.",

@@ -136,11 +136,17 @@ def check_folder(path: str) -> None:
     )
 
 
-def walk(top: str, without: Path | None) -> Iterator[tuple[str, str]]:
-    """(path, path below `top`) of every file. Raises: FileAccessError."""
-    if without is not None and os.path.samefile(top, without):
+def walk(top: str, without: Iterable[Path] = ()) -> Iterator[tuple[str, str]]:
+    """(path, path below `top`) of every file, but those in the folders `without`.
+
+    Raises:
+        FileAccessError: a folder cannot be read. InvalidInputError: `top` is one of `without`.
+    """
+    left_out = set(filter(None, map(_identity, without)))
+    if _identity(top) in left_out:
         raise InvalidInputError(
-            f"{top!r} is the blob container itself.", "Name another folder or container."
+            f"{top!r} is the blob container itself, or the workspace.",
+            "Name another folder or container.",
         )
     stack = [(top, "")]
     while stack:
@@ -156,9 +162,17 @@ def walk(top: str, without: Path | None) -> Iterator[tuple[str, str]]:
             if entry.is_dir(follow_symlinks=False):
                 if entry.name == PROTECTION_FOLDER:
                     continue  # beside the containers, which may be here
-                if without is None or not os.path.samefile(entry.path, without):
+                if not left_out or _identity(entry.path) not in left_out:
                     stack.append((entry.path, f"{prefix}{entry.name}/"))
             elif entry.is_file():
                 yield entry.path, prefix + entry.name
             else:
                 _log.warning("%s is no file (or a link to a folder) and is left out", entry.path)
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

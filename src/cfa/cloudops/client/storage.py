@@ -25,6 +25,7 @@ class Storage(BlobMixin):
 
     def __init__(self, settings: Settings) -> None:
         logs.configure()
+        self._settings = settings
         self._blobs = backends.load_storage(settings.storage)
         self.rehearsal = None
         self.fetched = 0
