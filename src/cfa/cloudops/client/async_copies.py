@@ -200,7 +200,9 @@ def _run(
     with ThreadPoolExecutor(max(1, min(workers, len(files)))) as pool:
         try:
             futures = [pool.submit(one, blob, path) for blob, path in files.items()]
-            wait(futures, return_when=FIRST_EXCEPTION)
+            # A wait without a bound may miss Ctrl-C, when it comes just before.
+            while wait(futures, timeout=1, return_when=FIRST_EXCEPTION).not_done and not failed:
+                pass
             pool.shutdown(wait=True, cancel_futures=True)
         except BaseException:
             broken_off = True
