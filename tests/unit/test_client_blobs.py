@@ -522,12 +522,28 @@ class TestUploadFolders:
         assert "51 files" in caplog.text
         assert "not a terminal" in caplog.text
 
+    def test_question_that_nobody_sees(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A script whose output goes to a file is not asked; with a terminal for errors it is asked
+        there."""
+        make(*(f"d/{number}" for number in range(51)))
+        monkeypatch.setattr(sys, "stdin", Terminal())
+        monkeypatch.setattr(sys, "stdout", io.StringIO())
+        monkeypatch.setattr(sys, "stderr", io.StringIO())
+        assert len(client.upload_folders("d", "box")) == 51
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert client.upload_folders("d", "box") == []
+        assert "51 files" in terminal.getvalue()
+
     def test_many_files_in_the_background(
         self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A script in the background of a terminal is not asked: the question would stop it."""
         make(*(f"d/{number}" for number in range(51)))
         monkeypatch.setattr(sys, "stdin", Terminal())
+        monkeypatch.setattr(sys, "stderr", Terminal())
         monkeypatch.setattr(Terminal, "fileno", lambda self: 0, raising=False)
         monkeypatch.setattr(os, "tcgetpgrp", lambda descriptor: os.getpgrp() + 1)
         monkeypatch.setattr("builtins.input", lambda text: pytest.fail(text))
@@ -548,6 +564,7 @@ class TestUploadFolders:
             return answer
 
         monkeypatch.setattr(sys, "stdin", Terminal(answer))
+        monkeypatch.setattr(sys, "stderr", Terminal())
         monkeypatch.setattr("builtins.input", answering)
         assert client.upload_folders("d", "box", include_extensions="csv") == ["d/x.csv"]
         assert not asked
@@ -734,6 +751,7 @@ class TestDownload:
         monkeypatch.setattr(module, "ASK_ABOVE_FILE_BYTES", 3)
         monkeypatch.setattr(module, "ASK_ABOVE_FOLDER_BYTES", 3)
         monkeypatch.setattr(sys, "stdin", Terminal("n"))
+        monkeypatch.setattr(sys, "stderr", Terminal())
         monkeypatch.setattr("builtins.input", lambda text: "n")
         client.download_file("out/a.txt", "asked", "box")
         client.download_folder("out", "asked", "box")
@@ -748,6 +766,7 @@ class TestDownload:
         """A terminal that is closed at the question says no."""
         monkeypatch.setattr(module, "ASK_ABOVE_FILE_BYTES", 3)
         monkeypatch.setattr(sys, "stdin", Terminal(""))
+        monkeypatch.setattr(sys, "stderr", Terminal())
 
         def closed(text: str) -> str:
             raise EOFError

@@ -250,6 +250,7 @@ class TestDownload:
         client.upload_folders("d", "box")
         monkeypatch.setattr(copies, "ASK_ABOVE_FOLDER_BYTES", 3)
         monkeypatch.setattr(sys, "stdin", Terminal())
+        monkeypatch.setattr(sys, "stderr", Terminal())
         monkeypatch.setattr("builtins.input", lambda text: "n")
         client.async_download_folder("d", "dst", "box")
         assert not Path("dst").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -342,14 +343,22 @@ def no_folder(container: str, folder: str, hint: str = "") -> BlobNotFoundError:
 
 def confirm(question: str) -> bool:
     """Ask at a terminal. Anything else cannot answer: go on, as scripts and notebooks expect."""
-    stdin = getattr(sys, "stdin", None)  # None in a program without a console
-    if stdin is None or stdin.closed or not stdin.isatty() or _in_background(stdin):
+    if not _is_terminal(sys.stdin) or _in_background(sys.stdin):
         _log.info("%s Yes: standard input is not a terminal in the foreground.", question)
         return True
+    seen = next(filter(_is_terminal, (sys.stdout, sys.stderr)), None)
+    if seen is None:
+        _log.info("%s Yes: nobody would see the question.", question)
+        return True
     try:
-        return input(f"{question} [y/N] ").strip() in ("y", "Y")
+        with contextlib.redirect_stdout(seen):
+            return input(f"{question} [y/N] ").strip() in ("y", "Y")
     except EOFError:
         return False
+
+
+def _is_terminal(stream: IO[str] | None) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()  # None: no console
 
 
 def _in_background(stdin: IO[str]) -> bool:
