@@ -23,7 +23,7 @@ from cfa.cloudops.provider.container import (
 )
 from cfa.cloudops.provider.executor import Capabilities, ImageInfo
 from cfa.cloudops.provider.oci import ContainerExecutor, why
-from cloudops_podman import logins, service, words
+from cloudops_podman import monitors, logins, service, words
 from cloudops_podman.service import Endpoint, OwnService, candidates
 
 if TYPE_CHECKING:
@@ -312,6 +312,10 @@ class PodmanExecutor(ContainerExecutor):
                 if error.status != 500 or attempt == _REMOVE_TRIES - 1:
                     raise
                 time.sleep(_REMOVE_STEP_S * attempt)
+
+    def end_unstarted(self, container: str) -> None:
+        """See `ContainerExecutor`."""
+        monitors.end_unstarted(container)
 
     def containers(self, label: str) -> Sequence[Container]:
         """See `ContainerExecutor`."""

@@ -34,7 +34,7 @@ class Server:
     """An engine of our own, which may be killed without harm to anybody.
 
     `find` gives the processes that must die for the engine to be dead; `start` brings it back, or
-    does nothing where a client does that.
+    does nothing where a client does that. `store` is where it keeps its containers.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Server:
     environment: dict[str, str]
     find: Callable[[], list[int]]
     start: Callable[[], None]
+    store: str
 
     def kill(self, chance: random.Random) -> bool:
         """Kill the engine at once and start it again after a random while."""
@@ -54,11 +55,18 @@ class Server:
         return bool(found)
 
     def containers(self) -> list[str]:
-        """Containers of ours, running or not."""
+        """Containers of ours, running or not, and monitors of containers that are gone."""
         listed = self.engine.run(
             "ps", "--all", "--filter", "label=cfa.cloudops.workspace", "--quiet", timeout_s=60
         )
-        return [f"container {name}" for name in listed.stdout.split()]
+        monitors = [
+            f"monitor {pid}: {words[words.index(b'-n') + 1].decode()}"
+            for pid, words in commands()
+            if words[0].endswith(b"/conmon")
+            and os.fsencode(self.store) in b" ".join(words)
+            and any(word.startswith(b"cloudops-test_busybox") for word in words)
+        ]
+        return [f"container {name}" for name in listed.stdout.split()] + monitors
 
 
 def lacking(name: str, why: str) -> None:
@@ -112,7 +120,7 @@ def _own(name: str, state: Path) -> Iterator[Server]:
     environment = {key: value for key, value in variables.items() if not key.startswith(other)}
     engine = images.engine(name, {**os.environ, **environment})
     images.load(engine, images.BUSYBOX)
-    yield Server(name, engine, environment, find, start)
+    yield Server(name, engine, environment, find, start, str(state))
 
 
 def owner(pid: int) -> int | None:
@@ -142,7 +150,7 @@ def _rootless() -> Iterator[Server]:
             and owner(pid) == os.getuid()
         ]
 
-    yield Server("podman", engine, {}, find, lambda: None)
+    yield Server("podman", engine, {}, find, lambda: None, os.environ["HOME"])
 
 
 @pytest.mark.parametrize("isolation", ["job", "task"])

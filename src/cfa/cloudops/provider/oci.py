@@ -178,6 +178,7 @@ class ContainerExecutor(ContainerImages):
             return True
         if found.running or found.labels.get(WORKSPACE_LABEL) != workspace:
             return False
+        self.end_unstarted(found.id)
         self.remove(found.id)
         return True
 
@@ -306,6 +307,8 @@ class ContainerExecutor(ContainerImages):
             try:
                 if status.running:
                     self._try_signal(status.engine_id, "KILL")
+                else:
+                    self.end_unstarted(status.engine_id)
                 self.remove(status.engine_id)
             except EngineError as error:
                 raise BackendUnavailableError(

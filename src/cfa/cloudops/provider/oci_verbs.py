@@ -93,11 +93,16 @@ class EngineVerbs(Executor):
         del repository
         raise self._no_images("list tags")
 
+    def end_unstarted(self, container: str) -> None:
+        """Before a container that does not run is removed: end what an engine that was killed while
+        it started it has left of it. `container` is an id."""
+
     # --- what follows from them
 
     def discard(self, container: str) -> None:
         """Remove a container while another error is on its way; its own failure is only logged."""
         try:
+            self.end_unstarted(container)
             self.remove(container)
         except (EngineError, BackendUnavailableError) as error:
             _log.warning("container %s could not be removed: %s", container[:12], error)

@@ -1,0 +1,46 @@
+"""What a killed Podman leaves of a container that it had begun to start.
+
+Its record then says that the container was never started, so that removing it leaves its monitor
+(conmon), the first process of the OCI runtime, which waits to be started, and its network behind.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+#: Seconds that the OCI runtime may take.
+_LIMIT_S = 10.0
+
+
+def end_unstarted(container: str) -> None:
+    """End the processes of a container that is not running, if there are any: by its OCI runtime,
+    after which its monitor ends by itself. `container` is its full id."""
+    for words in _monitors(container.encode()):
+        try:
+            runtime = words[words.index(b"-r") + 1]
+            subprocess.run(
+                [runtime, "delete", "--force", container],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_LIMIT_S,
+                check=False,
+            )
+        except (ValueError, IndexError, OSError, subprocess.TimeoutExpired):
+            continue  # it is no monitor as we know them, or cannot be ended: Podman's own leftover
+
+
+def _monitors(container: bytes) -> Iterator[list[bytes]]:
+    """Command lines of this user's monitors of a container."""
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdecimal():
+            continue
+        try:
+            with open(f"/proc/{entry.name}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+            mine = entry.stat().st_uid == os.getuid()
+        except OSError:
+            continue
+        if mine and words[0].endswith(b"conmon") and words[3:5] == [b"-c", container]:
+            yield words
