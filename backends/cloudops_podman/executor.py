@@ -23,7 +23,7 @@ from cfa.cloudops.provider.container import (
 )
 from cfa.cloudops.provider.executor import Capabilities, ImageInfo
 from cfa.cloudops.provider.oci import ContainerExecutor, why
-from cloudops_podman import monitors, logins, service, words
+from cloudops_podman import logins, monitors, service, words
 from cloudops_podman.service import Endpoint, OwnService, candidates
 
 if TYPE_CHECKING:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 
-#: Seconds that the OCI runtime may take.
-_LIMIT_S = 10.0
+#: Seconds that it may take, and between two tries.
+_LIMIT_S, _STEP_S = 10.0, 0.05
 
 
 def end_unstarted(container: str) -> None:
     """End the processes of a container that is not running, if there are any: by its OCI runtime,
     after which its monitor ends by itself. `container` is its full id."""
-    for words in _monitors(container.encode()):
+    deadline = time.monotonic() + _LIMIT_S
+    # Again until the monitor is gone: the runtime may still be making the container.
+    while (found := next(_monitors(container.encode()), None)) and time.monotonic() < deadline:
         try:
-            runtime = words[words.index(b"-r") + 1]
+            runtime = found[found.index(b"-r") + 1]
             subprocess.run(
                 [runtime, "delete", "--force", container],
                 stdin=subprocess.DEVNULL,
@@ -28,7 +31,8 @@ def end_unstarted(container: str) -> None:
                 check=False,
             )
         except (ValueError, IndexError, OSError, subprocess.TimeoutExpired):
-            continue  # it is no monitor as we know them, or cannot be ended: Podman's own leftover
+            return  # it is no monitor as we know them, or cannot be ended: Podman's own leftover
+        time.sleep(_STEP_S)
 
 
 def _monitors(container: bytes) -> Iterator[list[bytes]]:
