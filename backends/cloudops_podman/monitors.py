@@ -10,6 +10,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 #: Seconds that it may take, and between two tries.
 _LIMIT_S, _STEP_S = 10.0, 0.05
@@ -37,13 +38,12 @@ def end_unstarted(container: str) -> None:
 
 def _monitors(container: bytes) -> Iterator[list[bytes]]:
     """Command lines of this user's monitors of a container."""
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdecimal():
+    for pid in os.listdir("/proc"):
+        if not pid.isdecimal():
             continue
         try:
-            with open(f"/proc/{entry.name}/cmdline", "rb") as file:
-                words = file.read().split(b"\0")
-            mine = entry.stat().st_uid == os.getuid()
+            words = Path("/proc", pid, "cmdline").read_bytes().split(b"\0")
+            mine = os.stat(f"/proc/{pid}").st_uid == os.getuid()
         except OSError:
             continue
         if mine and words[0].endswith(b"conmon") and words[3:5] == [b"-c", container]:

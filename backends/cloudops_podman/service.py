@@ -178,7 +178,7 @@ class OwnService:
         """Remove sockets of services that were killed, as were those who started them."""
         for path in self._socket.parent.glob("cloudops-podman-*-*.sock"):
             pid = path.name.split("-")[2]
-            if pid.isdecimal() and not Path("/proc", pid).exists():
+            if pid.isdecimal() and not _lives(pid):
                 try:
                     connect(Endpoint(url=f"unix://{path}", origin="")).close()
                 except ConnectionRefusedError:
@@ -214,6 +214,15 @@ class OwnService:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+
+def _lives(pid: str) -> bool:
+    """Whether a process runs; one that nobody has waited for yet does not."""
+    try:
+        stat = Path("/proc", pid, "stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def _last_words(file: IO[bytes]) -> str:

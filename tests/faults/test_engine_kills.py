@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,6 +152,9 @@ def _rootless() -> Iterator[Server]:
         ]
 
     yield Server("podman", engine, {}, find, lambda: None, os.environ["HOME"])
+    for path in Path(tempfile.gettempdir()).iterdir():
+        if path.name.isdecimal():  # a temporary file of a service that was killed
+            path.unlink()
 
 
 @pytest.mark.parametrize("isolation", ["job", "task"])
