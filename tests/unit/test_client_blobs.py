@@ -475,10 +475,11 @@ class TestUploadFolders:
         Path("d/file").symlink_to("../../elsewhere/secret")
         Path("d/folder").symlink_to("../../elsewhere")
         Path("d/dangling").symlink_to("none")
+        Path("d/circle").symlink_to("circle")
         os.mkfifo("d/pipe")
         client.upload_folders("d", "box")
         assert client.list_blob_files("box") == ["d/a", "d/file"]
-        for name in ("d/folder", "d/dangling", "d/pipe"):
+        for name in ("d/folder", "d/dangling", "d/circle", "d/pipe"):
             assert name in caplog.text
 
     def test_current_directory(self, local: Client) -> None:

@@ -164,10 +164,17 @@ def walk(top: str, without: Iterable[Path] = ()) -> Iterator[tuple[str, str]]:
                     continue  # beside the containers, which may be here
                 if not left_out or _identity(entry.path) not in left_out:
                     stack.append((entry.path, f"{prefix}{entry.name}/"))
-            elif entry.is_file():
+            elif _is_file(entry):
                 yield entry.path, prefix + entry.name
             else:
                 _log.warning("%s is no file (or a link to a folder) and is left out", entry.path)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _identity(path: str | Path) -> tuple[int, int] | None:
