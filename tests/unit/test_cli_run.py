@@ -16,6 +16,7 @@ import pytest
 from attrs import evolve
 
 from cfa.cloudops.cli import logs, monitor
+from cfa.cloudops.client import view as view_module
 from cfa.cloudops.client.view import REPORT_VARIABLE, Farewell, OutputView
 from cfa.cloudops.errors import AgentError, JobNotFoundError, WaitTimeoutError
 from cfa.cloudops.model.values import (
@@ -455,3 +456,16 @@ def test_view_shows_the_last_try_of_a_task_it_follows():
     batch.events += [event(3, "running"), event(4, "completed")]
     view.look("j")
     assert out.getvalue() == "a | out\na | rest\n" * 2
+
+
+@pytest.mark.timeout(20)
+def test_view_shows_a_line_of_any_length(monkeypatch):
+    """A line that comes in many pieces is put together once, in time that grows with its length."""
+    monkeypatch.setattr(view_module, "_CHUNK", 256)
+    text = b"first\n" + b"x" * 10_000_000 + b"\nlast"
+    out = io.StringIO()
+    batch = FakeBatch(
+        job(succeeded=1), events=[event(1, "completed")], files={("a", "stdout.txt"): text}
+    )
+    OutputView(batch, out=out, err=io.StringIO(), prefix=False).look("j")
+    assert out.getvalue() == text.decode() + "\n"

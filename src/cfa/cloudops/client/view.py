@@ -35,7 +35,8 @@ class _Tail:
     """How much of a task's two streams was shown."""
 
     offsets: dict[str, int] = field(factory=lambda: dict.fromkeys(_STREAMS, 0))
-    rest: dict[str, bytes] = field(factory=lambda: dict.fromkeys(_STREAMS, b""))
+    #: The begun line, in pieces: put together again for each, a long one would cost its square.
+    rest: dict[str, list[bytes]] = field(factory=lambda: {name: [] for name in _STREAMS})
 
 
 class OutputView:
@@ -118,14 +119,17 @@ class OutputView:
                 except NotFoundError:
                     return  # deleted since
                 tail.offsets[name] += len(data)
-                *lines, tail.rest[name] = (tail.rest[name] + data).split(b"\n")
-                for line in lines:
-                    self._write(stream, key[1], line)
+                end, *more = data.split(b"\n")
+                tail.rest[name].append(end)
+                for begun in more:
+                    self._write(stream, key[1], b"".join(tail.rest[name]))
+                    tail.rest[name] = [begun]
                 if len(data) < _CHUNK:
                     break
-            if last and tail.rest[name]:
-                self._write(stream, key[1], tail.rest[name])
-                tail.rest[name] = b""
+            rest = b"".join(tail.rest[name]) if last else b""
+            if rest:
+                self._write(stream, key[1], rest)
+                tail.rest[name] = []
 
     def _write(self, stream: TextIO, task_id: str, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip("\r")
