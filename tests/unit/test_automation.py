@@ -116,6 +116,8 @@ class TestExperiment:
                 "base_cmd: a place in braces has no name",
             ),
             ("[experiment]\nbase_cmd = 'a {x:q}'\nx = [1]\n", r"base_cmd: it cannot be .*'x': 1"),
+            ("[experiment]\nbase_cmd = 'a {x:1000000000000}'\nx = [1]\n", "too many characters"),
+            ("[experiment]\nbase_cmd = 'a {x:.1000000f}'\nx = [1]\n", "too many characters"),
             ("[experiment]\nbase_cmd = 'a {'\n", r"base_cmd: it cannot be filled in"),
             ("[experiment]\nbase_cmd = 'a {x.y}'\nx = [1]\n", "base_cmd: it cannot be filled in"),
             (

@@ -48,3 +48,5 @@ def test_task_config() -> None:
         task.get_task_config("t", "true", max_task_retry_count=2**63)
     with pytest.raises(InvalidInputError, match="timeout"):
         task.get_task_config("t", "true", timeout=timedelta(-1)).spec()
+    with pytest.raises(InvalidInputError, match=r"depends_on=5\.5 is neither"):
+        task.get_task_config("t", "true", depends_on=5.5)

@@ -15,7 +15,7 @@ import pytest
 
 from cfa.cloudops.errors import AgentError, StoreError
 from cfa.cloudops.service import link as module
-from cfa.cloudops.service.link import LEAVE, NOTIFY, WAKE, Link, short_path, version
+from cfa.cloudops.service.link import LEAVE, NOTIFY, WAKE, Link, greeting, short_path, version
 from cfa.cloudops.service.workspace import Workspace
 
 
@@ -113,6 +113,14 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.005)
+
+
+def test_greeting(workspace: Workspace, start: Start, spawned: list[int]) -> None:
+    """The words of an agent's greeting are those that it sent; where none is, there are none."""
+    assert greeting(workspace) == []
+    start(b"cloudops 1 2 stays\n")
+    assert greeting(workspace) == ["cloudops", "1", "2", "stays"]
+    assert spawned == []
 
 
 def test_wake_and_notify(workspace: Workspace, start: Start, spawned: list[int]) -> None:

@@ -77,6 +77,8 @@ def test_quotas(client):
     two = client.get_vm_series_quotas(["L", "F"])
     assert [one["name"][8] for one in two] == sorted((one["name"][8] for one in two), reverse=True)
     assert client.get_vm_series_quotas("nope") == []
+    with pytest.raises(ValueError, match="series=5 is not the name"):
+        client.get_vm_series_quotas(5)
 
 
 @pytest.mark.promise(
@@ -157,6 +159,8 @@ def test_available_images(client):
     assert found.image_reference.sku
     assert client.list_available_images("Linux") == [found]
     assert client.list_available_images("windows") == client.list_available_images("other") == []
+    with pytest.raises(ValueError, match="operating_system=5 is no text"):
+        client.list_available_images(5)
 
 
 def test_vm_commands(cloudops):
@@ -170,6 +174,7 @@ def test_vm_commands(cloudops):
     status, out, err = cloudops("vm", "name", "-amd")
     assert (status, out) == (2, "")
     assert "standard_D4ads_v5" in err
+    assert "--no_verify" in err
     found = json.loads(cloudops("vm", "quotas", "-s", "F", "L", "--json")[1])
     assert {one["name"][8] for one in found} == {"F", "L"}
     assert "standardFSv2Family" in cloudops("vm", "quotas", "--series", "F")[1]

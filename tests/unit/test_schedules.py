@@ -24,7 +24,7 @@ from cfa.cloudops.local import CloudClient
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import JobScheduleSpec, JobScheduleState
 from cfa.cloudops.provider.batch import BatchProvider
-from cfa.cloudops.service import definitions, schedules
+from cfa.cloudops.service import definitions, link, schedules
 from cfa.cloudops.service.link import Link
 from cfa.cloudops.service.occurrences import Occurrence, next_occurrence
 from cfa.cloudops.service.schedules import Schedules
@@ -224,6 +224,13 @@ def test_create(client, capsys):
     out = capsys.readouterr().out
     assert "Created job schedule test-schedule.\n" in out
     assert "cloudops agent --stay" in out
+
+
+def test_advice_of_an_agent_that_stays(client, capsys, monkeypatch):
+    """Who makes a schedule while an agent stays is not told to keep one."""
+    monkeypatch.setattr(link, "greeting", lambda _: ["cloudops", "1", "2", "stays"])
+    client.create_job_schedule("s", "p", "true")
+    assert "agent" not in capsys.readouterr().out
 
 
 @pytest.mark.promise(

@@ -44,6 +44,8 @@ _JOB = {
 _UPLOAD = {
     "container_name": _TEXT, "location_in_blob": _TEXT, "folders": _TEXTS, "files": _TEXTS,
 }  # fmt: skip
+#: Width or precision of a place in `base_cmd`, as no command has it.
+_TOO_WIDE = re.compile("[1-9][0-9]{5}")
 _TABLES = ("job", "upload", "experiment", "task")
 _TASK = {
     "cmd": _TEXT, "name": _TEXT, "depends_on": _TEXTS, "run_dependent_tasks_on_fail": _TRUTH,
@@ -213,7 +215,7 @@ def _grid(here: Place, base_cmd: str, variables: dict[str, Any]) -> list[str]:
     for row in itertools.product(*columns):
         try:
             lines.append(base_cmd.format(**dict(zip(variables, row, strict=True))))
-        except (LookupError, ValueError, TypeError, AttributeError) as error:
+        except (LookupError, ValueError, TypeError, AttributeError, MemoryError) as error:
             raise (here / "base_cmd").error(
                 f"it cannot be filled in with {dict(zip(variables, row, strict=True))}: {error}.",
                 "Write {{ and }} for braces of the command.",
@@ -226,10 +228,10 @@ def _grid(here: Place, base_cmd: str, variables: dict[str, Any]) -> list[str]:
 def _check_places(here: Place, base_cmd: str, variables: Iterable[str]) -> None:
     """Check that the places of a command, as far as they can be read, have variables."""
     try:
-        places = [place for _, place, _, _ in string.Formatter().parse(base_cmd)]
+        places = [(place, form or "") for _, place, form, _ in string.Formatter().parse(base_cmd)]
     except ValueError:
         return  # said when it is filled in
-    for place in places:
+    for place, form in places:
         name = None if place is None else re.split(r"[.\[]", place, maxsplit=1)[0]
         if name is not None and name not in variables:
             raise here.error(
@@ -237,6 +239,10 @@ def _check_places(here: Place, base_cmd: str, variables: Iterable[str]) -> None:
                 if name
                 else "a place in braces has no name.",
                 "Add the variable to [experiment]; write {{ and }} for braces of the command.",
+            )
+        if _TOO_WIDE.search(form):  # it would be filled in, and the memory with it
+            raise here.error(
+                f"the place {{{place}:{form}}} asks for too many characters.", "Lower its width."
             )
 
 

@@ -12,6 +12,7 @@ from attrs import frozen
 from cfa.cloudops.azure_only import azure_only
 from cfa.cloudops.client.jobs import minutes, retries
 from cfa.cloudops.client.pools import parse_mounts
+from cfa.cloudops.client.tasks import dependencies
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Mount, TaskSpec
 
@@ -141,7 +142,7 @@ def get_task_config(
         id=names.task_id(task_id),
         command_line=base_call,
         container_settings=container_settings,
-        depends_on=(depends_on,) if isinstance(depends_on, str) else tuple(depends_on),
+        depends_on=dependencies(depends_on),
         timeout=timeout,
         max_task_retry_count=None
         if max_task_retry_count is None

@@ -13,11 +13,10 @@ from pathlib import Path
 from attrs import frozen
 
 from cfa.cloudops.errors import ConflictError
-from cfa.cloudops.service.link import LEAVE, short_path
+from cfa.cloudops.service.link import LEAVE, greeting, short_path
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import Settings
 
-_ANSWER_S = 2.0
 _LEAVING_S = 15.0
 
 
@@ -57,13 +56,13 @@ def agent_lock(workspace: Workspace) -> Iterator[bool]:
 
 def agent_state(workspace: Workspace) -> AgentState:
     """Ask a workspace's agent who it is. Starts none; blocks for two seconds at most."""
-    greeting = _greeting(workspace).split()
-    if len(greeting) >= 3 and greeting[2].isdecimal():
+    words = greeting(workspace)
+    if len(words) >= 3 and words[2].isdecimal():
         return AgentState(
             state="running",
-            version=greeting[1],
-            pid=int(greeting[2]),
-            stays="stays" in greeting[3:],
+            version=words[1],
+            pid=int(words[2]),
+            stays="stays" in words[3:],
         )
     if not workspace.lock.exists():
         return AgentState(state="none")
@@ -71,18 +70,6 @@ def agent_state(workspace: Workspace) -> AgentState:
         if not free:
             return AgentState(state="changing")
         return AgentState(state="none", stale_socket=workspace.socket.exists())
-
-
-def _greeting(workspace: Workspace) -> str:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-        line.settimeout(_ANSWER_S)
-        data = b""
-        with contextlib.suppress(OSError):
-            with short_path(workspace.socket) as path:
-                line.connect(path)
-            while not data.endswith(b"\n") and (more := line.recv(256)):
-                data += more
-    return data.decode(errors="replace")
 
 
 def _relieve(workspace: Workspace) -> None:

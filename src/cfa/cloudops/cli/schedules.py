@@ -155,8 +155,10 @@ def create(
                 raise
             print(f"job schedule {spec.id} exists")
             return
+        advice = batch.schedule_advice
     print(f"created job schedule {spec.id}")
-    output.note(batch.schedule_advice)
+    if advice:
+        output.note(advice)
     if verbose:
         print(f"its first job is due: {output.when(made.next_run) or 'never'}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attrs import Factory, frozen
@@ -85,7 +85,8 @@ class LookupMixin:
         Raises:
             ValueError: a series is no text.
         """
-        wanted = [series] if isinstance(series, str) else list(series)
+        given: Any = series
+        wanted = [given] if isinstance(given, str) or not isinstance(given, Iterable) else [*given]
         if not all(isinstance(one, str) for one in wanted):
             raise InvalidInputError(
                 f"series={series!r} is not the name of a VM series.", "Pass text, or a list of it."
@@ -136,7 +137,15 @@ class LookupMixin:
 
         Args:
             operating_system: `linux`, in any case, or any other text for Windows; None for all.
+
+        Raises:
+            ValueError: it is no text.
         """
+        if operating_system is not None and not isinstance(operating_system, str):
+            raise InvalidInputError(
+                f"operating_system={operating_system!r} is no text.",
+                "Pass 'linux', or leave it out.",
+            )
         found = [_this_machine()]
         if not operating_system:
             return found

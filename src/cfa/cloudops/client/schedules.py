@@ -94,8 +94,8 @@ class ScheduleMixin:
             said = f"Job schedule {spec.id} exists."
         else:
             said = f"Created job schedule {spec.id}."
-            if self._batch.schedule_advice:
-                _log.warning("Job schedule %s: %s", spec.id, self._batch.schedule_advice)
+            if advice := self._batch.schedule_advice:
+                _log.warning("Job schedule %s: %s", spec.id, advice)
         if verbose:
             print(said)  # noqa: T201  asked for
 

@@ -149,7 +149,7 @@ class TaskMixin:
             image=_image(container_image_name) or self.full_container_name,
             mounts=None if mount_pairs is None else parse_mounts(mount_pairs),
             timeout_s=minutes("timeout", timeout),
-            depends_on=() if depends_on_range is not None else _ids(depends_on),
+            depends_on=() if depends_on_range is not None else dependencies(depends_on),
             depends_on_range=_range(depends_on_range),
             run_dependents_on_failure=bool(run_dependent_tasks_on_fail),
         )
@@ -314,7 +314,7 @@ class TaskMixin:
             or self.full_container_name,
             mounts=None if mounts is None else parse_mounts(mounts),
             timeout_s=minutes("timeout", task.get("timeout")),
-            depends_on=() if number_range is not None else _ids(task.get("depends_on")),
+            depends_on=() if number_range is not None else dependencies(task.get("depends_on")),
             depends_on_range=number_range,
             depends_on_positions=_positions(task.get("depends_on_positions")),
             run_dependents_on_failure=bool(task.get("run_dependent_tasks_on_fail", False)),
@@ -332,7 +332,8 @@ def command_text(command: Any) -> str:
     )
 
 
-def _ids(value: Any) -> tuple[str, ...]:
+def dependencies(value: Any) -> tuple[str, ...]:
+    """Ids of tasks, as users write them. Raises: InvalidInputError."""
     if value is None:
         return ()
     if isinstance(value, str | int):

@@ -35,12 +35,15 @@ class BatchProvider(abc.ABC):
     name: ClassVar[str]
     #: The version of this interface that the provider was written for.
     api: ClassVar[int] = PROVIDER_API
-    #: What who makes a job schedule must know about this service; empty: nothing.
-    schedule_advice: ClassVar[str] = ""
 
     @abc.abstractmethod
     def __init__(self, settings: Settings) -> None:
         """Connect. Raises: StoreError, BackendError: the service cannot be used."""
+
+    @property
+    def schedule_advice(self) -> str:
+        """What who makes a job schedule must know about this service; empty: nothing."""
+        return ""
 
     # --- pools
 

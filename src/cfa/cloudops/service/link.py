@@ -9,6 +9,7 @@ sides that the other one lives.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -21,7 +22,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from cfa.cloudops.errors import AgentError, DiskFullError, StoreError
@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 WAKE, NOTIFY, LEAVE = b"w", b"n", b"q"
 
+_ANSWER_S = 2.0
 _START_S = 15.0
 _FAILURES = 5  # of our own agents within _FAILURES_S, before we say that something is wrong
 _FAILURES_S = 10.0
@@ -48,7 +49,7 @@ def version() -> str:
         return "source"
 
 
-@contextmanager
+@contextlib.contextmanager
 def short_path(path: Path) -> Iterator[str]:
     """A name for a socket's path that fits into 107 bytes, however deep the workspace lies."""
     if len(os.fsencode(path)) < 100 or not os.path.isdir("/proc/self/fd"):
@@ -59,6 +60,22 @@ def short_path(path: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{directory}/{path.name}"
     finally:
         os.close(directory)
+
+
+def greeting(workspace: Workspace) -> list[str]:
+    """The words with which the agent of a workspace greets; none when there is none.
+
+    Starts none; blocks for two seconds at most.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.settimeout(_ANSWER_S)
+        data = b""
+        with contextlib.suppress(OSError):
+            with short_path(workspace.socket) as path:
+                line.connect(path)
+            while not data.endswith(b"\n") and (more := line.recv(256)):
+                data += more
+    return data.decode(errors="replace").split()
 
 
 class Link:

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 class LocalSchedules(BatchProvider):
     """The part of `LocalBatch` about job schedules."""
 
-    schedule_advice = (
-        "Its jobs start while an agent runs, and an agent leaves when there is no work for a minute. "
-        "To keep one, leave this command running: cloudops agent --stay"
-    )
     workspace: Workspace
     _max_parallel: int
 
@@ -40,6 +36,17 @@ class LocalSchedules(BatchProvider):
     @property
     @abc.abstractmethod
     def _link(self) -> Link: ...
+
+    @property
+    def schedule_advice(self) -> str:
+        from cfa.cloudops.service.link import greeting
+
+        if "stays" in greeting(self.workspace)[3:]:
+            return ""
+        return (
+            "Its jobs start while an agent runs, and an agent leaves when there is no work for a "
+            "minute. To keep one, leave this command running: cloudops agent --stay"
+        )
 
     def create_job_schedule(self, spec: JobScheduleSpec) -> JobSchedule:
         text.split_command(spec.command_line)
