@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from cfa.cloudops import batch_helpers
+from cfa.cloudops.cli.agent import agent_state
 from cfa.cloudops.errors import (
     JobCompletedError,
     JobExistsError,
@@ -342,6 +346,34 @@ def test_two_clients_at_once(bench):
         ids += [first.add_task("j", "true"), second.add_task("j", "true")]
     assert ids == [f"j--{number}" for number in range(1, 41)]
     assert {task.result for task in bench.finished(first).values()} == {"success"}
+
+
+@pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
+@pytest.mark.parametrize(
+    "complete",
+    [
+        lambda client: client.check_job_status("j") == "complete",
+        lambda client: '"completed"' in client.get_task_status("j", "j--1"),
+        lambda client: batch_helpers.get_completed_tasks("j", client.batch_service_client)[
+            "completed tasks"
+        ],
+    ],
+    ids=["check_job_status", "get_task_status", "get_completed_tasks"],
+)
+def test_asking_is_enough_after_a_kill(bench, complete):
+    """A script that does nothing but ask how far a job is sees its end though the agent was killed."""
+    client = bench.ready()
+    held = bench.place / "held"
+    client.add_task(f"sh -c 'echo up; while ! test -e {held}; do sleep 0.05; done'")
+    bench.running(client, "j--1")
+    killed = agent_state(client._batch.workspace).pid
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    held.touch()
+    deadline = time.monotonic() + 60
+    while not complete(client):
+        assert time.monotonic() < deadline, bench.describe(client)
+        time.sleep(0.02)
 
 
 def test_jobs_share_a_pool(bench):

@@ -99,7 +99,7 @@ def test_create_twice(cloudops, nightly):
     ("options", "status", "says"),
     [
         (("-pn", "nowhere"), 3, "no pool"),
-        (("-pn", "p", "-ri", "0"), 2, "above 0"),
+        (("-pn", "p", "-ri", "0"), 2, "--recurrence_interval_minutes 0 is not above 0"),
         (("-pn", "p", "-ri", "nan"), 2, "minutes"),
         (("-pn", "p", "-sw", "inf"), 2, "minutes"),
         (("-pn", "p", "-dnu", "soon"), 2, "format"),

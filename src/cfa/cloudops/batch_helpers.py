@@ -15,6 +15,7 @@ from typing import Any
 from attrs import asdict, frozen
 
 from cfa.cloudops.client.handles import Handle
+from cfa.cloudops.client.jobs import keep_going
 from cfa.cloudops.client.tasks import TaskIds
 from cfa.cloudops.dag import Task
 from cfa.cloudops.errors import (
@@ -121,7 +122,10 @@ def download_job_stats(
 
 
 def _job(job_name: str, batch_client: Any) -> Job:
-    return client_of(batch_client)._batch.get_job(names.job_id(job_name))
+    batch = client_of(batch_client)._batch
+    job = batch.get_job(names.job_id(job_name))
+    keep_going(batch, job)
+    return job
 
 
 # --- tasks

@@ -200,10 +200,17 @@ def _named(schedules: list[str] | None, more: list[str] | None) -> list[str]:
 
 
 def _minutes(option: str, value: float | None) -> timedelta | None:
+    if value is None:
+        return None
     try:
-        return None if value is None else timedelta(minutes=value)
+        found = timedelta(minutes=value)
     except (OverflowError, ValueError) as error:  # endless, or no number
         raise InvalidInputError(f"{option} {value} cannot be used.", "Give minutes.") from error
+    if found <= timedelta(0):
+        raise InvalidInputError(
+            f"{option} {value:g} is not above 0.", "Give minutes, or leave the option out."
+        )
+    return found
 
 
 def _interval(value: timedelta | None) -> str:

@@ -180,7 +180,17 @@ class JobMixin:
             "%s",
             {"completed tasks": job.counts.completed, "total tasks": job.counts.total},
         )
+        keep_going(self._batch, job)
         return "complete" if job.state is JobState.COMPLETED else str(job.state)
+
+
+def keep_going(batch: BatchProvider, job: Job) -> None:
+    """See that the service lives while a job has work: a script that only asks how far it is would
+    otherwise ask for ever after an agent was killed."""
+    counts = job.counts
+    unfinished = counts.completed < counts.total or (job.spec.auto_complete and counts.total > 0)
+    if unfinished and job.state is not JobState.COMPLETED:
+        batch.wait_for_change(0)
 
 
 def retries(name: str, value: Any) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from attrs import evolve
 
-from cfa.cloudops.client.jobs import minutes
+from cfa.cloudops.client.jobs import keep_going, minutes
 from cfa.cloudops.client.pools import parse_mounts
 from cfa.cloudops.errors import (
     AmbiguousCallError,
@@ -195,9 +195,13 @@ class TaskMixin:
             ValueError: there is no such job or task.
         """
         job_id = names.job_id(job_name)
+        found: dict[str, Any] | list[dict[str, Any]]
         if task_id is not None:
-            return json.dumps(_status(self._batch.get_task(job_id, str(task_id))))
-        return json.dumps([_status(task) for task in self._batch.list_tasks(job_id)])
+            found = _status(self._batch.get_task(job_id, str(task_id)))
+        else:
+            found = [_status(task) for task in self._batch.list_tasks(job_id)]
+        keep_going(self._batch, self._batch.get_job(job_id))
+        return json.dumps(found)
 
     # --- parts
 
