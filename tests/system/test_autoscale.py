@@ -129,3 +129,14 @@ def test_wrong_formula_makes_no_pool(bench):
             autoscale_formula="x = 1;\n$TargetDedicatedNodes = y;",
         )
     assert client._batch.list_pools() == []
+
+
+@pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
+def test_formula_that_asks_for_too_much(bench):
+    """A target beyond all bounds is cut to what can be counted with; the tasks run."""
+    client = bench.ready(
+        autoscale_formula="$TargetDedicatedNodes = 1e308; $TargetLowPriorityNodes = 1e308;"
+    )
+    client.add_task("j", "true")
+    assert bench.completed(client).counts.succeeded == 1
+    assert nodes(client) == 2_000_000

@@ -358,6 +358,7 @@ def test_functions(expression, expected):
         ("percentile(v, 101)", "between 0 and 100"),
         ('time("yesterday")', "no date and time"),
         ("1e308 * 10", "too large"),
+        ("1e400", "too large"),
         ("v + $ActiveTasks.GetSample(1)", "2 and 1 elements"),
         ("TimeInterval_Year * 1e9 + time()", "too large"),
     ],

@@ -107,6 +107,7 @@ class _Evaluation:
     def value(self, expression: syntax.Expression) -> Value:
         match expression:
             case syntax.Number():
+                _refuse_infinite(expression.at, expression.value)
                 return expression.value
             case syntax.Text():
                 return expression.value

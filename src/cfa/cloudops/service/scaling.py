@@ -41,6 +41,8 @@ _ASK_AGAIN_S = 0.05
 #: Window of the ready-made formula, and the part of its samples that must be there to be used.
 _WINDOW_S = 900.0
 _ENOUGH = 0.7
+#: A formula may ask for more; it would not fit into arithmetic with doubles.
+_MOST_NODES = 1_000_000
 
 
 @define(eq=False)
@@ -293,7 +295,8 @@ class Scaling:
             pool.error = f"{error.message} ({error.code})"
             return ""
         pool.error, pool.option = None, run.option.value
-        pool.dedicated, pool.low_priority = run.dedicated, run.low_priority
+        pool.dedicated = min(run.dedicated, _MOST_NODES)
+        pool.low_priority = min(run.low_priority, _MOST_NODES)
         return run.results
 
     def _sample(self, pool: Scaled) -> dict[str, float]:
