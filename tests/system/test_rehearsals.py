@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from cfa.cloudops.errors import StrictError
 from cfa.cloudops.local import batch_helpers, blob_helpers, task
 
 SCRIPT = """
@@ -34,6 +37,24 @@ def test_script_in_rehearsal(bench):
     assert "warn image-registry" in report
     assert "has |, but no shell." in report
     assert err.index("succeeded") < err.index("cloudops rehearsal")
+
+
+@pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
+def test_tasks_for_a_completed_job(bench):
+    """What was waited for is completed on the cloud and takes no tasks; a job that stays active does."""
+    client = bench.client(strict=True)
+    client.create_pool("p", container_image_name="docker.io/library/alpine")
+    client.create_job("j", "p")
+    for number in range(1, 4):  # in a loop, jobs may complete in between; there as here by chance
+        assert client.add_task("j", "true") == f"j--{number}"
+        bench.completed(client)
+    client.monitor_job("j", timeout=1)
+    with pytest.raises(StrictError, match="409 JobCompleted"):
+        client.add_task("j", "true")
+    client.create_job("open", "p", mark_complete_after_tasks_run=False)
+    client.add_task("open", "true")
+    client.monitor_job("open", timeout=1)
+    assert client.add_task("open", "true") == "open--2"
 
 
 def test_low_level_modules(bench):

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from cfa.cloudops import faces
+from cfa.cloudops.azure_only import FunctionAppClient
 from cfa.cloudops.errors import (
     BackendNotInstalledError,
     BlobNotFoundError,
@@ -168,6 +169,17 @@ def test_azure_only(module, name):
         getattr(importlib.import_module(module), name)("anything", at="all")
     assert isinstance(caught.value, UnsupportedError)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["get_configuration", "get_tags", "get_health_check_flag", "list_functions", "list_slots",
+     "list_production_deployment_status", "get_function_details"],
+)  # fmt: skip
+def test_azure_only_on_the_class(name):
+    """What scripts call on a class, without a client, says the same."""
+    with pytest.raises(UnsupportedError, match=f"{name} works on Azure only"):
+        getattr(FunctionAppClient, name)("my-app", resource_group="g")
 
 
 def test_azure_only_is_the_exception():
@@ -675,6 +687,8 @@ def test_small_functions(client, clean_environment):
     assert registry == "https://myregistry.azurecr.io"
     assert endpoints.is_valid_acr_endpoint(registry) == (True, None)
     assert endpoints.is_valid_acr_endpoint("https://docker.io")[0] is False
+    with pytest.raises(InvalidInputError, match="container_image_name=None"):
+        task.get_container_settings(None)
     assert util.ensure_listlike("ab") == ["ab"]
     assert util.ensure_listlike([1]) == [1]
     assert util.check_ext_env() is False

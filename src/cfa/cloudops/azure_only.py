@@ -54,3 +54,17 @@ class FunctionAppClient(AzureOnly):
         "Function Apps exist only on Azure: run the script there, or use create_job_schedule of "
         "CloudClient for what runs at set times."
     )
+
+
+# What scripts call on the class itself.
+for _name in (
+    "get_configuration",
+    "get_function_details",
+    "get_health_check_flag",
+    "get_tags",
+    "list_functions",
+    "list_production_deployment_status",
+    "list_slots",
+):
+    _answer = azure_only(f"FunctionAppClient.{_name}", FunctionAppClient._instead)
+    setattr(FunctionAppClient, _name, staticmethod(_answer))

@@ -13,6 +13,7 @@ from cfa.cloudops.azure_only import azure_only
 from cfa.cloudops.client.jobs import minutes, retries
 from cfa.cloudops.client.pools import parse_mounts
 from cfa.cloudops.client.tasks import dependencies
+from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Mount, TaskSpec
 
@@ -92,8 +93,17 @@ def get_container_settings(
         additional_options: kept; they mean nothing here.
         registry: means nothing: the engine's own login counts.
         **keywords: further settings of the SDK, which mean nothing here.
+
+    Raises:
+        InvalidInputError: no image, or mounts that cannot work.
     """
     del registry, keywords
+    given: Any = container_image_name
+    if not isinstance(given, str) or not given:
+        raise InvalidInputError(
+            f"container_image_name={container_image_name!r} is not the name of an image.",
+            "Pass its name as a string.",
+        )
     pairs = parse_mounts(mount_pairs)
     options = [
         create_bind_mount_string(az_mount_dir, one.source, f"/{one.target}") for one in pairs

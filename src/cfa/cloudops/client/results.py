@@ -35,6 +35,7 @@ from cfa.cloudops.model.values import Job, Task, TaskState, Usage
 if TYPE_CHECKING:
     from cfa.cloudops.client.view import Farewell
     from cfa.cloudops.provider.batch import BatchProvider
+    from cfa.cloudops.rehearsal import Rehearsal
 
 _STATS = (
     "task_id", "command", "creation", "start", "end", "runtime", "exit_code", "pool", "node_id",
@@ -51,6 +52,7 @@ class ResultMixin(BlobMixin):
 
     _batch: BatchProvider
     _farewell: Farewell
+    rehearsal: Rehearsal | None
 
     def monitor_job(
         self,
@@ -78,6 +80,8 @@ class ResultMixin(BlobMixin):
         job_id = names.job_id(job_name)
         start = time.monotonic()
         job = self._wait_for_job(job_id, timeout, save_output=download_task_output)
+        if self.rehearsal is not None:
+            self.rehearsal.awaited(job)
         print(_summary(job, time.monotonic() - start))  # noqa: T201  the method's purpose
         if job.problem:
             _log.warning("%s: %s", job_id, job.problem)

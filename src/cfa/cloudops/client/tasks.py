@@ -250,6 +250,7 @@ class TaskMixin:
         specs = self._resolve_mounts(pool, specs)
         self._check_mounts(pool, specs)
         if self.rehearsal is not None:
+            self.rehearsal.addition(job)
             self.rehearsal.tasks(job.spec.id, pool, specs)
         ids = self._batch.add_tasks(job_id, specs)
         self.jobs.add(job.spec.id)

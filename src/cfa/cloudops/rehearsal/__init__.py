@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, evolve
 
 from cfa.cloudops.errors import CloudOpsError, StrictError
-from cfa.cloudops.model.values import JobScheduleSpec, JobSpec, PoolSpec, TaskSpec
+from cfa.cloudops.model.values import Job, JobScheduleSpec, JobSpec, PoolSpec, TaskSpec
 from cfa.cloudops.rehearsal import commands, rules
 from cfa.cloudops.rehearsal.findings import Finding, Severity
 
@@ -48,6 +48,8 @@ class Rehearsal:
         self._report_path = report_path
         #: Jobs that got tasks, with their pools.
         self._jobs: dict[str, PoolSpec] = {}
+        #: Jobs whose end the script has waited for.
+        self._awaited: set[str] = set()
         self._findings: dict[tuple[str, str], Finding] = {}
         self._open = True
 
@@ -68,6 +70,15 @@ class Rehearsal:
         """A job."""
         self._take(rules.retries(spec))
         self._take(rules.log_container(spec))
+
+    def awaited(self, job: Job) -> None:
+        """A job whose end the script has waited for."""
+        self._awaited.add(job.spec.id)
+
+    def addition(self, job: Job) -> None:
+        """A job that is about to get tasks."""
+        if job.spec.id in self._awaited:
+            self._take(rules.addition(job))
 
     def collection(self, specs: Sequence[TaskSpec]) -> None:
         """Tasks of one `add_task_collection`."""

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from cfa.cloudops.model import sizes
-from cfa.cloudops.model.values import JobSpec, PoolSpec, TaskSpec, Usage
+from cfa.cloudops.model.values import Job, JobSpec, JobState, PoolSpec, TaskSpec, Usage
 from cfa.cloudops.rehearsal.findings import Finding, refuse, warn
 
 MAX_TASKS_A_REQUEST = 100
@@ -163,6 +163,18 @@ def retries(spec: JobSpec) -> Iterator[Finding]:
             f"The job {spec.id} tries failing tasks again without limit.",
             "A task that can never succeed keeps a node, and its costs, until somebody ends it.",
             "Give task_retries a number.",
+        )
+
+
+def addition(job: Job) -> Iterator[Finding]:
+    """A job that is completed takes no tasks."""
+    if job.state is JobState.COMPLETED:
+        yield refuse(
+            "job-completed",
+            f"The job {job.spec.id} gets tasks after it was completed.",
+            "The service refuses them (409 JobCompleted); here the job goes on.",
+            "Add all tasks before monitor_job, make another job, or create it with "
+            "mark_complete_after_tasks_run=False.",
         )
 
 
