@@ -1,6 +1,6 @@
 #!/bin/sh
 # The launcher: runs the tasks of one node. Started as `sh launcher.sh serve <directory>`, where
-# <directory> is the node's own and writable; `once` in place of `serve` runs a single task.
+# <directory> is the node's own and writable; `once <directory> [memory]` runs a single task.
 #
 #   stdin                                   stdout
 #   run <slot> <attempt> <task directory>   ready <protocol>
@@ -287,19 +287,17 @@ once() {
     exec 3<&-
     trap : HUP INT QUIT TERM USR1 USR2 ALRM # as for a slot's shell
     __prepare
-    # The highest memory of the container is the task's, where its control group can be seen: the
-    # first process of that is the container's own.
-    for __file in memory.peak memory/memory.max_usage_in_bytes; do
-        __file=/sys/fs/cgroup/$__file
-        [ -r "$__file" ] && read -r __first <"${__file%/*}/cgroup.procs" && [ "$__first" = 1 ] &&
-            __peak=$__file
-    done 2>/dev/null
+    # The highest memory of the container is the task's. Only the agent knows whether the container
+    # has a control group of its own: what can be seen here may be the whole machine's.
+    [ "$2" = memory ] && for __file in memory.peak memory/memory.max_usage_in_bytes; do
+        [ -r "/sys/fs/cgroup/$__file" ] && __peak=/sys/fs/cgroup/$__file
+    done
     __run
     kill -s KILL "$ears" # what else the task left ends with the container
 }
 
 case $1 in
     serve) serve "$2" ;;
-    once) once "$2" ;;
+    once) once "$2" "$3" ;;
     slot) __slot "$2" ;;
 esac

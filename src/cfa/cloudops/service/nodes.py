@@ -215,6 +215,9 @@ def open_node(executors: Executors, what: Opening) -> Opened:
     control = f"{root}/volatile/{what.node_id}"
     # Only in a container is the launcher out of the reach of a task that ends its process group.
     once = what.pool.isolation is Isolation.TASK and capabilities.images
+    verb = ["once" if once else "serve", control]
+    if once and capabilities.enforces_memory:
+        verb.append("memory")
     uid, gid = caller_ids()
     binds = [Bind(source=host_root, target=NODE_ROOT)]
     for target, source in sources.items():
@@ -228,7 +231,7 @@ def open_node(executors: Executors, what: Opening) -> Opened:
             node_id=what.node_id,
             name=_node_name(what),
             image=what.image,
-            argv=("/bin/sh", f"{control}/launcher.sh", "once" if once else "serve", control),
+            argv=("/bin/sh", f"{control}/launcher.sh", *verb),
             environment=_environment(what, root),
             binds=tuple(binds),
             resources=what.pool.resources,
