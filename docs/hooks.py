@@ -49,9 +49,7 @@ def _helps(path: list[str], command: Any) -> Iterator[str]:
 def scripts_table() -> str:
     """The cloud's scripts, and the command that each is."""
     rows = [(f"`{name}`", f"`cloudops {' '.join(words)}`") for name, words in SCRIPTS.items()]
-    return table(
-        ("script", "command"), [*rows, ("`hello`, `test`", "no commands: a greeting, and pytest")]
-    )
+    return table(("script", "command"), rows)
 
 
 def settings_table() -> str:

@@ -79,6 +79,8 @@ get_vm_series_quotas -s/--series+
 get_vm_name -s/--series -c/--cores -amd/--amd? -ntd/--no_temp_disk? -ssd/--ssd? -v/--version
     -nv/--no_verify?
 generate_sample_env
+hello --name
+test
 """
 COMMON = ("-p/--dotenv_path", "-sp/--use_sp?", "-f/--use_federated?")
 ROOT = get_command(app)
@@ -127,7 +129,7 @@ class TestOptions:
         """A script's options have their names, long and short, and take what they took."""
         command = command_of(script)
         found = {name: param for param in command.params for name in param.opts}
-        for option in (*options, *COMMON):
+        for option in (*options, *(COMMON if script != "test" else ())):
             spelled = option.rstrip("!+?")
             for name in spelled.split("/"):
                 param = found[name]
@@ -149,6 +151,22 @@ class TestOptions:
         """Time limits are in minutes, and the help says so."""
         _, out, _ = cloudops(script, "--help")
         assert "-t, --timeout MINUTES" in out
+
+    def test_hello(self, cloudops):
+        """`hello` greets."""
+        assert cloudops("hello") == (0, "Hello World!\n", "")
+        assert cloudops("hello", "--name", "you") == (0, "Hello you!\n", "")
+
+    def test_pytest(self, cloudops, workdir):
+        """`test` passes all that follows to pytest, and ends with its exit status."""
+        (workdir / "test_one.py").write_text(
+            "def test_good(): pass\ndef test_bad(): assert False\n"
+        )
+        # Warnings are errors in the tests around; `-p` is pytest's own here.
+        always = ("-q", "-p", "no:cacheprovider", "test_one.py")
+        assert cloudops("test", *always, "-k", "good")[0] == 0
+        assert cloudops("test", *always)[0] == 1
+        assert cloudops("test", *always, "--no-such-option")[0] == 4
 
     def test_help_lists_groups(self, cloudops):
         """The help of the program names the groups, not the scripts."""

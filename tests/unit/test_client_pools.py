@@ -84,6 +84,13 @@ def test_size_that_is_not_known(client, capsys):
     assert warnings(capsys) == []
 
 
+@pytest.mark.parametrize("autoscale", ["False", "yes", 0, None])
+def test_bad_autoscale(client, autoscale):
+    """`autoscale` is True or False, and no text that only looks like it."""
+    with pytest.raises(InvalidInputError, match="neither True nor False"):
+        client.create_pool("p", autoscale=autoscale)
+
+
 @pytest.mark.promise(
     "create_pool",
     "Numbers of nodes that cannot be are refused.",

@@ -687,6 +687,7 @@ def test_small_functions(client, clean_environment):
     assert registry == "https://myregistry.azurecr.io"
     assert endpoints.is_valid_acr_endpoint(registry) == (True, None)
     assert endpoints.is_valid_acr_endpoint("https://docker.io")[0] is False
+    assert endpoints.is_valid_acr_endpoint(5)[0] is False
     with pytest.raises(InvalidInputError, match="container_image_name=None"):
         task.get_container_settings(None)
     assert util.ensure_listlike("ab") == ["ab"]

@@ -55,6 +55,6 @@ def construct_blob_container_endpoint(
 
 def is_valid_acr_endpoint(endpoint: str) -> tuple[bool, str | None]:
     """Whether an address is that of an Azure container registry, and if not, why."""
-    if _ACR.match(endpoint):
+    if isinstance(endpoint, str) and _ACR.match(endpoint):
         return True, None
     return False, f"{endpoint!r} is not https://<name>.azurecr.io with 5 to 50 letters and digits."

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cfa.cloudops.cli import automation, completion, lookups, output, samples
+from cfa.cloudops.cli import automation, completion, greeting, lookups, output, samples
 from cfa.cloudops.cli.context import Json, Options, find_workspace, load_settings, open_batch
 from cfa.cloudops.cli.groups import Root, plain
 from cfa.cloudops.errors import AmbiguousCallError, BackendError
@@ -22,6 +22,8 @@ app = typer.Typer(
 app.command()(lookups.check_credentials)
 app.command()(lookups.get_kv_secret)
 app.command()(samples.generate_sample_env)
+app.command()(greeting.hello)
+app.command(context_settings=greeting.PASSES_ALL)(greeting.test)
 automation.register(app)
 
 

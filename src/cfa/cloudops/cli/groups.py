@@ -131,6 +131,8 @@ def add_common_options(commands: Iterable[Any]) -> None:
         if isinstance(command, TyperGroup):
             add_common_options(command.commands.values())
             continue
+        if command.name == "test":  # `-p` is one of pytest's
+            continue
         taken = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
         for option in map(copy, _common_options()):
             option.opts = [name for name in option.opts if name not in taken]

@@ -94,6 +94,11 @@ class PoolMixin:
         del cache_blobfuse, monitoring_interval_seconds, benchmark_runtime_seconds
         pool_id = names.pool_id(pool_name)
         _check_choices(availability_zones, enable_node_monitoring, monitoring_script_url)
+        if not isinstance(autoscale, bool):  # the text "False" would be true
+            raise InvalidInputError(
+                f"autoscale={autoscale!r} is neither True nor False.",
+                "Pass one of them; a formula goes into autoscale_formula.",
+            )
         most = _count("max_autoscale_nodes", max_autoscale_nodes)
         dedicated = _count("dedicated_nodes", dedicated_nodes)
         fixed = dedicated + _count("low_priority_nodes", low_priority_nodes)

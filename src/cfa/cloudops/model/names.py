@@ -162,6 +162,10 @@ def mount_target(text: str) -> str:
         raise UnsafePathError(
             f"{text!r} cannot be a mount target.", "Use a name or path below '/', like data."
         ) from error
+    if ":" in path:  # engines write binds as source:target
+        raise UnsafePathError(
+            f"{text!r} cannot be a mount target: it has a colon.", "Use a path like data/in."
+        )
     top = path.split("/")[0]
     if not path or top in _SYSTEM_DIRECTORIES or path == "mnt" or path.startswith("mnt/batch"):
         raise UnsafePathError(
