@@ -1,4 +1,8 @@
-"""A fresh container for every task, against the best pipelined fresh container of the engine's API."""
+"""A fresh container for every task, against the best pipelined fresh container of the engine's API.
+
+Ask an engine whose containers have networks, as on a user's machine: `.ci/engines start --bridge`.
+Making networks is most of what a container costs there.
+"""
 
 from __future__ import annotations
 

@@ -188,7 +188,8 @@ def test_mount_target_accepts(text: str, target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "/", ".", "..", "a/../b", "etc", "/usr/x", "proc", "mnt", "mnt/batch/x", "a\0", "a:b"]
+    "text",
+    ["", "/", ".", "..", "a/../b", "etc", "/usr/x", "proc", "mnt", "mnt/batch/x", "a\0", "a:b"],
 )
 def test_mount_target_refuses(text: str) -> None:
     """A target that hides what a node needs, or leads elsewhere, is refused."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import quote, urljoin
 
 from cfa.cloudops import defaults
@@ -53,7 +54,7 @@ def construct_blob_container_endpoint(
     return urljoin(account, quote(blob_container))
 
 
-def is_valid_acr_endpoint(endpoint: str) -> tuple[bool, str | None]:
+def is_valid_acr_endpoint(endpoint: Any) -> tuple[bool, str | None]:
     """Whether an address is that of an Azure container registry, and if not, why."""
     if isinstance(endpoint, str) and _ACR.match(endpoint):
         return True, None
