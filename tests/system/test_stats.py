@@ -62,7 +62,7 @@ def test_statistics(bench):
 @pytest.mark.promise(
     "download_job_stats",
     "`peak_memory_bytes` is that of the task alone.",
-    local='known with `isolation="task"` in containers, else empty',
+    local='known with `isolation="task"` in containers whose engine limits memory, else empty',
     cloud="there is no such column",
     difference="ours only",
 )

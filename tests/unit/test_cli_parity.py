@@ -162,7 +162,7 @@ class TestOptions:
         (workdir / "test_one.py").write_text(
             "def test_good(): pass\ndef test_bad(): assert False\n"
         )
-        # Warnings are errors in the tests around; `-p` is pytest's own here.
+        # Not our `-p`, which names a file of settings.
         always = ("-q", "-p", "no:cacheprovider", "test_one.py")
         assert cloudops("test", *always, "-k", "good")[0] == 0
         assert cloudops("test", *always)[0] == 1
