@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, ClassVar, cast
@@ -23,6 +24,7 @@ from cfa.cloudops.provider.executor import (
 )
 
 # Another process must be able to find our nodes, even after this one was killed: one file a node.
+# The directory stays: were it removed with its last file, another node could not write its own.
 _REGISTRY = Path(tempfile.gettempdir(), f"cloudops-example-{os.getuid()}")
 
 
@@ -33,6 +35,7 @@ class ExampleNode(Node):
         self.engine_id = str(process.pid)
         self._process = process
         self._entry = entry
+        self._closing = threading.Lock()
         self._input = cast("IO[bytes]", process.stdin)
         self._output = cast("IO[bytes]", process.stdout)
         os.set_blocking(self._output.fileno(), False)
@@ -58,6 +61,10 @@ class ExampleNode(Node):
         self._input.close()
 
     def close(self, grace_s: float) -> NodeEnd:
+        with self._closing:  # of several threads the first ends it, the others get its answer
+            return self._close(grace_s)
+
+    def _close(self, grace_s: float) -> NodeEnd:
         below = list(_below(self._process.pid))
         if grace_s:
             self._process.send_signal(signal.SIGTERM)
@@ -70,7 +77,7 @@ class ExampleNode(Node):
         code = self._process.wait()
         self._input.close()
         self._output.close()
-        _forget(self._entry)
+        self._entry.unlink(missing_ok=True)
         return NodeEnd(exit_code=code if code >= 0 else 128 - code)
 
 
@@ -85,8 +92,8 @@ class ExampleExecutor(Executor):
         )
 
     def open_node(self, spec: NodeSpec) -> Node:
-        entry = _REGISTRY / spec.workspace / spec.node_id
-        entry.parent.mkdir(parents=True, exist_ok=True)
+        entry = _entry(spec.workspace, spec.node_id)
+        _REGISTRY.mkdir(parents=True, exist_ok=True)
         try:
             process = subprocess.Popen(
                 spec.argv,
@@ -98,30 +105,37 @@ class ExampleExecutor(Executor):
                 start_new_session=True,
             )
         except OSError as error:
-            _forget(entry)
             raise NodeError(f"Cannot start {spec.argv[0]!r}: {error}.") from error
         entry.write_text(str(process.pid))
         return ExampleNode(process, entry)
 
     def list_nodes(self, workspace: str) -> Sequence[NodeStatus]:
         found = []
-        for entry in (_REGISTRY / workspace).glob("*"):
-            pid = int(entry.read_text() or 0)
-            found.append(NodeStatus(node_id=entry.name, engine_id=str(pid), running=_is_alive(pid)))
+        for entry in _REGISTRY.glob(f"{workspace}.*"):
+            if pid := _recorded(entry):
+                node_id = entry.name.removeprefix(f"{workspace}.")
+                found.append(
+                    NodeStatus(node_id=node_id, engine_id=str(pid), running=_is_alive(pid))
+                )
         return found
 
     def remove_node(self, workspace: str, node_id: str) -> None:
-        entry = _REGISTRY / workspace / node_id
-        with contextlib.suppress(FileNotFoundError):
-            _signal_tree(int(entry.read_text()), signal.SIGKILL)
-        _forget(entry)
+        entry = _entry(workspace, node_id)
+        if pid := _recorded(entry):
+            _signal_tree(pid, signal.SIGKILL)
+        entry.unlink(missing_ok=True)
 
 
-def _forget(entry: Path) -> None:
-    entry.unlink(missing_ok=True)
-    for directory in (entry.parent, _REGISTRY):
-        with contextlib.suppress(OSError):  # other nodes are there
-            directory.rmdir()
+def _entry(workspace: str, node_id: str) -> Path:
+    return _REGISTRY / f"{workspace}.{node_id}"
+
+
+def _recorded(entry: Path) -> int:
+    """The process a file names; 0 when it is being written, or is already gone."""
+    try:
+        return int(entry.read_text() or 0)
+    except FileNotFoundError:
+        return 0
 
 
 def _signal_tree(pid: int, number: int) -> None:
@@ -132,11 +146,14 @@ def _signal_tree(pid: int, number: int) -> None:
 
 
 def _below(pid: int) -> Iterator[int]:
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in map(int, children.read_text().split()):
-                yield child
-                yield from _below(child)
+    threads: list[str] = []
+    with contextlib.suppress(OSError):  # the process is gone
+        threads = os.listdir(f"/proc/{pid}/task")
+    for thread in threads:
+        with contextlib.suppress(OSError):  # the thread is
+            for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split():
+                yield int(child)
+                yield from _below(int(child))
 
 
 def _is_alive(pid: int) -> bool:
