@@ -24,7 +24,6 @@ from cfa.cloudops.provider.executor import (
 )
 
 # Another process must be able to find our nodes, even after this one was killed: one file a node.
-# The directory stays: were it removed with its last file, another node could not write its own.
 _REGISTRY = Path(tempfile.gettempdir(), f"cloudops-example-{os.getuid()}")
 
 
@@ -77,7 +76,7 @@ class ExampleNode(Node):
         code = self._process.wait()
         self._input.close()
         self._output.close()
-        self._entry.unlink(missing_ok=True)
+        _forget(self._entry)
         return NodeEnd(exit_code=code if code >= 0 else 128 - code)
 
 
@@ -93,7 +92,6 @@ class ExampleExecutor(Executor):
 
     def open_node(self, spec: NodeSpec) -> Node:
         entry = _entry(spec.workspace, spec.node_id)
-        _REGISTRY.mkdir(parents=True, exist_ok=True)
         try:
             process = subprocess.Popen(
                 spec.argv,
@@ -106,7 +104,7 @@ class ExampleExecutor(Executor):
             )
         except OSError as error:
             raise NodeError(f"Cannot start {spec.argv[0]!r}: {error}.") from error
-        entry.write_text(str(process.pid))
+        _record(entry, process.pid)
         return ExampleNode(process, entry)
 
     def list_nodes(self, workspace: str) -> Sequence[NodeStatus]:
@@ -123,11 +121,25 @@ class ExampleExecutor(Executor):
         entry = _entry(workspace, node_id)
         if pid := _recorded(entry):
             _signal_tree(pid, signal.SIGKILL)
-        entry.unlink(missing_ok=True)
+        _forget(entry)
 
 
 def _entry(workspace: str, node_id: str) -> Path:
     return _REGISTRY / f"{workspace}.{node_id}"
+
+
+def _record(entry: Path, pid: int) -> None:
+    while True:
+        _REGISTRY.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # the last node of before took it along
+            entry.write_text(str(pid))
+            return
+
+
+def _forget(entry: Path) -> None:
+    entry.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # other nodes are there
+        _REGISTRY.rmdir()
 
 
 def _recorded(entry: Path) -> int:
