@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CONNECT_S = 4.0
 #: Seconds that a call may take once the engine is known to answer; busy engines are slow.
 CALL_S = 60.0
+#: Connections that wait for the next call.
+_KEPT = 32
 
 
 def client(endpoint: Endpoint) -> APIClient:
@@ -51,7 +53,26 @@ def client(endpoint: Endpoint) -> APIClient:
         use_ssh_client=parts.scheme == "ssh",
     )
     found.timeout = CALL_S
+    if parts.scheme == "unix":
+        _keep_connections(found, parts.path)
     return found
+
+
+def _keep_connections(client: APIClient, path: str) -> None:
+    """Use connections again, whatever container a call is about.
+
+    The SDK keeps them by address, which has the container's id in it, so that every container costs
+    new ones. And it looks for proxies and passwords, which a socket of this machine has no use for.
+    """
+    from docker.transport import UnixHTTPAdapter
+
+    class Adapter(UnixHTTPAdapter):  # type: ignore[misc]  # the SDK has no types
+        def get_connection(self, url: str, proxies: Any = None) -> Any:
+            del url
+            return super().get_connection("http+docker://localhost", proxies)
+
+    client.trust_env = False
+    client.mount("http+docker://", Adapter(f"http+unix://{path}", CALL_S, max_pool_size=_KEPT))
 
 
 def connect(endpoint: Endpoint) -> tuple[Connection, subprocess.Popen[bytes] | None]:
