@@ -109,6 +109,15 @@ def _container(number: int, directory: Path | None) -> dict[str, Any]:
     }
 
 
+def _runs(line: _Line, container: str) -> bool:
+    try:
+        return bool(line.ask("GET", f"{container}/json")["State"]["Running"])
+    except RuntimeError as error:
+        if "no such process" in str(error):  # Podman, at the moment in which it ends
+            return True
+        raise
+
+
 def fresh_container_s(
     address: str, count: int, threads: int, directory: Path | None = None
 ) -> float:
@@ -127,7 +136,7 @@ def fresh_container_s(
         here = f"/containers/{found['Id']}"
         line.ask("POST", f"{here}/start")
         # Never `wait`: Podman answers it late.
-        while line.ask("GET", f"{here}/json")["State"]["Running"]:
+        while _runs(line, here):
             time.sleep(0.01)
         line.ask("DELETE", f"{here}?force=1")
 
