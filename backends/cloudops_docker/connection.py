@@ -72,6 +72,7 @@ def _keep_connections(client: APIClient, path: str) -> None:
             return super().get_connection("http+docker://localhost", proxies)
 
     client.trust_env = False
+    client.get_adapter("http+docker://").close()  # it holds the connection of the first exchange
     client.mount("http+docker://", Adapter(f"http+unix://{path}", CALL_S, max_pool_size=_KEPT))
 
 

@@ -1,4 +1,4 @@
-"""A complete executor: nodes are plain processes. Fifty lines of code make a useful plugin."""
+"""A complete executor: nodes are plain processes."""
 
 from __future__ import annotations
 
