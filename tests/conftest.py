@@ -72,9 +72,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give this session a temporary directory of its own, and keep the engines where they are.
 
     A test's HOME is its own; an engine's store and settings must not move with it. A shell that
-    starts us in the background has SIGINT ignored, which every process below would inherit.
+    starts us in the background has SIGINT ignored, and `nohup` has SIGHUP, which every process
+    below would inherit.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     home = Path.home()
     if (home / ".docker" / "config.json").exists():  # Podman's command fails on one without
         os.environ.setdefault("DOCKER_CONFIG", str(home / ".docker"))

@@ -28,13 +28,14 @@ def environment(bench, client, task="j--1"):
 )
 def test_variables(bench):
     """A task sees the service's variables with the cloud's names and forms."""
-    client = bench.ready()
+    client = bench.ready(max_parallel=1)
+    client.add_task("true")
     client.add_task("env", name_suffix="s")
-    task = bench.finished(client)["j-s-1"]
-    found = environment(bench, client, "j-s-1")
+    task = bench.finished(client)["j-s-2"]
+    found = environment(bench, client, "j-s-2")
     private = bench.backend.capabilities.private_paths
     root = ROOT if private else str(bench.place / ".cloudops" / "root")
-    place = f"{root}/workitems/j/job-1/j-s-1"
+    place = f"{root}/workitems/j/job-1/j-s-2"
     assert found.pop("AZ_BATCH_ACCOUNT_NAME")
     assert found.pop("AZ_BATCH_ACCOUNT_URL").startswith("https://")
     assert found == {
@@ -42,7 +43,7 @@ def test_variables(bench):
         "AZ_BATCH_NODE_ID": task.node_id,
         "AZ_BATCH_NODE_IS_DEDICATED": "true",
         "AZ_BATCH_JOB_ID": "j",
-        "AZ_BATCH_TASK_ID": "j-s-1",
+        "AZ_BATCH_TASK_ID": "j-s-2",
         "AZ_BATCH_NODE_ROOT_DIR": root,
         "AZ_BATCH_NODE_SHARED_DIR": f"{root}/shared",
         "AZ_BATCH_NODE_STARTUP_DIR": f"{root}/startup",
@@ -53,6 +54,7 @@ def test_variables(bench):
         "AZ_BATCH_CERTIFICATES_DIR": f"{place}/certs",
         "AZ_BATCH_TASK_RESERVED_EPHEMERAL_DISK_SPACE_BYTES": "1000000",
     }
+    assert "OLDPWD=" not in bench.output(client, "j-s-2")  # a trace of the task before
 
 
 @pytest.mark.promise(

@@ -38,7 +38,8 @@ __run() {
     AZ_BATCH_TASK_WORKING_DIR=$__task/wd
     AZ_BATCH_CERTIFICATES_DIR=$__task/certs
     CLOUDOPS_ATTEMPT=$__attempt@$CLOUDOPS_DIRECTORY # other nodes may show in /proc as well
-    if cd "${__home:-$__task/wd}" && . "$__task/cmd"; then
+    # Not for tasks: where this shell was before, which the task before may have been as well.
+    if cd "${__home:-$__task/wd}" && unset OLDPWD && . "$__task/cmd"; then
         case $1 in
             */*) __program=$1 ;;
             "$__name") __program=$__path ;;
