@@ -66,6 +66,7 @@ class PodmanExecutor(ContainerExecutor):
         self._linking = threading.Lock()
         self._known: _Link | None = None
         self._own: OwnService | None = None
+        self._networks: dict[str, str] = {}  # paths, by container
 
     # --- engine
 
@@ -246,9 +247,24 @@ class PodmanExecutor(ContainerExecutor):
 
     def create(self, plan: Plan) -> str:
         """See `ContainerExecutor`."""
-        return str(
-            self._call("POST", "/containers/create", json=words.specification(plan)).json()["Id"]
-        )
+        network = self._network(plan.network_of) if plan.network_of else ""
+        wanted = words.specification(plan, network)
+        return str(self._call("POST", "/containers/create", json=wanted).json()["Id"])
+
+    def _network(self, container: str) -> str:
+        """The path of a container's network namespace."""
+        path = self._networks.get(container)
+        if path is None:
+            try:
+                found = self._call("GET", f"/containers/{container}/json").json()
+            except EngineError as error:  # 404 would be taken for a missing image
+                why_not = f"the network of the container {container[:12]} is gone: {error.words}"
+                raise EngineError(500, why_not) from error
+            path = str((found.get("NetworkSettings") or {}).get("SandboxKey") or "")
+            if not path:
+                raise EngineError(500, f"the container {container[:12]} has no network to share")
+            self._networks[container] = path
+        return path
 
     def attach(self, container: str) -> AttachStream:
         """See `ContainerExecutor`. Podman prepares the container here: a bad argv shows here."""
@@ -298,6 +314,7 @@ class PodmanExecutor(ContainerExecutor):
         A container that ends at the moment in which Podman kills it cannot be killed: Podman says
         so and leaves it. It is then asked again.
         """
+        self._networks.pop(container, None)
         for attempt in range(_REMOVE_TRIES):
             try:
                 self._call(

@@ -44,6 +44,8 @@ def describe(endpoint: Endpoint, info: Mapping[str, Any]) -> Engine:
             builds=True,
             enforces_cpus=cpus,
             enforces_memory=memory,
+            # Rootless, each container has users and so a network of its own.
+            shares_network=not rootless,
             notes=tuple(notes),
         ),
         reports_oom=major.isdecimal() and int(major) >= 5,
@@ -61,8 +63,12 @@ def _enabled_controllers() -> set[str]:
     return {row[0] for row in rows if len(row) == 4 and row[3] == "1"}
 
 
-def specification(plan: Plan) -> dict[str, Any]:
-    """A plan in the words of Podman's API. Not by the SDK, which drops some fields on the way."""
+def specification(plan: Plan, network: str = "") -> dict[str, Any]:
+    """A plan in the words of Podman's API. Not by the SDK, which drops some fields on the way.
+
+    `network` is the path of the namespace to use. Not by the container that has it: Podman would
+    never remove that one before all that depend on it.
+    """
     wanted: dict[str, Any] = {
         "image": plan.image,
         "entrypoint": [plan.argv[0]],
@@ -97,6 +103,9 @@ def specification(plan: Plan) -> dict[str, Any]:
         "resource_limits": limits,
         "selinux_opts": ["disable"] if plan.unlabelled else [],
         "userns": {"nsmode": plan.userns} if plan.userns else {},
+        "netns": {"nsmode": "path", "value": network} if network else {},
+        "hostname": plan.host_name,
+        "sysctl": dict(plan.sysctl),
     }
     return {**wanted, **{name: value for name, value in optional.items() if value}}
 

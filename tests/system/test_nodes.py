@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+import signal
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -281,6 +285,191 @@ def test_task_isolation_shares_nothing_but_mounts(bench):
     )
     if bench.containers:
         assert bench.container_names() == []
+
+
+# Where the task is in the network, and from when to when: seconds since the machine started.
+WHERE = "sh -c 'ls -l /proc/self/ns/net; cat /proc/uptime; sleep 0.2; cat /proc/uptime'"
+
+
+@pytest.mark.promise(
+    "add_task",
+    "With isolation `task` no two tasks that run at the same time share a network.",
+    local="`podman` as root: of one after another; `subprocess` uses the host's",
+    cloud="each container has its own",
+    difference="none that a task sees but its address",
+)
+def test_task_isolation_and_networks(bench):
+    """Tasks that run at the same time have networks of their own, which others use after them."""
+    if not bench.containers:
+        pytest.skip("no networks here")
+    client = bench.ready(isolation="task", max_parallel=2, task_slots_per_node=2)
+    client.add_task_collection("j", [{"command_line": WHERE}] * 24)
+    tasks = bench.finished(client)
+    assert {task.result for task in tasks.values()} == {"success"}
+    found = []
+    for name in tasks:
+        network, begin, end = bench.output(client, name).splitlines()
+        found.append((network.split()[-1], float(begin.split()[0]), float(end.split()[0])))
+    networks = {network for network, _, _ in found}
+    if bench.backend.capabilities.shares_network:
+        assert len(networks) < 20  # some are opened before a network is kept
+    for network in networks:
+        times = sorted((begin, end) for one, begin, end in found if one == network)
+        for (_, end), (begin, _) in itertools.pairwise(times):
+            assert begin >= end
+
+
+# What a task could find of one before it in its network: names, what was written into their files,
+# and the port of a connection that the server's side closed.
+NEIGHBOUR = """\
+import os, socket
+name = socket.gethostname()
+hosts, resolver = open("/etc/hosts").read(), open("/etc/resolv.conf").read()
+print(name, name in hosts.split(), hosts.count("left"), resolver.count("left"))
+print(socket.gethostbyname(name) != "")
+for path in ("/etc/hosts", "/etc/resolv.conf"):
+    with open(path, "a") as file:
+        file.write("# left\\n")
+server = socket.create_server(("127.0.0.1", 7777), reuse_port=False)
+server.close()
+server = socket.socket()
+server.bind(("127.0.0.1", 7778))
+server.listen()
+client = socket.create_connection(("127.0.0.1", 7778))
+accepted, _ = server.accept()
+accepted.close()
+client.recv(1)
+client.close()
+"""
+
+
+@pytest.mark.promise(
+    "add_task",
+    "With isolation `task` a task finds nothing of others in its network.",
+    local="host name, `/etc/hosts`, `/etc/resolv.conf` and free ports are its own",
+)
+def test_task_isolation_and_neighbours(bench, python_image):
+    """A task has its own names, and can bind a port on which one before it closed a connection."""
+    if not bench.backend.capabilities.shares_network:
+        pytest.skip("no networks are shared here")
+    (bench.place / "d").mkdir()
+    (bench.place / "d" / "task.py").write_text(NEIGHBOUR)
+    client = bench.ready(
+        isolation="task", max_parallel=1, mounts=["d"], container_image_name=python_image
+    )
+    client.add_task_collection("j", [{"command_line": "python3 /d/task.py"}] * 12)
+    tasks = bench.finished(client)
+    names = set()
+    for name, task in tasks.items():
+        assert task.result == "success", bench.output(client, name, name="stderr")
+        first, second = bench.output(client, name).splitlines()
+        host, *seen = first.split()
+        names.add(host)
+        assert (seen, second) == (["True", "0", "0"], "True")
+    assert len(names) == 12
+
+
+# Fills a connection whose other end does not read, and goes: the system sends the rest without it.
+UNREAD = """\
+import socket, struct, sys
+for line in open("/proc/net/route"):
+    words = line.split()
+    if words[1] == "00000000":
+        gateway = socket.inet_ntoa(struct.pack("<I", int(words[2], 16)))
+tables = [open(f"/proc/net/{name}").read() for name in ("tcp", "udp")]
+print(sum(table.count("\\n") - 1 for table in tables))
+if sys.argv[1:]:
+    try:
+        line = socket.create_connection((gateway, int(sys.argv[1])), timeout=5)
+    except OSError:
+        sys.exit("no way to this machine")
+    line.setblocking(False)
+    try:
+        while True:
+            line.send(b"x" * 65536)
+    except BlockingIOError:
+        pass
+"""
+
+
+def test_network_in_which_something_is_left(bench, python_image):
+    """A network with a connection that outlives its task is not used again."""
+    if not bench.backend.capabilities.shares_network:
+        pytest.skip("no networks are shared here")
+    (bench.place / "d").mkdir()
+    (bench.place / "d" / "task.py").write_text(UNREAD)
+    client = bench.ready(
+        isolation="task", max_parallel=1, mounts=["d"], container_image_name=python_image
+    )
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        commands = ["python3 /d/task.py"] * 20
+        commands[8] = commands[12] = f"python3 /d/task.py {port}"
+        client.add_task_collection("j", [{"command_line": command} for command in commands])
+        tasks = bench.finished(client)
+    if any("no way" in bench.output(client, name, name="stderr") for name in ("j--9", "j--13")):
+        pytest.skip("containers do not reach this machine here")
+    assert {task.result for task in tasks.values()} == {"success"}
+    assert {bench.output(client, name) for name in tasks} == {"0\n"}
+
+
+def agent_pid(bench):
+    """Who answers at the workspace's socket; None: nobody."""
+    with socket.socket(socket.AF_UNIX) as line:
+        try:
+            line.connect(str(bench.place / ".cloudops/agent.sock"))
+            return int(line.recv(100).split()[2])
+        except (OSError, IndexError):
+            return None
+
+
+def test_kept_network_outlives_the_agent(bench):
+    """A task in the network of another node has it to its end when the agent is killed."""
+    if not bench.backend.capabilities.shares_network:
+        pytest.skip("no networks are shared here")
+    (bench.place / "d").mkdir()
+    client = bench.ready(isolation="task", max_parallel=1, mounts=["d"])
+    client.add_task_collection("j", [{"command_line": WHERE}] * 8)
+    client.add_task(
+        "sh -c 'ls -l /proc/self/ns/net; ls /sys/class/net; "
+        "until [ -e /d/gate ]; do sleep 0.05; done; ls /sys/class/net'"
+    )
+    bench.running(client, "j--9")
+    used = [bench.output(client, f"j--{number}").splitlines()[0] for number in range(1, 10)]
+    assert used[8].split()[-1] in {one.split()[-1] for one in used[:8]}
+    first = bench.until(client, lambda: agent_pid(bench))
+    os.kill(first, signal.SIGKILL)
+    bench.until(client, lambda: agent_pid(bench) not in (None, first))
+    # The next agent looks for nodes again and again, and must leave alone what is still in use:
+    # nothing may happen, so there is nothing to wait for.
+    time.sleep(2)
+    assert len(bench.container_names()) == 2
+    (bench.place / "d/gate").touch()
+    assert bench.finished(client)["j--9"].requeue_count == 0
+    _, *interfaces = bench.output(client, "j--9").splitlines()
+    half = len(interfaces) // 2
+    assert interfaces[:half] == interfaces[half:] != []
+    bench.until(client, lambda: bench.container_names() == [])
+
+
+def test_network_that_goes(bench):
+    """When the container that keeps a network is removed, what runs in that runs again elsewhere."""
+    if not bench.backend.capabilities.shares_network:
+        pytest.skip("no networks are shared here")
+    (bench.place / "d").mkdir()
+    client = bench.ready(isolation="task", max_parallel=1, mounts=["d"])
+    client.add_task_collection("j", [{"command_line": WHERE}] * 12)
+    client.add_task("sh -c 'echo here; until [ -e /d/gate ]; do sleep 0.05; done'")
+    bench.running(client, "j--13")
+    runs = client._batch.get_task("j", "j--13").node_id
+    for name in bench.container_names():
+        if not name.endswith(runs):
+            bench.backend.engine.run("kill", name, timeout_s=60)
+    bench.until(client, lambda: client._batch.get_task("j", "j--13").requeue_count)
+    (bench.place / "d/gate").touch()
+    tasks = bench.finished(client)
+    assert {task.result for task in tasks.values()} == {"success"}
+    bench.until(client, lambda: bench.container_names() == [])
 
 
 @pytest.mark.promise(

@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -28,11 +29,17 @@ class Launcher:
         place: an empty directory.
         shell: the program that runs it and its slots.
         path: its PATH.
-        verb: `serve`, or `once` for a single task.
+        verb: `serve`, `once` for a single task, or `keep`.
+        more: what follows the directory.
     """
 
     def __init__(
-        self, place: Path, shell: str, path: str = "/usr/bin:/bin", verb: str = "serve"
+        self,
+        place: Path,
+        shell: str,
+        path: str = "/usr/bin:/bin",
+        verb: str = "serve",
+        more: tuple[str, ...] = (),
     ) -> None:
         self.place = place
         self.control = place / "control"
@@ -43,7 +50,7 @@ class Launcher:
         assert text.count("shell=/bin/sh\n") == 1
         (place / "launcher.sh").write_text(text.replace("shell=/bin/sh\n", f"shell={program}\n"))
         self.process = subprocess.Popen(
-            [program, place / "launcher.sh", verb, self.control],
+            [program, place / "launcher.sh", verb, self.control, *more],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={"PATH": path},
@@ -51,7 +58,10 @@ class Launcher:
             start_new_session=True,
         )
         self._buffer = b""
-        assert self.line() == "ready 1"
+        self.greeting = [self.line()]
+        while self.greeting[-1] != "ready 1":
+            self.greeting.append(self.line())
+        assert verb == "keep" or len(self.greeting) == 1
 
     def send(self, text: str) -> None:
         assert self.process.stdin is not None
@@ -170,10 +180,10 @@ def start(tmp_path: Path, shell: str, path_without: Callable[[str], str]) -> Ite
     """Starts launchers under the shell and ends them."""
     started: list[Launcher] = []
 
-    def begin(without: str = "", verb: str = "serve") -> Launcher:
+    def begin(without: str = "", verb: str = "serve", more: tuple[str, ...] = ()) -> Launcher:
         place = tmp_path / f"l{len(started)}"
         place.mkdir()
-        started.append(Launcher(place, shell, path_without(without), verb))
+        started.append(Launcher(place, shell, path_without(without), verb, more))
         return started[-1]
 
     yield begin
@@ -538,6 +548,52 @@ def test_once(start: Start) -> None:
 def test_once_without_a_task(start: Start) -> None:
     """A launcher for one task that gets none ends when it is told to drain."""
     assert start(verb="once").drain() == 0
+
+
+def test_keep(start: Start) -> None:
+    """A launcher that keeps a network ends after the last of those that use it, however they end."""
+    keeper = start(verb="keep")
+    users = keeper.control / "users"
+    os.mkfifo(users)
+    first = start(verb="once", more=("", str(users)))
+    second = start(verb="once", more=("", str(users)))
+    assert keeper.process.stdin is not None
+    keeper.process.stdin.close()
+    until(lambda: not (keeper.control / "serving").exists())
+    code, output, _ = first.outcome(["ls", "-l", "/proc/self/fd"])
+    assert (code, output.count("users")) == ("0", 0)
+    assert first.process.wait(LIMIT_S) == 0
+    assert keeper.process.poll() is None
+    os.killpg(second.process.pid, signal.SIGKILL)
+    assert keeper.process.wait(LIMIT_S) == 0
+
+
+def test_keep_tells_its_names(start: Start) -> None:
+    """What those that use the network are told: host name, hosts, name servers."""
+    *said, _ = start(verb="keep").greeting
+    assert said == [
+        f"name {socket.gethostname()}",
+        *(f"host {line}" for line in Path("/etc/hosts").read_text().splitlines()),
+        *(f"resolver {line}" for line in Path("/etc/resolv.conf").read_text().splitlines()),
+    ]
+
+
+def test_keep_looks(start: Start) -> None:
+    """A keeper sees that a socket is left in its network."""
+    keeper = start(verb="keep")
+    with socket.create_server(("127.0.0.1", 0)):
+        keeper.send("look")
+        assert keeper.line() == "look used"
+    assert keeper.drain() == 0
+
+
+@pytest.mark.parametrize("fifo", [True, False])
+def test_keep_for_nobody(start: Start, fifo: bool) -> None:
+    """Unused, or where no FIFO could be made, it ends at once."""
+    keeper = start(verb="keep")
+    if fifo:
+        os.mkfifo(keeper.control / "users")
+    assert keeper.drain() == 0
 
 
 def test_once_kill(start: Start) -> None:

@@ -34,7 +34,9 @@ def scheduler(tmp_path: Path) -> Iterator[Scheduler]:
 def enlist(scheduler: Scheduler, count: int) -> list[LiveNode]:
     group = scheduler.group(KEY)
     assert group is not None
-    return [scheduler.crew.enlist(group, "podman", True) for _ in range(count)]
+    made = [scheduler.crew.enlist(KEY, "podman", single_use=True) for _ in range(count)]
+    group.nodes += made
+    return made
 
 
 def given_up(scheduler: Scheduler) -> bool:

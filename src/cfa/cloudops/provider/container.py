@@ -65,12 +65,18 @@ class Engine:
     selinux: bool = False
 
 
+#: A network that no closed connection lingers in: its port can be bound again at once.
+_FORGETFUL = {"net.ipv4.tcp_max_tw_buckets": "0"}
+
+
 @frozen(kw_only=True)
 class Plan:
     """A container to create, in terms that both engines know.
 
     The container has its standard input open once and no terminal; nothing removes it by itself.
     `cpu_quota_us` counts in `CPU_PERIOD_US`. `unlabelled`: SELinux must let it use its binds.
+    `network_of`: the container whose network it uses, '' for one of its own; `host_name`: '' for
+    the engine's choice. `sysctl`: parameters of the kernel in its network.
     """
 
     name: str
@@ -85,6 +91,9 @@ class Plan:
     cpu_quota_us: int | None = None
     memory_bytes: int | None = None
     unlabelled: bool = False
+    network_of: str = ""
+    host_name: str = ""
+    sysctl: Mapping[str, str] = Factory(dict)
 
 
 def plan(spec: NodeSpec, name: str, image: str, engine: Engine, engine_name: str) -> Plan:
@@ -114,6 +123,9 @@ def plan(spec: NodeSpec, name: str, image: str, engine: Engine, engine_name: str
         cpu_quota_us=max(_MIN_QUOTA_US, round(cpus * CPU_PERIOD_US)) if cpus else None,
         memory_bytes=spec.resources.memory_bytes if found.enforces_memory else None,
         unlabelled=engine.selinux,
+        network_of=spec.network_of or "",
+        host_name=spec.node_id if spec.network_of else "",
+        sysctl=_FORGETFUL if spec.keeps_network else {},
     )
 
 

@@ -39,6 +39,8 @@ class Capabilities:
         builds: images can be built, tagged, listed and pushed.
         enforces_cpus: the limit of cores in `Resources` really holds.
         enforces_memory: the limit of memory really holds.
+        shares_network: a node can use the network of another, and starts faster by it; see
+            `NodeSpec.network_of`.
         notes: limits and oddities found, one sentence each, for `cloudops doctor`.
     """
 
@@ -50,6 +52,7 @@ class Capabilities:
     builds: bool = False
     enforces_cpus: bool = False
     enforces_memory: bool = False
+    shares_network: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -100,6 +103,13 @@ class NodeSpec:
         resources: limits, applied as far as `Capabilities` says they hold.
         caller_uid: who must own, on the host, every file that the node writes into a bind.
         caller_gid: the group of such files.
+        keeps_network: others will use the node's network, one after another, and must find nothing
+            of each other in it: a closed connection is forgotten at once. Only where
+            `Capabilities.shares_network`; refused with a `NodeError` when the node would have no
+            network of its own.
+        network_of: `engine_id` of a node that keeps a network: use that one. Host name and, by
+            binds, `/etc/hosts` and `/etc/resolv.conf` are its own all the same; the name is
+            `node_id`.
     """
 
     workspace: str
@@ -114,6 +124,8 @@ class NodeSpec:
     caller_uid: int = 0
     caller_gid: int = 0
     home: str = ""
+    keeps_network: bool = False
+    network_of: str | None = None
 
 
 @frozen(kw_only=True)

@@ -6,6 +6,7 @@ It reports to the scheduler by three calls: `exited`, `lost` and `opening_failed
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +19,8 @@ from cfa.cloudops.service.ledger import Attempt, Outcome
 from cfa.cloudops.service.nodes import (
     PROTOCOL,
     Executors,
-    Group,
+    GroupKey,
+    Keeper,
     LiveNode,
     Opened,
     Opening,
@@ -41,6 +43,12 @@ _LOST_ALONE = 2
 _CHECK_S = 3.0
 #: Questions in a row without an answer after which a node is given up.
 _UNANSWERED = 10
+#: Seconds in which the program of a container that keeps a network has to speak, and to answer.
+_KEEPER_S, _LOOK_S = 30.0, 3.0
+#: Seconds for which a network is kept: its name servers are those of its first moment.
+_KEPT_S = 600.0
+#: Pauses before a network is looked at again in which something is left, in seconds.
+_AGAIN_S = (0.05, 0.3)
 _RETRY_S = (0.2, 10.0)  # first and longest wait for an engine that does not answer
 
 
@@ -56,12 +64,17 @@ class Crew:
 
     # --- opening
 
-    def enlist(self, group: Group, backend: str, single_use: bool) -> LiveNode:
+    def enlist(self, group: GroupKey, backend: str, *, single_use: bool) -> LiveNode:
         """A node that is going to be opened; its id can be written into the store first."""
-        node = LiveNode(secrets.token_hex(4), group.key, backend, single_use=single_use)
+        node = LiveNode(secrets.token_hex(4), group, backend, single_use=single_use)
         self.nodes[node.id] = node
-        group.nodes.append(node)
         return node
+
+    def enlist_keeper(self, group: GroupKey, backend: str) -> Keeper:
+        """The same for one that keeps a network."""
+        keeper = Keeper(secrets.token_hex(4), group, backend)
+        self.nodes[keeper.id] = keeper
+        return keeper
 
     def open(self, node: LiveNode, what: Opening) -> None:
         """Open an enlisted node in a worker thread."""
@@ -76,7 +89,7 @@ class Crew:
             if not isinstance(error, CloudOpsError):
                 _log.error("opening node %s", node.id, exc_info=error)
             node.closing = True
-            self._scheduler.opening_failed(node, error)
+            self._refused(node, error)
             self._remove(node, str(error))
             return
         node.node, node.root, node.mapping = opened.node, opened.root, opened.mapping
@@ -87,6 +100,8 @@ class Crew:
             self._close(node)
             return
         self._agent.watch(opened.node.fileno(), lambda: self._read(node))
+        if isinstance(node, Keeper):
+            self._agent.at(time.monotonic() + _KEEPER_S, partial(self._hurry, node))
 
     def _remove(self, node: LiveNode, reason: str, wait_s: float = 0.0) -> None:
         """See that nothing is left of a node that failed to open: its engine may have died midway."""
@@ -120,6 +135,10 @@ class Crew:
             if not node.draining:
                 node.broken = not node.ready
                 _log.warning("node %s ended by itself", node.id)
+                if isinstance(node, Keeper):
+                    self._network_lost(node)
+            elif not node.running:  # the container's first process ended, and so did all others
+                self._give_back(node)
             node.closing = node.draining = True
             self._part(node)
             return
@@ -149,9 +168,25 @@ class Crew:
                     self._slot_lost(node, attempt, alone=True)
             case [b"ready", _] if line == PROTOCOL:
                 node.ready = True
-                self._scheduler.node_ready(node)
+                if isinstance(node, Keeper):
+                    self._scheduler.wanted(node.group.job)
+                else:
+                    self._scheduler.node_ready(node)
+            case [b"host" | b"name" | b"resolver" | b"look", *_] if isinstance(node, Keeper):
+                self._hear_keeper(node, *os.fsdecode(line).partition(" ")[::2])
             case _:
                 _log.warning("node %s says: %r", node.id, line[:200])
+
+    def _hear_keeper(self, keeper: Keeper, subject: str, text: str) -> None:
+        match subject:
+            case "name":
+                keeper.host_name = text
+            case "host":
+                keeper.hosts.append(text)
+            case "resolver":
+                keeper.resolver.append(text)
+            case _:
+                self._looked(keeper, empty=text == "empty")
 
     def _ended(self, node: LiveNode, token: str, code: str) -> None:
         attempt = next((one for one in node.running.values() if one.token == token), None)
@@ -276,12 +311,15 @@ class Crew:
         group = self._scheduler.group(node.group)
         if group is not None and node in group.nodes:
             group.nodes.remove(node)
+        networks = self._scheduler.networks(node.group.job)
+        if networks is not None and isinstance(node, Keeper):
+            networks.keepers.remove(node)
+            self._scheduler.wanted(node.group.job)
         self._scheduler.node_ended(node.id, reason)
         if node.broken:
             text = f"The node {node.id} ended before it was ready. {reason}".strip()
-            self._scheduler.opening_failed(
-                node, NodeError(text, f"Read {self._agent.workspace.log}.")
-            )
+            self._refused(node, NodeError(text, f"Read {self._agent.workspace.log}."))
+        self._give_back(node)
         self.collect(node.running.values(), reason or f"the node {node.id} went away")
 
     def collect(self, attempts: Iterable[Attempt], reason: str) -> None:
@@ -292,6 +330,92 @@ class Crew:
                 self._scheduler.exited(attempt, code)
             else:
                 self._scheduler.lost(attempt, reason)
+
+    # --- networks that are kept for other nodes
+
+    def _refused(self, node: LiveNode, error: BaseException) -> None:
+        """A node did not come up; whether for the network is not asked, but tried without at last."""
+        for_network = isinstance(node, Keeper) or node.keeper is not None
+        transient = isinstance(error, CloudOpsError) and error.transient
+        if for_network and isinstance(error, NodeError) and not transient:
+            self._count_loss(node, str(error))
+        else:
+            self._scheduler.opening_failed(node, error)
+
+    def _count_loss(self, node: LiveNode, why: str) -> None:
+        job = node.group.job
+        networks = self._scheduler.networks(job)
+        if networks is None or networks.refused:
+            return
+        networks.lost(why, node.enlisted)
+        if networks.refused:
+            _log.warning("no networks are kept for the nodes of job %d any more: %s", job, why)
+            for other in networks.keepers:
+                if other.user is None:
+                    self._let_go(other, GRACE_S)
+        self._scheduler.wanted(job)
+
+    def _let_go(self, keeper: Keeper, grace_s: float) -> None:
+        """Close a keeper; who waits for its network may have another."""
+        self.dismiss(keeper, grace_s)
+        self._scheduler.wanted(keeper.group.job)
+
+    def _hurry(self, keeper: Keeper) -> None:
+        """A keeper whose program does not speak is not waited for."""
+        if keeper.id in self.nodes and not (keeper.ready or keeper.closing):
+            keeper.broken = True
+            self._let_go(keeper, 0)
+
+    def _network_lost(self, keeper: Keeper) -> None:
+        """A keeper went, and its network with it: what runs there runs again elsewhere."""
+        if keeper.user is not None:
+            self.dismiss(keeper.user, 0)
+        if keeper.ready:  # else it is counted when it is gone
+            self._count_loss(keeper, f"the node {keeper.id} ended by itself")
+
+    def _give_back(self, node: LiveNode) -> None:
+        """Nothing of a node runs any more: see whether its network can be the next one's."""
+        keeper, node.keeper = node.keeper, None
+        if keeper is None:
+            return
+        keeper.user, keeper.idle_since = None, time.monotonic()
+        networks = self._scheduler.networks(keeper.group.job)
+        old = keeper.idle_since - keeper.enlisted > _KEPT_S
+        if old or keeper.closing or networks is None or networks.refused:
+            self._let_go(keeper, GRACE_S)
+        else:
+            self._look(keeper)
+
+    def _look(self, keeper: Keeper) -> None:
+        """Ask a keeper whether anything is left in its network; one that does not answer goes."""
+        if keeper.id not in self.nodes or keeper.closing:
+            return
+        keeper.looks += 1
+        question = keeper.question = object()
+        send(keeper, "look\n")
+
+        def late() -> None:
+            if keeper.id in self.nodes and keeper.question is question:
+                self._give_up(keeper, "it does not answer", 0)
+
+        self._agent.at(time.monotonic() + _LOOK_S, late)
+
+    def _looked(self, keeper: Keeper, *, empty: bool) -> None:
+        keeper.question = None
+        if empty:
+            keeper.looks = 0
+            keeper.uses += 1
+            self._scheduler.wanted(keeper.group.job)
+        elif keeper.looks <= len(_AGAIN_S):  # a connection may just be closing
+            wait = _AGAIN_S[keeper.looks - 1]
+            self._agent.at(time.monotonic() + wait, partial(self._look, keeper))
+        else:
+            self._give_up(keeper, "tasks leave connections open", GRACE_S)
+
+    def _give_up(self, keeper: Keeper, why: str, grace_s: float) -> None:
+        self._let_go(keeper, grace_s)
+        if not keeper.uses:  # it has cost more than it gave
+            self._count_loss(keeper, f"the network of the node {keeper.id} was used once: {why}")
 
     def leave(self) -> None:
         """Let go of every node: each finishes what runs and ends by itself."""

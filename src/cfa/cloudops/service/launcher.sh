@@ -1,6 +1,7 @@
 #!/bin/sh
 # The launcher: runs the tasks of one node. Started as `sh launcher.sh serve <directory>`, where
-# <directory> is the node's own and writable; `once <directory> [memory]` runs a single task.
+# <directory> is the node's own and writable; `once <directory> [memory [<users>]]` runs a single task,
+# `keep <directory>` none: it keeps a network for others, and <users> is its FIFO.
 #
 #   stdin                                   stdout
 #   run <slot> <attempt> <task directory>   ready <protocol>
@@ -51,7 +52,7 @@ __run() {
             echo "cloudops: program not found: $1 (PATH is $PATH)" >"$__task/stderr.txt"
         else
             shift
-            "$__program" "$@" >"$__task/stdout.txt" 2>"$__task/stderr.txt" </dev/null
+            "$__program" "$@" >"$__task/stdout.txt" 2>"$__task/stderr.txt" </dev/null 4<&-
             __code=$?
             case $__code in
                 127) [ -e "$__program" ] || __code=missing ;;
@@ -262,6 +263,8 @@ serve() {
 once() {
     directory=$1
     setsid=
+    # While this shell lives, the node whose network is used here stays: see `keep`.
+    [ -p "$3" ] && exec 4<>"$3"
     trap 'exit 143' TERM INT HUP
     trap : PIPE
     : >"$directory/serving"
@@ -297,8 +300,46 @@ once() {
     kill -s KILL "$ears" # what else the task left ends with the container
 }
 
+# A node that runs nothing. Others use its network, one after another, and each holds the FIFO open:
+# after the end of input it ends with the last of them.
+keep() {
+    directory=$1
+    trap 'exit 143' TERM INT HUP
+    : >"$directory/serving"
+    # How its network calls it: those that use it are told the same, with a name of their own.
+    tell name </proc/sys/kernel/hostname && tell host </etc/hosts &&
+        tell resolver </etc/resolv.conf || exit 1
+    echo "ready $protocol"
+    while read -r verb; do
+        left=empty
+        for table in tcp tcp6 udp udp6 sctp/eps; do
+            look "/proc/net/$table" && left=used
+        done
+        echo "look $left"
+    done
+    rm -f "$directory/serving"
+    # Opened for both it waits for nobody; with that closed, the end comes when no other has it.
+    exec 3<>"$directory/users" 4<"$directory/users" 3>&-
+    read -r verb <&4
+    exit 0
+}
+
+# Says the lines of its input.
+tell() {
+    while IFS= read -r line || [ -n "$line" ]; do
+        echo "$1 $line"
+    done
+}
+
+# Whether a table of sockets has a line below its head.
+look() {
+    [ -r "$1" ] || return 1
+    { read -r line && read -r line; } <"$1"
+}
+
 case $1 in
     serve) serve "$2" ;;
-    once) once "$2" "$3" ;;
+    once) once "$2" "$3" "$4" ;;
+    keep) keep "$2" ;;
     slot) __slot "$2" ;;
 esac

@@ -25,6 +25,7 @@ from cfa.cloudops.provider.executor import Bind, Capabilities, Executor, Node, N
 from cfa.cloudops.service.definitions import mounts_from
 from cfa.cloudops.service.ledger import Attempt
 from cfa.cloudops.service.local import caller_ids
+from cfa.cloudops.service.networks import USERS, Lent, make_fifo
 from cfa.cloudops.service.store import disk_errors
 from cfa.cloudops.service.workspace import NODE_ROOT, Workspace
 
@@ -57,6 +58,8 @@ class LiveNode:
     #: It ended by itself before it was ready.
     broken: bool = False
     single_use: bool = False
+    #: Whose network it uses, until nothing of it runs any more.
+    keeper: Keeper | None = None
     enlisted: float = field(factory=time.monotonic)
     used: bool = False
     #: Host and node side of `root`; the same where paths cannot differ.
@@ -89,6 +92,34 @@ class LiveNode:
         """Complete lines of the launcher."""
         *lines, self.buffer = (self.buffer + data).split(b"\n")
         return lines
+
+
+@define(eq=False)
+class Keeper(LiveNode):
+    """A node that runs nothing: it keeps its network for others, see `networks`."""
+
+    #: The node that uses it.
+    user: LiveNode | None = None
+    #: How often it was asked, since its last user ended, whether anything is left in its network.
+    looks: int = 0
+    #: Stands for the question that is not answered yet.
+    question: object = None
+    #: How many nodes have used the network and left nothing in it.
+    uses: int = 0
+    host_name: str = ""
+    hosts: list[str] = field(factory=list)
+    resolver: list[str] = field(factory=list)
+
+    @property
+    def free(self) -> bool:
+        return self.ready and not self.closing and not self.looks and self.user is None
+
+    def lend(self, node: LiveNode) -> Lent:
+        """Let a node that is going to be opened use the network."""
+        assert self.node is not None  # noqa: S101  for the type checker: it is ready
+        self.user, node.keeper = node, self
+        engine_id = self.node.engine_id
+        return Lent(self.id, engine_id, self.host_name, tuple(self.hosts), tuple(self.resolver))
 
 
 @define(eq=False)
@@ -149,6 +180,11 @@ class Executors:
                 self._capabilities[name] = found
         return found
 
+    def share_networks(self, name: str) -> bool:
+        """Whether it is known that an executor's nodes can use each other's networks. Never waits."""
+        found = self._capabilities.get(name)
+        return found is not None and found.shares_network
+
     def open_node(self, name: str, spec: NodeSpec) -> Node:
         """Open a node. Its image is looked for once an agent, and again when it has gone since.
 
@@ -188,6 +224,8 @@ class Opening:
     pool: PoolSpec
     image: str | None
     mounts: str | None
+    keeps_network: bool = False
+    network: Lent | None = None
 
 
 @frozen
@@ -207,22 +245,25 @@ def open_node(executors: Executors, what: Opening) -> Opened:
     """
     capabilities = executors.capabilities(what.pool.backend)
     mounts = mounts_from(what.mounts)
-    sources = mount_sources(what.pool.storage, what.pool.mounts if mounts is None else mounts)
+    sources = {}
+    if not what.keeps_network:
+        sources = mount_sources(what.pool.storage, what.pool.mounts if mounts is None else mounts)
     host_root = str(what.workspace.root)
     root = NODE_ROOT if capabilities.private_paths else host_root
     with disk_errors(f"preparing the node {what.node_id}"):
         _prepare(what.workspace, what.node_id, sources, linked=not capabilities.private_paths)
-    control = f"{root}/volatile/{what.node_id}"
-    # Only in a container is the launcher out of the reach of a task that ends its process group.
-    once = what.pool.isolation is Isolation.TASK and capabilities.images
-    verb = ["once" if once else "serve", control]
-    if once and capabilities.enforces_memory:
-        verb.append("memory")
+        if what.keeps_network:
+            make_fifo(what.workspace.node_directory(what.node_id))
+    launcher = f"{root}/volatile/{what.node_id}/launcher.sh"
     uid, gid = caller_ids()
     binds = [Bind(source=host_root, target=NODE_ROOT)]
     for target, source in sources.items():
         binds.append(Bind(source=source, target=f"{NODE_ROOT}/fsmounts/{target}"))
         binds.append(Bind(source=source, target=f"/{target}"))
+    if what.network:
+        with disk_errors(f"preparing the node {what.node_id}"):
+            place = what.workspace.node_directory(what.node_id)
+            binds += what.network.own_names(place, f"{what.node_id} {_node_name(what)}")
     node = executors.open_node(
         what.pool.backend,
         NodeSpec(
@@ -231,12 +272,14 @@ def open_node(executors: Executors, what: Opening) -> Opened:
             node_id=what.node_id,
             name=_node_name(what),
             image=what.image,
-            argv=("/bin/sh", f"{control}/launcher.sh", *verb),
+            argv=("/bin/sh", launcher, *_verb(what, capabilities, root)),
             environment=_environment(what, root),
             binds=tuple(binds),
             resources=what.pool.resources,
             caller_uid=uid,
             caller_gid=gid,
+            keeps_network=what.keeps_network,
+            network_of=what.network.engine_id if what.network else None,
         ),
     )
     mapping: tuple[tuple[str, str], ...] = ()
@@ -244,6 +287,18 @@ def open_node(executors: Executors, what: Opening) -> Opened:
         mapping = tuple((f"/{target}", source) for target, source in sources.items())
         mapping += ((NODE_ROOT, host_root),)
     return Opened(node, root, mapping)
+
+
+def _verb(what: Opening, capabilities: Capabilities, root: str) -> tuple[str, ...]:
+    """The arguments of the launcher."""
+    control = f"{root}/volatile/{what.node_id}"
+    if what.keeps_network:
+        return ("keep", control)
+    # Only in a container is the launcher out of the reach of a task that ends its process group.
+    if what.pool.isolation is not Isolation.TASK or not capabilities.images:
+        return ("serve", control)
+    users = f"{root}/volatile/{what.network.node_id}/{USERS}" if what.network else ""
+    return ("once", control, "memory" if capabilities.enforces_memory else "", users)
 
 
 def mount_sources(storage_url: str, mounts: tuple[Mount, ...]) -> dict[str, str]:

@@ -11,7 +11,8 @@ from attrs import define, field
 from cfa.cloudops.model.values import Isolation, PoolSpec
 from cfa.cloudops.service.definitions import split_command
 from cfa.cloudops.service.ledger import Attempt
-from cfa.cloudops.service.nodes import Group, GroupKey, LiveNode, Opening, send
+from cfa.cloudops.service.networks import Lent, Networks
+from cfa.cloudops.service.nodes import Group, GroupKey, Keeper, LiveNode, Opening, send
 from cfa.cloudops.service.paths import map_command
 from cfa.cloudops.service.workspace import write_task
 
@@ -38,6 +39,7 @@ class Job:
     pool: PoolSpec | None = None
     pool_deleting: bool = False
     groups: dict[GroupKey, Group] = field(factory=dict)
+    networks: Networks = field(factory=Networks)
     running: dict[str, Attempt] = field(factory=dict)  # by token
     buffer: deque[Attempt] = field(factory=deque)
     #: There may be ready tasks in the store.
@@ -52,7 +54,8 @@ class Job:
 
     @property
     def nodes(self) -> list[LiveNode]:
-        return [node for group in self.groups.values() for node in group.nodes]
+        nodes = [node for group in self.groups.values() for node in group.nodes]
+        return [*nodes, *self.networks.keepers]
 
 
 class Placement:
@@ -84,7 +87,7 @@ class Placement:
         starts: list[Attempt] = []
         # A node that is coming up will take a slot at least: do not open one for every job.
         coming = sum(
-            not node.ready and not node.closing and not node.single_use
+            not (node.ready or node.closing or node.single_use or isinstance(node, Keeper))
             for node in self._crew.nodes.values()
         )
         free -= coming
@@ -173,22 +176,50 @@ class Placement:
         if time.monotonic() < group.not_before:
             return
         capacity = min(self.max_parallel, self._scaling.slots(pool))
+        single_use = pool.isolation is Isolation.TASK
+        networks, keepers = job.networks, 0
+        if single_use and self._crew.executors.share_networks(pool.backend):
+            of_all_jobs = sum(isinstance(node, Keeper) for node in self._crew.nodes.values())
+            unused = sum(not (node.used or node.closing) for node in group.nodes)
+            keepers = networks.short(len(job.buffer) - unused, capacity)
+            keepers = min(keepers, max(0, 2 * self.max_parallel - of_all_jobs))
+        kept = keepers + networks.expected
+        # What can run at once waits for a network only when that is about to come free. Of what is
+        # opened ahead, as much waits longer as there are networks for.
+        alive = sum(not node.closing for node in group.nodes) + networks.soon()
+        plain = sum(not node.closing and node.keeper is None for node in group.nodes)
         for _ in range(group.shortage(len(job.buffer), capacity)):
-            node = self._crew.enlist(group, pool.backend, pool.isolation is Isolation.TASK)
-            what = Opening(
-                node_id=node.id,
-                workspace_id=self._workspace_id,
-                workspace=self._workspace,
-                job_id=job.id,
-                pool=pool,
-                image=group.key.image or pool.image,
-                mounts=group.key.mounts,
-            )
-            self._store.execute(
-                "INSERT INTO node (id, job, backend, name, opened) VALUES (?, ?, ?, ?, ?)",
-                (node.id, job.number, pool.backend, job.id, time.time()),
-            )
-            self.openings.append((node, what))
+            keeper = networks.free()
+            if keeper is None and kept and alive >= capacity and plain + kept >= 2 * capacity:
+                break
+            node = self._crew.enlist(group.key, pool.backend, single_use=single_use)
+            group.nodes.append(node)
+            alive += 1
+            plain += keeper is None
+            self._open(job, pool, node, keeper.lend(node) if keeper is not None else None)
+        for _ in range(keepers):
+            keeper = self._crew.enlist_keeper(group.key, pool.backend)
+            networks.keepers.append(keeper)
+            self._open(job, pool, keeper, None)
+
+    def _open(self, job: Job, pool: PoolSpec, node: LiveNode, network: Lent | None) -> None:
+        """Write down that a node is going to be opened, and have it opened after the commit."""
+        what = Opening(
+            node_id=node.id,
+            workspace_id=self._workspace_id,
+            workspace=self._workspace,
+            job_id=job.id,
+            pool=pool,
+            image=node.group.image or pool.image,
+            mounts=node.group.mounts,
+            keeps_network=isinstance(node, Keeper),
+            network=network,
+        )
+        self._store.execute(
+            "INSERT INTO node (id, job, backend, name, opened) VALUES (?, ?, ?, ?, ?)",
+            (node.id, job.number, pool.backend, job.id, time.time()),
+        )
+        self.openings.append((node, what))
 
     def dispatch(self, attempt: Attempt) -> None:
         """Hand a committed attempt to its node."""

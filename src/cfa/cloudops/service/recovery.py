@@ -18,6 +18,7 @@ from attrs import define, field
 from cfa.cloudops.errors import CloudOpsError
 from cfa.cloudops.provider.executor import NodeStatus
 from cfa.cloudops.service.ledger import Attempt
+from cfa.cloudops.service.networks import keeps
 from cfa.cloudops.service.store import no_space
 from cfa.cloudops.service.workspace import SERVING, read_exit
 
@@ -105,7 +106,8 @@ class Recovery:
         doomed = [
             orphan.node_id
             for orphan in self._orphans.values()
-            if orphan.backend == backend and (orphan.doomed or not orphan.attempts)
+            if orphan.backend == backend
+            and (orphan.doomed or not (orphan.attempts or self._keeps(orphan)))
         ]
         orphans = set(self._orphans)
         workspace = self._scheduler.workspace_id
@@ -143,12 +145,18 @@ class Recovery:
 
         self._agent.work(search, done)
 
+    def _keeps(self, orphan: _Orphan) -> bool:
+        """Whether it keeps a network; such a one ends with the last node that uses it."""
+        return keeps(self._scheduler.workspace.node_directory(orphan.node_id))
+
     def _doom_the_deaf(self) -> None:
         """Give up nodes whose launchers still wait for us."""
         if time.monotonic() < self._patience:
             return
         for orphan in self._orphans.values():
             directory = self._scheduler.workspace.node_directory(orphan.node_id)
+            if self._keeps(orphan) and any(one.attempts for one in self._orphans.values()):
+                continue  # it is no matter whether it heard while others may use its network
             if not orphan.doomed and (directory / SERVING).exists():
                 _log.warning("node %s did not notice that its agent died", orphan.node_id)
                 orphan.doomed = True

@@ -20,7 +20,8 @@ from cfa.cloudops.service.crew import GRACE_S, Crew, verdict
 from cfa.cloudops.service.definitions import pool_spec, split_command
 from cfa.cloudops.service.endings import Endings
 from cfa.cloudops.service.ledger import Attempt, Ledger, Outcome
-from cfa.cloudops.service.nodes import Group, GroupKey, LiveNode
+from cfa.cloudops.service.networks import Networks
+from cfa.cloudops.service.nodes import Group, GroupKey, Keeper, LiveNode
 from cfa.cloudops.service.outputs import Outputs
 from cfa.cloudops.service.placement import Job, Placement
 from cfa.cloudops.service.recovery import Recovery
@@ -96,9 +97,10 @@ class Scheduler:
         if group is not None and group.failures:
             group.failures = group.refusals = 0
             self._problems[node.group.job] = None
-        self._wanted(node.group.job)
+        self.wanted(node.group.job)
 
-    def _wanted(self, job: int) -> None:
+    def wanted(self, job: int) -> None:
+        """Tasks of a job may find a node now."""
         if job in self.jobs:
             self.jobs[job].hungry = True
 
@@ -133,7 +135,7 @@ class Scheduler:
             wait = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2 ** (group.failures - 1))
             group.not_before = time.monotonic() + wait
             self._problems[node.group.job] = str(error)
-            self.agent.at(group.not_before, partial(self._wanted, node.group.job))
+            self.agent.at(group.not_before, partial(self.wanted, node.group.job))
             return
         if isinstance(error, ImageError):
             code = rules.BAD_IMAGE
@@ -150,6 +152,11 @@ class Scheduler:
     def group(self, key: GroupKey) -> Group | None:
         job = self.jobs.get(key.job)
         return None if job is None else job.groups.get(key)
+
+    def networks(self, job: int) -> Networks | None:
+        """What is kept for the nodes of a job."""
+        found = self.jobs.get(job)
+        return None if found is None else found.networks
 
     def directory(self, attempt: Attempt) -> Path:
         job = self.jobs.get(attempt.job)
@@ -459,6 +466,8 @@ class Scheduler:
                 continue
             for node in job.nodes:
                 if node.closing or node.node is None or node.running:
+                    continue
+                if isinstance(node, Keeper) and node.user is not None:
                     continue
                 left = node.idle_since + LINGER_S - now
                 if self.agent.clients and not job.ended_by_user and left > 0:

@@ -681,3 +681,19 @@ class ExecutorContract:
         if not executor.probe().enforces_cpus:
             pytest.skip("reported: processor limits do not hold here")
         assert ticks / os.sysconf("SC_CLK_TCK") < 0.6
+
+    # --- networks
+
+    def test_shared_network(self, spec: Make, opened: Open, executor: Executor) -> None:
+        """E39: a node may use the network of another, and goes on when that one has ended."""
+        if not executor.probe().shares_network:
+            pytest.skip("this executor shares no networks")
+        asking = "ls -l /proc/self/ns/net | tail -c 18; cat"
+        keeper = opened(spec(asking, "n1", keeps_network=True))
+        network = read_line(keeper)
+        user = opened(spec(asking, "n2", network_of=keeper.engine_id))
+        assert read_line(user) == network
+        assert read_line(opened(spec(asking, "n3"))) != network
+        keeper.close(0)
+        user.write(b"still here\n")
+        assert read_line(user) == b"still here\n"
