@@ -146,6 +146,18 @@ class Bench:
 
     # --- engines
 
+    def agent_pid(self) -> int | None:
+        """The agent of this directory's workspace. Not by its socket, whose path may be too long."""
+        mark = str(self.place / ".cloudops").encode()
+        for entry in Path("/proc").iterdir():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if mark in words and any(b"agent" in word for word in words):
+                return int(entry.name)
+        return None
+
     def container_names(self) -> list[str]:
         """Names of our running containers in the backend's engine."""
         if self.backend.engine is None:

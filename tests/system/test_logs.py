@@ -184,11 +184,11 @@ def test_killed_agent_leaves_its_debts(bench):
     bench.finished(client)
     assert client._batch.get_job("j").logs_owed == 1
     assert client.check_job_status("j") == "active"
-    pid = agent_pid(bench)
+    pid = bench.agent_pid()
     os.kill(pid, signal.SIGKILL)
     os.mkdir("output-test")
     client.monitor_job("j", timeout=1)
-    assert agent_pid(bench) != pid
+    assert bench.agent_pid() != pid
     assert logs()[f"stdout_stderr/{today()}/j--1/stdout.txt"] == "late\n"
     assert client._batch.get_job("j").problem is None
 
@@ -207,19 +207,6 @@ def test_deleted_task_pays_its_debts(bench):
     client._batch.delete_task("j", "j--1")
     assert logs()[f"stdout_stderr/{today()}/j--1/stdout.txt"] == "late\n"
     assert client._batch.task_counts("j").total == 0
-
-
-def agent_pid(bench) -> int:
-    """The agent of the bench's workspace."""
-    mark = str(bench.place / ".cloudops").encode()
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if mark in words and any(b"agent" in word for word in words):
-            return int(entry.name)
-    raise AssertionError("there is no agent")
 
 
 @pytest.mark.promise(

@@ -413,16 +413,6 @@ def test_network_in_which_something_is_left(bench, python_image):
     assert {bench.output(client, name) for name in tasks} == {"0\n"}
 
 
-def agent_pid(bench):
-    """Who answers at the workspace's socket; None: nobody."""
-    with socket.socket(socket.AF_UNIX) as line:
-        try:
-            line.connect(str(bench.place / ".cloudops/agent.sock"))
-            return int(line.recv(100).split()[2])
-        except (OSError, IndexError):
-            return None
-
-
 def test_kept_network_outlives_the_agent(bench):
     """A task in the network of another node has it to its end when the agent is killed."""
     if not bench.backend.capabilities.shares_network:
@@ -437,9 +427,9 @@ def test_kept_network_outlives_the_agent(bench):
     bench.running(client, "j--9")
     used = [bench.output(client, f"j--{number}").splitlines()[0] for number in range(1, 10)]
     assert used[8].split()[-1] in {one.split()[-1] for one in used[:8]}
-    first = bench.until(client, lambda: agent_pid(bench))
+    first = bench.until(client, bench.agent_pid)
     os.kill(first, signal.SIGKILL)
-    bench.until(client, lambda: agent_pid(bench) not in (None, first))
+    bench.until(client, lambda: bench.agent_pid() not in (None, first))
     # The next agent looks for nodes again and again, and must leave alone what is still in use:
     # nothing may happen, so there is nothing to wait for.
     time.sleep(2)
