@@ -167,6 +167,16 @@ class Bench:
         )
         return sorted(listed.stdout.split())
 
+    def network(self, container: str) -> int | None:
+        """The network namespace of a container, if it runs."""
+        said = self.backend.engine.run(
+            "inspect", "--format", "{{.State.Pid}}", container, timeout_s=60
+        )
+        try:
+            return os.stat(f"/proc/{int(said.stdout)}/ns/net").st_ino
+        except (OSError, ValueError):  # it has ended
+            return None
+
 
 @pytest.fixture
 def bench(workdir: Path, backend: Any, image: str) -> Iterator[Bench]:
