@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -105,6 +106,46 @@ def test_idle_agent_leaves_and_comes_back(client, monkeypatch):
     client.add_task("true")
     assert finished(client) == ["success", "success"]
     assert agent_pid() not in (None, first)
+
+
+def test_workspace_that_was_made_anew(backend, workdir, monkeypatch):
+    """An agent whose workspace was removed leaves that of its successor alone."""
+    monkeypatch.setenv("CLOUDOPS_AGENT_IDLE_S", "2")
+    one = CloudClient(at_exit="detach")
+    one.create_pool("p")
+    one.create_job("j", "p")
+    one.add_task("true")
+    assert finished(one) == ["success"]
+    first = until(agent_pid)
+    one.close()
+    shutil.rmtree(".cloudops")
+    other = CloudClient(at_exit="detach")
+    other.create_pool("p")
+    other.create_job("j", "p")
+    other.add_task("sh -c 'sleep 30'")
+    second = until(agent_pid)
+    assert second != first
+    until(lambda: not Path(f"/proc/{first}/exe").exists())
+    assert agent_pid() == second
+    other._batch.terminate_job("j")
+    assert finished(other) == ["failure"]
+    other.close()
+
+
+def test_job_that_was_ended_unheard(client):
+    """A job ended by a client that cannot tell the agent keeps the reason, also when its last task
+    ends at this moment."""
+    client.create_job("k", "p")
+    client.add_task("sh -c 'until [ -e /d/gate ]; do sleep 0.05; done'", job_name="k")
+    until(lambda: client._batch.get_job("k").counts.running)
+    with client._batch._store.transaction() as _:
+        client._batch._store.execute(
+            "UPDATE job SET state = 'terminating', terminate_reason = 'UserTerminate' "
+            "WHERE id = 'k'"
+        )
+    Path("d/gate").touch()
+    job = until(lambda: (found := client._batch.get_job("k")).state == "completed" and found)
+    assert job.terminate_reason == "UserTerminate"
 
 
 def locked(file) -> bool:

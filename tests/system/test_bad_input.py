@@ -7,6 +7,7 @@ import os
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from datetime import timedelta
 
@@ -308,6 +309,26 @@ def test_unreadable_store(home):
     assert "permission" in refused(StoreUnreadableError)
 
 
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_workspace_that_may_not_be_looked_at(home):
+    """Every command says in words that the workspace is closed to us, the doctor too."""
+    home.chmod(0)
+    try:
+        for command in ("job list", "pool list", "logs j", "sweep", "sweep --all", "doctor"):
+            done = subprocess.run(
+                [sys.executable, "-m", "cfa.cloudops.cli", *command.split()],
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert done.returncode not in (0, -6), done
+            assert "Traceback" not in done.stderr
+            assert "permissions" in (done.stdout if command == "doctor" else done.stderr)
+        assert "ermission" in refused(StoreUnreadableError)
+    finally:
+        home.chmod(0o700)
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a read-only disk")
 def test_read_only_disk(workdir, monkeypatch):
     """A read-only file system is refused with the way out."""
@@ -373,6 +394,41 @@ def test_disk_that_fills_while_tasks_run(workdir, monkeypatch):
             assert sorted(runs.read_text().split()) == ["1", "2", "3"]
             until(lambda: not (disk / "home/agent.sock").exists())
         finally:
+            client.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
+def test_results_on_a_full_disk(workdir, monkeypatch):
+    """Results that do not fit leave nothing half-made, and the older ones whole."""
+    monkeypatch.setenv("CLOUDOPS_BACKEND", "subprocess")
+    monkeypatch.setenv("CLOUDOPS_HOME", str(workdir / "home"))
+    client = CloudClient()
+    client.create_pool("p")
+    client.create_job("j", "p")
+    client.add_task("echo said")
+    client.monitor_job("j")
+    with mounted(workdir, "size=128k") as disk:
+        monkeypatch.chdir(disk)
+        try:
+            client.download_job_stats("j", "old")
+            before = (disk / "old.csv").read_text()
+            (disk / "j_output").mkdir()
+            fill(disk)
+            for write in (
+                lambda: client.download_job_stats("j", "old"),
+                lambda: client.download_job_stats("j"),
+                lambda: client.monitor_job("j", download_task_output=True),
+            ):
+                with pytest.raises(DiskFullError, match="space"):
+                    write()
+            assert (disk / "old.csv").read_text() == before
+            assert sorted(os.listdir(disk)) == ["filler", "j_output", "old.csv"]
+            assert os.listdir(disk / "j_output") == []
+            (disk / "filler").unlink()
+            client.monitor_job("j", download_task_output=True)
+            assert (disk / "j_output/j--1_stdout.txt").read_text() == "said\n"
+        finally:
+            monkeypatch.chdir(workdir)
             client.close()
 
 

@@ -227,6 +227,19 @@ def test_doctor(workdir, backend):
     assert not (workdir / ".cloudops").exists()
 
 
+def test_doctor_tries_a_container(workdir, script, image, backend):
+    """The doctor starts a container from the image of a pool and leaves none behind."""
+    cloudops("run", script, image)
+    report = document("doctor")
+    [engine] = [one for one in report["engines"] if one["name"] == backend.executor]
+    if backend.engine is None:
+        assert engine["trial"] is None
+        return
+    assert engine["trial"] == {"started": True, "image": image, "why": ""}
+    names = backend.engine.run("ps", "--all", "--format", "{{.Names}}", timeout_s=60).stdout
+    assert "cloudops-doctor" not in names
+
+
 # --- what is the same on every backend
 
 ALONE = pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)

@@ -19,6 +19,7 @@ from cfa.cloudops.errors import (
     PoolNotFoundError,
     WaitTimeoutError,
 )
+from cfa.cloudops.service.scheduler import LINGER_S
 
 UP = "sh -c 'echo up; exec sleep 60'"
 
@@ -224,6 +225,17 @@ def test_delete_a_pool_with_running_tasks(bench):
     assert [task.result for task in tasks.values()] == ["success"] * 3
     assert (bench.place / "d" / "runs").read_text() == "x\nx\n"
     assert client._batch.get_job("j").problem is None
+
+
+def test_delete_a_pool_after_its_work(bench):
+    """A node that only waits for more tasks does not keep a pool from going."""
+    client = bench.ready()
+    client.add_task("true")
+    client.monitor_job("j")
+    began = time.monotonic()
+    client.delete_pool("p")
+    assert time.monotonic() - began < LINGER_S - 1
+    assert bench.container_names() == []
 
 
 @pytest.mark.promise(

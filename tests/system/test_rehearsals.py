@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
+from cfa.cloudops.backends import load_executor
 from cfa.cloudops.errors import StrictError
 from cfa.cloudops.local import batch_helpers, blob_helpers, task
 
@@ -33,9 +36,11 @@ def test_script_in_rehearsal(bench):
         text = SCRIPT.replace("; echo here > /left.{name}", "").replace("; ls /left.{name}", "")
         status, out, err = bench.run(text.format(image=bench.image), CLOUDOPS_STRICT="1")
     assert status == 0
-    report = err[err.index("cloudops rehearsal: 0 refused, 2 to look at") :]
+    report = err[err.index("cloudops rehearsal: 0 refused, ") :]
     assert "warn image-registry" in report
     assert "has |, but no shell." in report
+    with contextlib.closing(load_executor(bench.backend.executor)) as executor:
+        assert ("warn memory-limit" in report) is not executor.probe().enforces_memory
     assert err.index("succeeded") < err.index("cloudops rehearsal")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cfa.cloudops import backends
+from cfa.cloudops import backends, settings
 from cfa.cloudops.errors import (
     BackendConflictError,
     BackendError,
@@ -15,6 +15,8 @@ from cfa.cloudops.errors import (
     BackendUnavailableError,
     UnknownBackendError,
 )
+from cfa.cloudops.model.values import PoolSpec
+from cfa.cloudops.service.local import LocalBatch
 
 MODULE = """\
 from cfa.cloudops.provider.executor import Capabilities, Executor
@@ -38,7 +40,47 @@ class Silent(Good):
 class Rude(Good):
     def probe(self):
         raise KeyError("rude")
+
+class Leaves(Good):
+    def probe(self):
+        raise SystemExit(3)
+
+class LeavesEarly(Good):
+    def __init__(self, options=None):
+        raise SystemExit(3)
+
+class LeavesLate(Good):
+    def close(self):
+        raise SystemExit(3)
+
+class Crashes(Good):
+    def __init__(self, options=None):
+        raise ZeroDivisionError("on making")
+
+class Lacks(Good):
+    def __init__(self, options=None):
+        import a_library_that_is_not_there
+
+class Vague(Good):
+    def probe(self):
+        return None
+
+class Interrupted(Good):
+    def probe(self):
+        raise KeyboardInterrupt
 """
+
+#: Executors that fail in a way of their own, and what is said of each.
+FAULTY = {
+    "exits": ("stub_exit:X", "fails when imported: SystemExit: 3"),
+    "leaves": ("stub_plugin:Leaves", "fails when asked what it can do: SystemExit: 3"),
+    "leaves-early": ("stub_plugin:LeavesEarly", "fails when made: SystemExit: 3"),
+    "leaves-late": ("stub_plugin:LeavesLate", "fails when closed: SystemExit: 3"),
+    "crashes": ("stub_plugin:Crashes", "fails when made: ZeroDivisionError: on making"),
+    "rude": ("stub_plugin:Rude", "fails when asked what it can do: KeyError: 'rude'"),
+    "vague": ("stub_plugin:Vague", "asked what it can do and returned NoneType"),
+    "no-plugin": ("???", "fails when imported: AttributeError"),
+}
 
 
 @pytest.fixture
@@ -112,6 +154,72 @@ def test_crashing_module(plugins):
         backends.load_executor("crashing")
 
 
+@pytest.fixture
+def faulty(install):
+    """A distribution of faulty executors, and a good one."""
+    targets = {name: target for name, (target, _) in FAULTY.items()}
+    modules = {"stub_plugin": MODULE, "stub_exit": "import sys; sys.exit(3)"}
+    install("faulty-plugins", {**targets, "good": "stub_plugin:Good"}, modules)
+
+
+@pytest.mark.parametrize("name", sorted(FAULTY))
+def test_faulty(name, faulty):
+    """Whatever a plugin does when it is used, also `sys.exit`, is an error that names its authors."""
+    said = FAULTY[name][1]
+    with pytest.raises(BackendError, match=r"faulty-plugins 1\.2") as caught:
+        backends.ask(name)
+    assert said in caught.value.message
+    assert "authors of faulty-plugins" in caught.value.hint
+
+
+def test_faulty_plugins_do_not_hide_others(faulty):
+    """Faulty plugins are listed as broken with the reason, and nothing ends the program."""
+    found = {info.name: info for info in backends.overview() if info.group == "executors"}
+    for name, (_, said) in FAULTY.items():
+        assert found[name].state == "broken"
+        assert said in found[name].why
+    assert found["good"].state == found["subprocess"].state == "ready"
+
+
+def test_constructor_that_lacks_a_library(install):
+    """A library that is missing later than on import is "not installed" as well."""
+    install("stub-plugins", {"lacks": "stub_plugin:Lacks"}, {"stub_plugin": MODULE})
+    with pytest.raises(BackendNotInstalledError, match=r"a_library.*reinstall stub-plugins"):
+        backends.load_executor("lacks")
+
+
+def test_interrupted_plugin(install):
+    """Ctrl-C while a plugin is asked is not taken for its fault."""
+    install("stub-plugins", {"slow": "stub_plugin:Interrupted"}, {"stub_plugin": MODULE})
+    with pytest.raises(KeyboardInterrupt):
+        backends.overview()
+
+
+@pytest.mark.parametrize("name", ["exits", "crashes", "vague"])
+def test_pool_on_a_faulty_backend(name, faulty, workdir):
+    """A pool on a faulty backend is refused with the same error, not with the plugin's own."""
+    service = LocalBatch(settings.load(default_backend="auto"))
+    try:
+        with pytest.raises(BackendError, match=r"faulty-plugins 1\.2"):
+            service.create_pool(PoolSpec(id="pool", backend=name, nodes=1))
+        assert not service.list_pools()
+    finally:
+        service.close()
+
+
+@pytest.mark.parametrize("metadata", [None, "Metadata-Version: 2.1\n"])
+def test_distribution_without_metadata(metadata, tmp_path, install):
+    """Where metadata name no distribution the message names the module."""
+    install("weird", {"weird": "stub_crash:X"}, {"stub_crash": "1 / 0"})
+    path = tmp_path / "weird" / "weird-1.2.dist-info" / "METADATA"
+    path.unlink() if metadata is None else path.write_text(metadata)
+    with pytest.raises(BackendError, match="authors of the module stub_crash") as caught:
+        backends.load_executor("weird")
+    assert "The weird backend (the module stub_crash) fails" in caught.value.message
+    (info,) = [info for info in backends.overview() if info.name == "weird"]
+    assert (info.distribution, info.version, info.state) == ("unknown", "", "broken")
+
+
 def test_other_interface(plugins):
     """A plugin built for another version of the interface is refused with a sentence."""
     with pytest.raises(
@@ -166,7 +274,16 @@ def test_auto_passes_over_a_plugin_that_crashes(plugins, monkeypatch, caplog):
     """A plugin that raises anything does not stop `auto`; the log names it."""
     monkeypatch.setattr(backends, "AUTO_ORDER", ("rude", "good"))
     assert backends.choose("auto") == ("good", "rude is broken; good 9 answers")
-    assert "rude is broken: KeyError" in caplog.text
+    assert "rude is broken: The rude backend (stub-plugins 1.2) fails" in caplog.text
+
+
+def test_auto_tells_of_a_conflict(plugins, install, monkeypatch):
+    """`auto` does not say of a backend that two distributions offer that it does not answer."""
+    install("second", {"silent": "elsewhere:Silent"}, {})
+    monkeypatch.setattr(backends, "AUTO_ORDER", ("silent", "good"))
+    name, why = backends.choose("auto")
+    assert name == "good"
+    assert "more than once: by second 1.2 and stub-plugins 1.2; good 9 answers" in why
 
 
 def test_auto_without_any(plugins, monkeypatch):

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import sqlite3
 import subprocess
 import sys
@@ -15,9 +16,10 @@ import pytest
 from attrs import evolve
 
 from cfa.cloudops import backends, settings
-from cfa.cloudops.cli import main, output
-from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.cli import main, output, pools
+from cfa.cloudops.errors import BackendUnavailableError, CloudOpsError, InvalidInputError
 from cfa.cloudops.model.values import JobSpec, Mount, PoolSpec, Resources
+from cfa.cloudops.provider.executor import Capabilities
 from cfa.cloudops.service.local import LocalBatch
 
 PROGRAM = [sys.executable, "-m", "cfa.cloudops.cli"]
@@ -76,7 +78,7 @@ def run(*arguments, **more):
 
 
 def on_terminal(*arguments, **environment):
-    """Everything that a command shows on a terminal of 120 columns, and its status."""
+    """Everything that a command shows on a terminal, of 120 columns unless told, and its status."""
     main_end, its_end = pty.openpty()
     process = subprocess.Popen(
         [*PROGRAM, *arguments],
@@ -243,8 +245,45 @@ def test_pool_show(cloudops, workspace):
     assert facts["image"] == "python:3.10-slim"
     assert facts["mounts"] == "input-test at /data, results at /out"
     assert facts["slots"] == "3 a node, 6 in all"
-    assert facts["limits"] == "2 cores and 4.0 GiB of memory a node"
+    assert facts["limits"] == "2 cores and 4.0 GiB of memory a node (not enforced by subprocess)"
     assert facts["metadata owner"] == "ada"
+
+
+@pytest.mark.parametrize(
+    ("holds", "resources", "shown"),
+    [
+        ((True, True), (2, 4), "2 cores and 4.0 GiB of memory a node"),
+        ((True, False), (2, 4), "2 cores and 4.0 GiB of memory (not enforced by own) a node"),
+        ((False, True), (2, None), "2 cores a node (not enforced by own)"),
+        ((False, False), (None, 4), "4.0 GiB of memory a node (not enforced by own)"),
+        (
+            None,
+            (2, None),
+            "2 cores a node (as far as own enforces them: it does not answer)",
+        ),
+        (None, (None, None), "none"),
+    ],
+)
+def test_pool_limits(monkeypatch, holds, resources, shown):
+    """A limit that the backend does not enforce is shown as such; a backend that does not answer is
+    no reason to show nothing."""
+
+    class Own:
+        def probe(self):
+            if holds is None:
+                raise BackendUnavailableError("It does not answer.")
+            cpus, memory = holds
+            return Capabilities(
+                version="1", endpoint="here", enforces_cpus=cpus, enforces_memory=memory
+            )
+
+        def close(self):
+            """Nothing is held."""
+
+    monkeypatch.setattr(backends, "load_executor", lambda name: Own())
+    cpus, gib = resources
+    limits = Resources(cpus=cpus, memory_bytes=gib and gib << 30)
+    assert pools._limits(PoolSpec(id="p", backend="own", resources=limits)) == shown
 
 
 def test_job_show(cloudops, workspace):
@@ -373,6 +412,60 @@ def test_terminal_tables(workspace):
     assert header.index("POOL") == line.index("small")
 
 
+JOBS = ("job", "pool", "state", "active", "running", "succeeded", "failed", "created", "problem")
+LONG = "weekly-forecast-run-2026-11-23-all-states"
+TIME = "2026-11-23 12:14:33"
+
+
+def fitted(headers, *lines, room):
+    """Titles and widths of columns that fit into a terminal."""
+    titles, widths = output._fit(headers, lines, room)
+    assert sum(widths) + 2 * len(widths) <= room
+    return dict(zip(titles, widths, strict=True))
+
+
+@pytest.mark.parametrize("room", [80, 120])
+def test_tables_fit(room):
+    """Long ids are folded; states, numbers and times stay whole; no column is squeezed to nothing."""
+    line = (LONG, "production-pool-2026", "completed", "0", "1", "2345", "0", TIME, "")
+    found = fitted(JOBS, line, room=room)
+    assert "problem" not in found
+    assert (found["state"], found["created"]) == (9, 19)
+    assert found["succ"] == 4
+    assert min(found["job"], found["pool"]) >= 9
+    found = fitted(JOBS, (*line[:-1], "The pool is gone."), room=room)
+    assert found["state"] == 9
+    assert found["created"] in (10, 19)
+    assert min(found["job"], found["pool"], found["problem"]) >= 9
+
+
+def test_tables_that_fit():
+    """A table that fits is shown whole, with its empty last column."""
+    found = fitted(JOBS, ("fit", "p", "active", "0", "0", "0", "0", TIME, ""), room=120)
+    assert found == dict(zip(JOBS, (3, 4, 6, 6, 7, 9, 6, 19, 7), strict=True))
+
+
+@pytest.mark.parametrize("lines", [[], [("",) * 9], [(LONG,) * 9]])
+def test_tables_of_hardly_any_room(lines):
+    """Where nothing fits, every column that has a value has some width."""
+    titles, widths = output._fit(JOBS, lines, 10)
+    assert len(titles) == len(widths) >= 8
+    assert min(widths) >= 3
+    assert output._fit(["secret"], [("",)], 2) == (["secret"], [6])
+
+
+def test_narrow_terminal(workspace):
+    """`job list` is readable in 80 columns, and an id that is folded is there whole."""
+    with contextlib.closing(LocalBatch(settings.load(default_backend="subprocess"))) as batch:
+        batch.create_job(JobSpec(id=LONG, pool_id="small"))
+    status, shown = on_terminal("job", "list", COLUMNS="80", NO_COLOR="1")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert status == 0
+    assert lines[0].split() == ["job", "pool", "state", "acti", "runn", "succ", "fail", "created"]
+    assert max(map(len, lines)) <= 80
+    assert "".join(line.split(" ")[0] for line in lines[2:]) == LONG
+
+
 def test_no_color(workspace):
     """NO_COLOR takes the colours, also on a terminal."""
     _, shown = on_terminal("job", "show", "nope", NO_COLOR="1")
@@ -399,6 +492,39 @@ def test_durations(seconds, text):
 def test_sizes(count, text):
     """Sizes have binary units."""
     assert output.size(count) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files")])
+def test_files(count, text):
+    """One file is no files."""
+    assert output.files(count) == text
+
+
+@pytest.mark.parametrize(
+    ("hint", "shown"),
+    [
+        (
+            "Pass exist_ok=True to go on with it, delete it with delete_job, or choose another.",
+            "Give --exist_ok to go on with it, delete it with 'cloudops job delete', or choose another.",
+        ),
+        (
+            "Pass create_new_folder=True to make it.",
+            "Give --create_new_folder to make it.",
+        ),
+        ("Make it with create_pool, or run.", "Make it with 'cloudops pool create', or run."),
+        (
+            "Use client.check_job_status(job_name) first.",
+            "Use 'cloudops job status' first.",
+        ),
+        ("Use integer ids (task_id_ints=True).", "Use integer ids (--task_id_ints)."),
+        ("Rename 'create_job' or run cloudops create_job.py.", None),
+        ("Make the test pass; say hello.", None),
+    ],
+)
+def test_hints(capsys, hint, shown):
+    """What a hint says in Python is said in options and commands, names of the user's stay."""
+    output.show_error(CloudOpsError("What happened: create_job.", hint))
+    assert capsys.readouterr().err == f"cloudops: What happened: create_job.\n  {shown or hint}\n"
 
 
 def test_cells_have_no_control_characters(capsys):

@@ -169,11 +169,13 @@ class TestOptions:
         assert cloudops("test", *always, "--no-such-option")[0] == 4
 
     def test_help_lists_groups(self, cloudops):
-        """The help of the program names the groups, not the scripts."""
+        """The help of the program names the groups, and says where the scripts are listed."""
         status, out, _ = cloudops("--help")
         assert status == 0
         assert "  blob " in out
         assert "create_job" not in out
+        assert "cloudops create_pool --help" in out
+        assert "docs/reference/cli.md" in out
         assert "\x1b" not in out
 
 
@@ -375,6 +377,9 @@ class TestBlobs:
         assert cloudops("upload_file", "-s", "a.csv", "-c", "box", "-l", "data")[0] == 0
         status, out, _ = cloudops("upload_folder", "-n", "data", "-c", "box", "-i", ".csv", ".txt")
         assert (status, out) == (0, "uploaded 2 files to box\n")
+        assert cloudops("upload_folder", "-n", "data", "-c", "box", "-i", "csv")[1] == (
+            "uploaded 1 file to box\n"
+        )
         names = ["a.csv", "data/a.csv", "data/b.txt"]
         assert cloudops("list_blob_files", "-c", "box")[1].splitlines() == names
         assert json.loads(cloudops("blob", "list", "box", "--json")[1]) == names
@@ -512,6 +517,15 @@ class TestCompletion:
         assert self.complete("task", "show", "j", "j-") == ["j--1"]
         assert self.complete("get_task_status", "-j", "j", "-t", "") == ["j--1"]
         assert "create-container" in self.complete("blob", "create")
+
+    def test_scripts(self, workdir):
+        """Names of scripts are completed as they are begun, with `_` or `-`; unasked, none is."""
+        assert self.complete("create_p") == ["create_pool"]
+        assert self.complete("create-p") == ["create-pool"]
+        assert self.complete("check") == ["check-credentials", "check_job_status"]
+        assert self.complete("check_c") == ["check_credentials"]
+        assert self.complete("add-tasks") == ["add-tasks-from-yaml"]
+        assert {"create_pool", "create-pool"}.isdisjoint(self.complete(""))
 
     def test_nothing_made(self, workdir):
         """Where there is no workspace, nothing is completed and nothing made."""

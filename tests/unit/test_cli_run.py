@@ -359,16 +359,18 @@ def test_monitor_tells_the_truth(capsys, jobs, status):
 
 def test_monitor_shows_little_elsewhere(capsys):
     """Without a terminal a line is printed when it says something new, not at every look."""
-    batch = FakeBatch(*[job(active=9 - n, succeeded=n) for n in range(9)], job(succeeded=9))
+    batch = FakeBatch(
+        *[job(active=9 - n, succeeded=n) for n in range(9)], job(JobState.COMPLETED, succeeded=9)
+    )
     assert monitor.follow(batch, "j", None) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines == ["0.0 s: tasks 9: 9 waiting", "j active; tasks 9: 9 succeeded"]
+    assert lines == ["0.0 s: tasks 9: 9 waiting", "j completed; tasks 9: 9 succeeded"]
 
 
 def test_monitor_shows_why_nothing_runs(capsys):
     """What keeps a job from running is shown."""
     stuck = evolve(job(active=1), problem="The pool 'p' does not exist.")
-    assert monitor.follow(FakeBatch(stuck, job(succeeded=1)), "j", None) == 0
+    assert monitor.follow(FakeBatch(stuck, job(JobState.COMPLETED, succeeded=1)), "j", None) == 0
     assert "The pool 'p' does not exist." in capsys.readouterr().out
 
 

@@ -20,7 +20,13 @@ from attrs import evolve
 
 from cfa.cloudops import backends, settings
 from cfa.cloudops.cli import agent, doctor, output, sweep
-from cfa.cloudops.errors import BackendError, BackendUnavailableError, ConflictError
+from cfa.cloudops.errors import (
+    BackendError,
+    BackendUnavailableError,
+    ConflictError,
+    ImageError,
+    NodeError,
+)
 from cfa.cloudops.model.values import Mount, PoolSpec
 from cfa.cloudops.provider.executor import Capabilities, Executor, NodeStatus
 from cfa.cloudops.service.definitions import definition
@@ -29,6 +35,7 @@ from cfa.cloudops.service.local import LocalBatch
 from cfa.cloudops.service.store import Store
 from cfa.cloudops.service.workspace import Workspace
 
+NO_IMAGES = Capabilities(version="1", endpoint="/bin/fake", images=False)
 READY = Capabilities(version="1", endpoint="unix:///fake.sock", enforces_cpus=True)
 
 
@@ -409,6 +416,138 @@ def test_doctor_of_a_plugin_that_crashes(examine, use, monkeypatch):
     report = examine()
     assert report.usable
     assert "ZeroDivisionError" in report.engines[0].why
+
+
+class TrialNode:
+    """A node of `Container`, which counts those that are open."""
+
+    def __init__(self, executor):
+        self.executor = executor
+
+    def close(self, grace_s):
+        assert grace_s == 0
+        self.executor.open -= 1
+
+
+class Container(FakeExecutor):
+    """Opens nodes; `images` has the error that each image comes to, None for none."""
+
+    def __init__(self, **images):
+        super().__init__()
+        self.images = images
+        self.specs = []
+        self.open = 0
+
+    def open_node(self, spec):
+        self.specs.append(spec)
+        error = self.images.get(spec.image, ImageError(f"There is no {spec.image}."))
+        if error is not None:
+            raise error
+        self.open += 1
+        return TrialNode(self)
+
+
+def pools(workdir, *images, backend="docker"):
+    """A workspace with a pool for each image."""
+    workspace, identifier = make(workdir / ".cloudops")
+    with contextlib.closing(Store(workspace.store)) as store:
+        for number, image in enumerate(images):
+            spec = PoolSpec(id=f"pool{number}", backend=backend, nodes=1, image=image)
+            store.execute(
+                "INSERT INTO pool (id, state, definition, created) VALUES (?, 'active', ?, 0)",
+                (spec.id, definition(spec)),
+            )
+    return identifier
+
+
+RUNC = NodeError("docker cannot start a node: runc: setting rlimit type 7: not permitted.", "Pool?")
+
+
+def test_doctor_tries_a_container(examine, use, workdir, capsys):
+    """An engine starts a container from the first image of a pool that is there, and removes it."""
+    engine = Container(here=None, never=RUNC)
+    use(docker=engine)
+    identifier = pools(workdir, None, "absent", "here", "absent", "never")
+    report = examine()
+    assert report.usable
+    assert report.engines[0].trial == doctor.Trial(started=True, image="here")
+    assert [spec.image for spec in engine.specs] == ["absent", "here"]
+    assert engine.open == 0
+    assert all(spec.workspace != identifier for spec in engine.specs)
+    assert all(not Path(spec.home).exists() for spec in engine.specs)
+    doctor.show(report)
+    assert "a container of here started" in capsys.readouterr().out
+
+
+def test_doctor_of_an_engine_that_starts_no_container(examine, use, workdir, capsys):
+    """An engine that answers and starts nothing is not ready; its own words and a way to try it."""
+    use(docker=Container(here=RUNC), subprocess=FakeExecutor(capabilities=NO_IMAGES))
+    pools(workdir, "here")
+    report = examine()
+    assert report.chosen == "docker"
+    assert not report.usable
+    assert [engine.state for engine in report.engines] == ["broken", "ready"]
+    (problem,) = report.problems
+    assert "rlimit type 7: not permitted" in problem.what
+    assert "docker run --rm here true" in problem.advice
+    output.document(report)
+    found = json.loads(capsys.readouterr().out)["engines"]
+    assert found[0]["trial"] == {"started": False, "image": "here", "why": RUNC.message}
+    assert found[1]["trial"] is None
+    doctor.show(report)
+    assert "docker: broken" in capsys.readouterr().out
+    report = examine(backend="subprocess")  # then it is no matter
+    assert report.usable
+    assert len(report.problems) == 1
+
+
+def test_doctor_believes_one_container_that_starts(examine, use, workdir):
+    """An image that does not work is no fault of an engine that starts another one."""
+    engine = Container(bad=RUNC, good=None)
+    use(docker=engine)
+    pools(workdir, "bad", "good")
+    report = examine()
+    assert report.engines[0].trial.started
+    assert not report.problems
+
+
+def test_doctor_gives_up_after_some_images(examine, use, workdir):
+    """Many images do not make the examination of a broken engine long."""
+    engine = Container(**{f"image{n}": RUNC for n in range(9)})
+    use(docker=engine)
+    pools(workdir, *engine.images)
+    assert examine().engines[0].trial.image == "image0"
+    assert len(engine.specs) == 3
+
+
+@pytest.mark.parametrize(
+    ("images", "engine", "why"),
+    [
+        ((), "docker", "no pool here names an image"),
+        (("here",), "podman", "no pool here names an image"),
+        (("absent",), "docker", "no image of a pool is on this machine"),
+    ],
+)
+def test_doctor_without_an_image_to_try(examine, use, workdir, capsys, images, engine, why):
+    """Without an image of a pool the report says that nothing was tried; that is no problem."""
+    use(docker=Container(here=None))
+    assert "no pool here" in examine().engines[0].trial.why  # no workspace at all
+    pools(workdir, *images, backend=engine)
+    report = examine()
+    assert report.usable
+    assert not report.problems
+    doctor.show(report)
+    assert f"no container was tried: {why}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fault", [ZeroDivisionError("oops"), SystemExit(3)])
+def test_doctor_of_a_plugin_that_crashes_on_a_node(examine, use, workdir, fault):
+    """A plugin that fails in its own way when a node is opened is shown like any failure."""
+    use(docker=Container(here=fault))
+    pools(workdir, "here")
+    report = examine()
+    assert not report.usable
+    assert type(fault).__name__ in report.problems[0].what
 
 
 # --- agent

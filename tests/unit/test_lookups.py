@@ -84,7 +84,7 @@ def test_quotas(client):
 @pytest.mark.promise(
     "get_kv_secret",
     "A secret is found by its name; an absent one is `None`, with a line in the log.",
-    local="environment, then dotenv file, with `_` for `-`",
+    local="environment, then dotenv file: in capitals with `_` for `-`, then as written",
     cloud="the key vault",
     difference="the name of the key vault means nothing here",
 )
@@ -99,6 +99,20 @@ def test_secrets(client, monkeypatch, capsys, workdir):
     assert client.get_kv_secret("no-such", "vault") is None
     assert "set NO_SUCH in the environment" in capsys.readouterr().out
     assert client.get_kv_secret(None, "vault") is None
+
+
+def test_secret_as_written(client, monkeypatch, workdir):
+    """A name is looked for in capitals first, then as it is written."""
+    (workdir / ".env").write_text("some-name=written\n")
+    assert client.get_kv_secret("some-name", "kv") == "written"
+    monkeypatch.setenv("other-name", "environment")
+    assert client.get_kv_secret("other-name", "kv") == "environment"
+    monkeypatch.setenv("some-name", "environment")
+    assert client.get_kv_secret("some-name", "kv") == "environment"
+    monkeypatch.setenv("some_name", "with _")
+    assert client.get_kv_secret("some-name", "kv") == "with _"
+    monkeypatch.setenv("SOME_NAME", "capitals")
+    assert client.get_kv_secret("some-name", "kv") == "capitals"
 
 
 @pytest.mark.promise(
@@ -195,6 +209,43 @@ def test_credentials_command(cloudops):
     status, out, _ = cloudops("check-credentials")
     assert status == 0
     assert "subprocess" in out
+
+
+@pytest.mark.parametrize(
+    ("chosen", "ready", "status"),
+    [
+        ("docker", "docker", 0),
+        ("docker", "subprocess", 5),
+        ("nonsense", "docker", 5),
+        ("auto", "podman", 0),
+        ("auto", "", 5),
+        ("auto", "own", 5),
+        ("own", "own", 0),
+    ],
+)
+def test_credentials_status(cloudops, monkeypatch, chosen, ready, status):
+    """`cloudops check-credentials` fails when the backend that is chosen does not answer, or with
+    `auto` none does."""
+    infos = [
+        backends.BackendInfo(
+            name=name,
+            group=group,
+            distribution="cfa-cloudops",
+            version="1",
+            state="ready" if name == ready or group == "storage" else "not answering",
+        )
+        for name, group in (
+            ("docker", "executors"), ("podman", "executors"), ("subprocess", "executors"),
+            ("own", "executors"), ("fsspec", "storage"),
+        )
+    ]  # fmt: skip
+    monkeypatch.setattr(backends, "overview", lambda: infos)
+    monkeypatch.setenv("CLOUDOPS_BACKEND", chosen)
+    found, out, err = cloudops("check-credentials")
+    assert found == status
+    assert "subprocess" in out
+    assert ("cloudops doctor" in err) is bool(status)
+    assert cloudops("check-credentials", "--json")[0] == status
 
 
 def test_image_commands_without_images(cloudops, monkeypatch, workdir):

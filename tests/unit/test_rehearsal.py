@@ -329,7 +329,7 @@ def test_refusals(strict, workdir, call, rule):
     with pytest.raises(StrictError, match=r"\w\. \w") as caught:
         call(strict)
     assert isinstance(caught.value, ValueError)
-    assert [one.rule for one in strict.rehearsal.findings] == [rule]
+    assert {one.rule for one in strict.rehearsal.findings} - {"memory-limit"} == {rule}
     assert rule in strict.rehearsal.report()
     assert len(strict._batch.list_pools()) == len(strict._batch.list_jobs()) == 1
     assert strict._batch.get_job("j").counts.total == 0
@@ -357,7 +357,8 @@ def test_warnings(strict, workdir, capsys):
         strict.add_task("j", f"echo {n} | sort")
     found = {one.rule: one.count for one in strict.rehearsal.findings}
     assert found == {
-        "blob-name": 1, "mount-form": 1, "image-registry": 1, "task-retries": 1, "shell-syntax": 3,
+        "blob-name": 1, "mount-form": 1, "image-registry": 1, "memory-limit": 1, "task-retries": 1,
+        "shell-syntax": 3,
     }  # fmt: skip
     out = capsys.readouterr().out
     assert out.count("On Azure: The command 'echo 0 | sort' has |, but no shell.") == 1
@@ -371,6 +372,31 @@ def test_memory_of_one_vm(strict):
     strict.create_pool("p", vm_size="standard_f1s_v2", autoscale=False, low_priority_nodes=2)
     memory = strict._batch.get_pool("p").spec.resources.memory_bytes
     assert memory is None or memory == 2 * GIB
+
+
+def test_memory_that_is_not_limited(strict):
+    """Where nobody limits memory, a pool gives one finding that says so; calling again adds none."""
+    for _ in range(2):
+        strict.create_pool("p", container_image_name=IMAGE, low_priority_nodes=0, autoscale=False)
+    (found,) = strict.rehearsal.findings
+    assert (found.rule, found.severity, found.count) == ("memory-limit", Severity.WARN, 2)
+    assert "subprocess" in found.what
+    assert "16 GiB of standard_d4ads_v5" in found.on_azure
+    assert "docker or podman" in found.do
+
+
+@pytest.mark.parametrize(
+    ("limits", "size", "expected"),
+    [
+        (False, "standard_f1s_v2", ["memory-limit"]),
+        (True, "standard_f1s_v2", []),
+        (False, "nonsense", ["vm-size"]),
+    ],
+)
+def test_memory_limits(rehearse, limits, size, expected):
+    """Backends that enforce limits of memory, and sizes without a known one, give no such finding."""
+    rehearse.pool(pool(vm_size=size), None, limits_memory=limits)
+    assert [one.rule for one in rehearse.findings if one.rule != "vm-version"] == expected
 
 
 # --- the report
@@ -465,7 +491,7 @@ def test_run_strict(workdir):
     """`cloudops run --strict` prints the report when the script has ended; warnings are no failure."""
     done = run(workdir, "--strict", name="data")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "said")
-    assert done.stderr.count("cloudops rehearsal: 0 refused, 1 to look at") == 1
+    assert done.stderr.count("cloudops rehearsal: 0 refused, 2 to look at") == 1
     assert "warn image-registry" in done.stderr
 
 
@@ -474,7 +500,7 @@ def test_run_strict_as_json(workdir):
     done = run(workdir, "--strict", "--json", name="My_Data")
     assert done.returncode == 1
     found = json.loads(done.stdout)
-    assert [one["rule"] for one in found] == ["container-name", "image-registry"]
+    assert [one["rule"] for one in found] == ["container-name", "image-registry", "memory-limit"]
     assert set(found[0]) >= {"rule", "severity", "what", "on_azure", "do", "count"}
     assert "said" in done.stderr
     assert "StrictError" in done.stderr

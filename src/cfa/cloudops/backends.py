@@ -8,7 +8,8 @@ here, because stevedore misses those that are not adjacent.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from cfa.cloudops.provider.batch import BatchProvider
     from cfa.cloudops.provider.blob import BlobProvider
-    from cfa.cloudops.provider.executor import Executor
+    from cfa.cloudops.provider.executor import Capabilities, Executor
 
 _log = logging.getLogger(__name__)
 
@@ -78,9 +79,20 @@ def names(group: str) -> list[str]:
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
+    """Name and version of who offers a plugin; '' for what the metadata lack."""
     if point.dist is None:
-        return "unknown", ""
-    return point.dist.name, point.dist.version
+        return "", ""
+    # Not by `[]`: what is not there is None, a warning or an error, by the version of Python.
+    name, version = (point.dist.metadata.get_all(key, [""])[0] for key in ("Name", "Version"))
+    return name, version
+
+
+def _offer(point: EntryPoint) -> tuple[str, str]:
+    """Who offers a plugin, for people: with the version, and without."""
+    name, version = _distribution(point)
+    if not name:
+        name = f"the module {point.value.partition(':')[0]}"
+    return f"{name} {version}".strip(), name
 
 
 def _find(group: str, name: str) -> EntryPoint:
@@ -98,7 +110,7 @@ def _find(group: str, name: str) -> EntryPoint:
             "Set CLOUDOPS_BACKEND to one of these, or install the plugin that offers it.",
         )
     if len(points) > 1:
-        offers = " and ".join(sorted(f"{dist} {version}" for _, (dist, version) in points))
+        offers = " and ".join(sorted(_offer(point)[0] for point in points.values()))
         raise BackendConflictError(
             f"The backend {name!r} is offered more than once: by {offers}.",
             "Uninstall one of these distributions.",
@@ -106,33 +118,65 @@ def _find(group: str, name: str) -> EntryPoint:
     return next(iter(points.values()))
 
 
-def _load(group: str, name: str) -> Any:
-    """The plugin's class, checked for its interface version."""
-    point = _find(group, name)
-    dist, version = _distribution(point)
-    from stevedore.extension import Extension  # slow to import: only when a plugin is loaded
+@contextmanager
+def guarded(group: str, name: str, doing: str) -> Iterator[None]:
+    """Around a call of a plugin: what is no error of ours becomes one that says whose plugin it is.
 
+    `sys.exit` too: a plugin that calls it would end a script without a word. Ctrl-C passes.
+
+    Args:
+        doing: what is done to the backend, as in "fails when <doing>".
+
+    Raises:
+        BackendNotInstalledError: something cannot be imported. BackendError: anything else.
+    """
     try:
-        plugin = Extension(name, point, point.load(), None).plugin
+        yield
     except CloudOpsError:
         raise
     except ImportError as error:
+        whose, _, reinstall = _blame(group, name)
         raise BackendNotInstalledError(
-            f"The {name} backend ({dist} {version}) cannot be imported: {error}.",
-            f"Install what it needs, for instance with: pip install --force-reinstall {dist}",
+            f"The {name} backend{whose} cannot be {doing}: {error}.",
+            f"Install what it needs{reinstall}",
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        whose, dist, _ = _blame(group, name)
+        said = f"{type(error).__name__}: {error}".removesuffix(": ")
         raise BackendError(
-            f"The {name} backend ({dist} {version}) fails when loaded: "
-            f"{type(error).__name__}: {error}.",
-            f"Report it to the authors of {dist}, or uninstall it.",
+            f"The {name} backend{whose} fails when {doing}: {said}.", _report_to(dist)
         ) from error
+
+
+def _blame(group: str, name: str) -> tuple[str, str, str]:
+    """Who offers a plugin: in brackets, as a name, and as what to type."""
+    point = next((point for point in entry_points(group) if point.name == name), None)
+    if point is None:
+        return "", "the plugin", "."
+    whose, dist = _offer(point)
+    known, _ = _distribution(point)
+    reinstall = f", for instance with: pip install --force-reinstall {known}" if known else "."
+    return f" ({whose})", dist, reinstall
+
+
+def _report_to(dist: str) -> str:
+    return f"Report it to the authors of {dist}, or uninstall it."
+
+
+def _load(group: str, name: str) -> Any:
+    """The plugin's class, checked for its interface version."""
+    point = _find(group, name)
+    whose, dist = _offer(point)
+    from stevedore.extension import Extension  # slow to import: only when a plugin is loaded
+
+    with guarded(group, name, "imported"):
+        plugin = Extension(name, point, point.load(), None).plugin
+        api = getattr(plugin, "api", None)
     from cfa.cloudops.provider.executor import PROVIDER_API
 
-    api = getattr(plugin, "api", None)
     if api != PROVIDER_API:
         raise BackendError(
-            f"The {name} backend ({dist} {version}) is written for version {api} of the provider "
+            f"The {name} backend ({whose}) is written for version {api} of the provider "
             f"interface; this is version {PROVIDER_API}.",
             f"Install a version of {dist} that fits cfa-cloudops, or the other way round.",
         )
@@ -146,15 +190,52 @@ def load_executor(name: str, options: Mapping[str, str] | None = None) -> Execut
         UnknownBackendError, BackendNotInstalledError, BackendConflictError, BackendError.
     """
     plugin = _load(EXECUTORS, name)
-    executor: Executor = plugin(options)
+    with guarded(EXECUTORS, name, "made"):
+        executor: Executor = plugin(options)
     return executor
+
+
+def probe(name: str, executor: Executor) -> Capabilities:
+    """`Executor.probe` of the executor loaded under a name, with errors of ours only.
+
+    Raises:
+        BackendError: as `Executor.probe`, and when it fails in another way or returns something else.
+    """
+    from cfa.cloudops.provider.executor import Capabilities
+
+    with guarded(EXECUTORS, name, "asked what it can do"):
+        found: object = executor.probe()
+    if not isinstance(found, Capabilities):
+        whose, dist, _ = _blame(EXECUTORS, name)
+        raise BackendError(
+            f"The {name} backend{whose} was asked what it can do and returned "
+            f"{type(found).__name__}, not Capabilities.",
+            _report_to(dist),
+        )
+    return found
+
+
+def ask(name: str) -> Capabilities:
+    """Load a backend, ask what it can do here, and close it.
+
+    Raises:
+        BackendError: see `load_executor` and `probe`. SettingError: a setting of it is bad.
+    """
+    executor = load_executor(name)
+    try:
+        return probe(name, executor)
+    finally:
+        with guarded(EXECUTORS, name, "closed"):
+            executor.close()
 
 
 def load_storage(url: str, options: Mapping[str, str] | None = None) -> BlobProvider:
     """The storage provider for a URL: one registered under its scheme, else the fsspec one."""
     scheme = url.partition(":")[0]
     name = scheme if scheme in names(STORAGE) else "fsspec"
-    provider: BlobProvider = _load(STORAGE, name)(url, options)
+    plugin = _load(STORAGE, name)
+    with guarded(STORAGE, name, f"opened for {url}"):
+        provider: BlobProvider = plugin(url, options)
     return provider
 
 
@@ -179,19 +260,19 @@ def choose(name: str) -> tuple[str, str]:
     reasons = []
     for candidate in AUTO_ORDER:
         try:
-            executor = load_executor(candidate)
-            try:
-                found = executor.probe()
-            finally:
-                executor.close()
-        except BackendError as error:
+            found = ask(candidate)
+        except SettingError:
+            raise  # the user's own: nothing else says it
+        except (BackendUnavailableError, BackendNotInstalledError) as error:
             _log.debug("auto: %s: %s", candidate, error)
             reasons.append(f"{candidate} does not answer")
             continue
-        except SettingError:
-            raise  # the user's own: nothing else says it
-        except Exception as error:  # noqa: BLE001  one plugin's fault must not stop the others
-            _log.warning("auto: %s is broken: %s: %s", candidate, type(error).__name__, error)
+        except BackendConflictError as error:
+            _log.warning("auto: %s", error)
+            reasons.append(error.message.removesuffix("."))
+            continue
+        except CloudOpsError as error:
+            _log.warning("auto: %s is broken: %s", candidate, error)
             reasons.append(f"{candidate} is broken")
             continue
         because = f"{candidate} {found.version} answers"
@@ -212,7 +293,7 @@ def overview() -> list[BackendInfo]:
             info = BackendInfo(
                 name=point.name,
                 group=group.rpartition(".")[2],
-                distribution=dist,
+                distribution=dist or "unknown",
                 version=version,
                 state=state,
                 why=why,
@@ -226,22 +307,23 @@ def overview() -> list[BackendInfo]:
 def _state(group: str, name: str) -> tuple[str, str, str]:
     """(state, why, engine) of one registered backend."""
     try:
-        plugin = _load(group, name)
         if group != EXECUTORS:
+            _load(group, name)
             return "ready", "", ""
-        executor: Executor = plugin(None)
-        try:
-            found = executor.probe()
-        finally:
-            executor.close()
-    except BackendConflictError as error:
-        return "conflict", str(error), ""
-    except BackendNotInstalledError as error:
-        return "not installed", str(error), ""
-    except BackendUnavailableError as error:
-        return "not answering", str(error), ""
+        found = ask(name)
     except CloudOpsError as error:
-        return "broken", str(error), ""
-    except Exception as error:  # noqa: BLE001  a plugin's fault is shown, not raised
-        return "broken", f"{type(error).__name__}: {error}", ""
+        return state_of(error), str(error), ""
     return "ready", "", f"{found.version} ({found.endpoint})"
+
+
+def state_of(error: CloudOpsError) -> str:
+    """The state of a backend that cannot be loaded or asked; see `BackendInfo`."""
+    match error:
+        case BackendConflictError():
+            return "conflict"
+        case BackendNotInstalledError():
+            return "not installed"
+        case BackendUnavailableError():
+            return "not answering"
+        case _:
+            return "broken"

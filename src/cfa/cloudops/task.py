@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -26,6 +27,8 @@ __all__ = [
     "get_task_config",
     "output_task_files_to_blob",
 ]
+
+_log = logging.getLogger(__name__)
 
 _BIND = re.compile(r"--mount type=bind,source=[^,\s]*?/([^,/\s]+),target=/*([^,\s]+)")
 
@@ -139,15 +142,28 @@ def get_task_config(
         base_call: its command.
         container_settings: of `get_container_settings`; the pool's image and mounts when None.
         user_identity: means nothing here.
-        log_blob_container: means nothing here, nor do the other `log_...`: the logs of all tasks are
-            saved with `create_job(save_logs_to_blob=...)`.
+        log_blob_container: means nothing here, nor do the other `log_...`, and a warning says so: the
+            logs of all tasks are saved with `create_job(save_logs_to_blob=...)`.
         depends_on: ids of tasks that must succeed first.
         timeout: time that one try may take.
         max_task_retry_count: instead of the job's.
         **keywords: further fields of the SDK's object, which mean nothing here.
     """
-    del user_identity, log_blob_container, log_blob_account, log_subdir, log_file_pattern
-    del log_upload_condition, log_compute_node_identity_reference, keywords
+    del user_identity, log_file_pattern, log_upload_condition, keywords
+    logs = {
+        "log_blob_container": log_blob_container,
+        "log_blob_account": log_blob_account,
+        "log_subdir": log_subdir,
+        "log_compute_node_identity_reference": log_compute_node_identity_reference,
+    }
+    given = [name for name, value in logs.items() if value is not None]
+    if given:
+        _log.warning(
+            "The logs of the task %s are not saved by %s. Save those of all tasks of its job with "
+            "create_job(save_logs_to_blob=..., logs_folder=...).",
+            task_id,
+            ", ".join(given),
+        )
     return TaskConfig(
         id=names.task_id(task_id),
         command_line=base_call,

@@ -115,7 +115,7 @@ def serve(settings: Settings, *, stay: bool) -> int:
         ConflictError: an agent serves it already.
     """
     workspace = Workspace(settings.home)
-    if not workspace.store.exists():
+    if not workspace.exists():
         from cfa.cloudops.service.local import LocalBatch
 
         LocalBatch(settings).close()

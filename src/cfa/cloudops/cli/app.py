@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -16,6 +17,8 @@ app = typer.Typer(
     cls=Root,
     no_args_is_help=True,
     rich_markup_mode=None,
+    epilog="Names of the cloud package's scripts work too: cloudops create_pool --help. "
+    "docs/reference/cli.md lists them.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": plain},
 )
@@ -189,7 +192,9 @@ def sweep(
     from cfa.cloudops.cli.sweep import Broom, sweep, sweep_others
 
     settings = load_settings(ctx)
-    workspace = None if everywhere and not settings.home.exists() else find_workspace(settings)
+    workspace = (
+        None if everywhere and not os.path.lexists(settings.home) else find_workspace(settings)
+    )
     broom = Broom(dry_run)
     if workspace is not None:
         sweep(workspace, broom)

@@ -85,12 +85,12 @@ def find_workspace(settings: Settings) -> Workspace:
     """The workspace that the settings name. Nothing is made.
 
     Raises:
-        WorkspaceNotFoundError: there is none.
+        WorkspaceNotFoundError: there is none. StoreUnreadableError: it may not be looked at.
     """
     from cfa.cloudops.service.workspace import Workspace
 
     workspace = Workspace(settings.home)
-    if not workspace.store.exists():
+    if not workspace.exists():
         raise WorkspaceNotFoundError(
             f"There is no workspace here: {settings.home} does not exist or has no store.",
             "Change to the directory where the script ran, or name its workspace with --home DIR "

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cfa.cloudops.cli import completion
+from cfa.cloudops.cli import completion, output
 from cfa.cloudops.cli.context import listed, open_storage
 
 Container = Annotated[
@@ -105,7 +105,7 @@ def upload_folder(
             force_upload=force_upload,
             create_new_folder=create_new_folder,
         )
-    print(f"uploaded {len(paths)} files to {container_name}")
+    print(f"uploaded {output.files(len(paths))} to {container_name}")
 
 
 def async_upload_folder(
@@ -147,7 +147,7 @@ def async_upload_folder(
             immutability_lock_days=immutability_lock_days,
             read_only=read_only,
         )
-    print(f"uploaded {len(paths)} files to {container_name}")
+    print(f"uploaded {output.files(len(paths))} to {container_name}")
 
 
 def download_file(
@@ -218,4 +218,4 @@ def async_download_folder(
 
 
 def _say(files: int, target: str) -> None:
-    print(f"downloaded {files} {'file' if files == 1 else 'files'} to {target}")
+    print(f"downloaded {output.files(files)} to {target}")

@@ -9,21 +9,19 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from cfa.cloudops import backends
 from cfa.cloudops.cli import output
 from cfa.cloudops.cli.agent import AgentState, agent_state
-from cfa.cloudops.errors import (
-    BackendConflictError,
-    BackendNotInstalledError,
-    BackendUnavailableError,
-    CloudOpsError,
-)
-from cfa.cloudops.provider.executor import Capabilities
+from cfa.cloudops.errors import CloudOpsError, ImageError
+from cfa.cloudops.provider.executor import Capabilities, NodeSpec
+from cfa.cloudops.service.definitions import pool_spec
+from cfa.cloudops.service.local import caller_ids
 from cfa.cloudops.service.store import Store
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import VARIABLES, Settings
@@ -31,6 +29,8 @@ from cfa.cloudops.settings import VARIABLES, Settings
 _PACKAGES = ("cfa-cloudops", "docker", "podman", "fsspec", "stevedore", "attrs", "typer", "rich")
 #: Bytes below which a disk is called nearly full.
 _LITTLE = 1 << 30
+#: Images that may fail before an engine is believed to start no container.
+_TRIALS = 3
 
 
 @frozen(kw_only=True)
@@ -43,13 +43,30 @@ class Problem:
 
 
 @frozen(kw_only=True)
+class Trial:
+    """Whether an engine started a container. `started` None: none was tried, and `why` not.
+
+    `image` is the one that this is about, '' for none; `why` of a failure is in the engine's words.
+    """
+
+    started: bool | None
+    image: str = ""
+    why: str = ""
+
+
+@frozen(kw_only=True)
 class EngineReport:
-    """A backend that opens nodes. `found` is None unless its state is `ready`."""
+    """A backend that opens nodes. `found` is None unless its engine answers.
+
+    `state` is one of `cloudops backends`; `broken` also where the engine answers and starts no
+    container. `trial` is None where there are no containers to try.
+    """
 
     name: str
     state: str
     why: str = ""
     found: Capabilities | None = None
+    trial: Trial | None = None
 
 
 @frozen(kw_only=True)
@@ -86,6 +103,8 @@ class Report:
 def examine(load: Callable[[], Settings]) -> Report:
     """Look at everything. Never raises for what it finds; blocks some seconds for each engine.
 
+    Each engine starts a container from an image of a pool, where there is one; it is removed again.
+
     Args:
         load: gives the settings; its error is one of the problems.
     """
@@ -107,8 +126,13 @@ def examine(load: Callable[[], Settings]) -> Report:
     _write_workspace(settings.home, report)
     _write_storage(settings.storage, report)
     workspace = Workspace(settings.home)
-    if workspace.store.exists():
-        _open_store(workspace, report)
+    images: Mapping[str, Sequence[str]] | None = {}
+    there = _has_store(workspace, report)
+    if there:
+        images = _open_store(workspace, report)
+    if images is not None:
+        _try_engines(images, report)
+    if there:
         report.agent = agent_state(workspace)
         if report.agent.stale_socket:
             report.problem(
@@ -149,28 +173,10 @@ def _settings(settings: Settings) -> dict[str, dict[str, str]]:
 
 def _engine(name: str) -> EngineReport:
     try:
-        executor = backends.load_executor(name)
-        try:
-            found = executor.probe()
-        finally:
-            executor.close()
+        found = backends.ask(name)
     except CloudOpsError as error:
-        return EngineReport(name=name, state=_state(error), why=str(error))
-    except Exception as error:  # noqa: BLE001  a plugin's fault is shown, not raised
-        return EngineReport(name=name, state="broken", why=f"{type(error).__name__}: {error}")
+        return EngineReport(name=name, state=backends.state_of(error), why=str(error))
     return EngineReport(name=name, state="ready", found=found)
-
-
-def _state(error: CloudOpsError) -> str:
-    match error:
-        case BackendNotInstalledError():
-            return "not installed"
-        case BackendUnavailableError():
-            return "not answering"
-        case BackendConflictError():
-            return "conflict"
-        case _:
-            return "broken"
 
 
 def _choose(wanted: str, report: Report) -> None:
@@ -197,6 +203,77 @@ def _choose(wanted: str, report: Report) -> None:
             report.problem(error.message, error.hint, fatal=True)
 
 
+def _try_engines(images: Mapping[str, Sequence[str]], report: Report) -> None:
+    """Start a container on every engine that answers: an engine may answer and start none.
+
+    Args:
+        images: those that pools name, by backend.
+    """
+    for place, engine in enumerate(report.engines):
+        if engine.found is None or not engine.found.images:
+            continue
+        trial = _try_images(engine.name, images.get(engine.name, ()))
+        report.engines[place] = evolve(engine, trial=trial)
+        if trial.started is False:
+            report.engines[place] = evolve(engine, trial=trial, state="broken", why=trial.why)
+            report.problem(
+                f"{engine.name} answers, but a container did not start: {trial.why}",
+                "Look at the engine's own configuration; try by hand: "
+                f"{engine.name} run --rm {trial.image} true",
+                fatal=engine.name == report.chosen,
+            )
+
+
+def _try_images(name: str, images: Sequence[str]) -> Trial:
+    """Start a container from the first image that is here and works. Nothing is pulled."""
+    if not images:
+        return Trial(started=None, why="no pool here names an image")
+    failed: list[Trial] = []
+    for image in images:
+        try:
+            _open_node(name, image)
+        except ImageError:
+            continue  # it is not here: no fault of the engine's
+        except CloudOpsError as error:
+            failed.append(Trial(started=False, image=image, why=error.message))
+            if len(failed) == _TRIALS:
+                break
+        else:
+            return Trial(started=True, image=image)
+    return failed[0] if failed else Trial(started=None, why="no image of a pool is on this machine")
+
+
+def _open_node(name: str, image: str) -> None:
+    """Open a node without mounts and limits, and close it.
+
+    It belongs to a workspace that does not exist: no agent takes it for its own, and were we killed,
+    `cloudops sweep --all` would remove it.
+
+    Raises:
+        ImageError: the image is not on this machine. BackendError: anything else.
+    """
+    workspace = uuid.uuid4().hex[:12]
+    unique = f"cloudops-doctor-{workspace}"
+    uid, gid = caller_ids()
+    spec = NodeSpec(
+        workspace=workspace,
+        home=str(Path(tempfile.gettempdir(), unique)),
+        node_id="trial",
+        name=unique,
+        image=image,
+        argv=("/bin/sh", "-c", "exit 0"),
+        caller_uid=uid,
+        caller_gid=gid,
+    )
+    executor = backends.load_executor(name)
+    try:
+        with backends.guarded(backends.EXECUTORS, name, "asked for a node"):
+            executor.open_node(spec).close(0)
+    finally:
+        with backends.guarded(backends.EXECUTORS, name, "closed"):
+            executor.close()
+
+
 # --- places
 
 
@@ -204,16 +281,31 @@ def _write_workspace(home: Path, report: Report) -> None:
     report.places.append(_write_directory("workspace", home, "CLOUDOPS_HOME", report))
 
 
-def _open_store(workspace: Workspace, report: Report) -> None:
-    """Open the store and ask it something, as every command does."""
+def _open_store(workspace: Workspace, report: Report) -> dict[str, list[str]] | None:
+    """Open the store, as every command does; images of its pools by backend, None: unreadable."""
+    images: dict[str, list[str]] = {}
     try:
         store = Store(workspace.store)
         try:
-            store.meta("workspace")
+            for (text,) in store.rows("SELECT definition FROM pool ORDER BY number"):
+                pool = pool_spec(text)
+                known = images.setdefault(pool.backend, [])
+                if pool.image is not None and pool.image not in known:
+                    known.append(pool.image)
         finally:
             store.close()
     except CloudOpsError as error:
         report.problem(error.message, error.hint, fatal=True)
+        return None
+    return images
+
+
+def _has_store(workspace: Workspace, report: Report) -> bool:
+    try:
+        return workspace.exists()
+    except CloudOpsError as error:
+        report.problem(error.message, error.hint, fatal=True)
+        return False
 
 
 def _write_storage(url: str, report: Report) -> None:
@@ -227,7 +319,7 @@ def _write_storage(url: str, report: Report) -> None:
 def _write_directory(name: str, path: Path, variable: str, report: Report) -> Place:
     """Write a file into a directory, or into where it would be made."""
     there = path
-    while not there.exists() and there != there.parent:
+    while not os.path.lexists(there) and there != there.parent:
         there = there.parent
     writable = True
     try:
@@ -250,7 +342,7 @@ def _write_directory(name: str, path: Path, variable: str, report: Report) -> Pl
             fatal=False,
         )
     return Place(
-        name=name, where=str(path), exists=path.exists(), writable=writable, free_bytes=free
+        name=name, where=str(path), exists=os.path.exists(path), writable=writable, free_bytes=free
     )
 
 
@@ -324,6 +416,14 @@ def _show_engine(engine: EngineReport, *, chosen: bool) -> None:
     print(f"    {places}; limits: {limits}")
     for note in found.notes:
         print(f"    {note}")
+    if engine.trial is not None:
+        print(f"    {_trial_text(engine.trial)}")
+
+
+def _trial_text(trial: Trial) -> str:
+    if trial.started is None:
+        return f"no container was tried: {trial.why}"
+    return f"a container of {trial.image} {'started' if trial.started else 'DID NOT start'}"
 
 
 def _place_text(place: Place) -> str:

@@ -95,6 +95,22 @@ class Root(_Group):
                 found = found.commands[word]
         return found
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """What the shell is told: our commands; once something is typed, names of scripts as well."""
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete:
+            names = (name.replace("_", "-") if "-" in incomplete else name for name in SCRIPTS)
+            given = {one.value for one in found}
+            scripts = {
+                name: self.get_command(ctx, name)
+                for name in names
+                if name.startswith(incomplete) and name.replace("_", "-") not in given
+            }
+            # A group of their own makes the items: their class moved between versions of typer.
+            group = TyperGroup(name="scripts", commands=scripts)
+            found += group.shell_complete(type(ctx)(group, parent=ctx), incomplete)
+        return found
+
 
 def plain(text: str) -> str:
     """Options and commands are the same with `-` and `_`."""

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from cfa.cloudops.cli import output
-from cfa.cloudops.cli.context import Json, Options
+from cfa.cloudops.cli.context import Json, Options, load_settings
 from cfa.cloudops.cli.groups import group
-from cfa.cloudops.errors import NotFoundError
+from cfa.cloudops.errors import BackendError, NotFoundError
 
 app = group()
 
@@ -62,17 +62,30 @@ def quotas(
     )
 
 
-def check_credentials(as_json: Json = False) -> None:
-    """Say which backends answer. Exit status: 0 always."""
+def check_credentials(ctx: typer.Context, as_json: Json = False) -> None:
+    """Say which backends answer.
+
+    Exit status: 5 when the one that CLOUDOPS_BACKEND names does not, or with auto none does.
+    """
     from cfa.cloudops import backends
 
+    chosen = load_settings(ctx).backend
+    found = backends.overview()
     if as_json:
-        output.document(backends.overview())
-        return
-    output.table(
-        ("backend", "state", "engine or reason"),
-        ((one.name, one.state, one.why or one.engine) for one in backends.overview()),
-    )
+        output.document(found)
+    else:
+        output.table(
+            ("backend", "state", "engine or reason"),
+            ((one.name, one.state, one.why or one.engine) for one in found),
+        )
+    wanted = backends.AUTO_ORDER if chosen == "auto" else (chosen,)
+    if not any(
+        one.group == "executors" and one.name in wanted and one.state == "ready" for one in found
+    ):
+        output.note(
+            f"tasks cannot run with CLOUDOPS_BACKEND={chosen}: 'cloudops doctor' says what to do"
+        )
+        raise typer.Exit(BackendError.exit_status)
 
 
 def get_kv_secret(
@@ -84,7 +97,8 @@ def get_kv_secret(
 ) -> None:
     """Print a secret from the environment or the dotenv file. It is written to no file.
 
-    The name is that of the key vault with `_` for `-`. Exit status: 3 when there is none.
+    It has the name of the key vault, or that in capitals with `_` for `-`. Exit status: 3 when there
+    is none.
     """
     del keyvault
     from cfa.cloudops.client.lookups import secret

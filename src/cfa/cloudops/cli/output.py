@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,10 +12,18 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
 
+from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.errors import CloudOpsError
 
 #: Longer tables are printed plain also on a terminal: laying them out would take minutes.
 _MOST_ROWS = 2000
+
+#: Where a terminal is narrow, this much is left to the last column, a command or a reason, where it
+#: can be; to any other text; and to the header above numbers.
+_LAST_WIDTH = 20
+_TEXT_WIDTH = 9
+_NUMBER_WIDTH = 4
+_GAP = 2
 
 #: Colours of words that say how something is.
 _STYLES = {
@@ -48,7 +57,21 @@ def show_error(error: CloudOpsError) -> None:
     red, plain = ("\x1b[31m", "\x1b[0m") if in_colour(sys.stderr) else ("", "")
     print(f"{red}cloudops: {error.message or error}{plain}", file=sys.stderr)
     if error.hint:
-        print(f"  {error.hint}", file=sys.stderr)
+        print(f"  {_in_commands(error.hint)}", file=sys.stderr)
+
+
+#: Methods of a client that are commands too: names of scripts that cannot be words of a sentence.
+_METHOD = re.compile(
+    rf"(?<!cloudops )(?<![\w'\"./:-])(?:client\.)?({'|'.join(name for name in SCRIPTS if '_' in name)})"
+    r"(?:\([^()]*\))?(?![\w=-]|\.\w)"
+)
+
+
+def _in_commands(hint: str) -> str:
+    """A hint in the words of the command line, where it has what the hint says in Python."""
+    text = re.sub(r"\bPass (\w+)=True\b", r"Give --\1", hint)
+    text = re.sub(r"\b(\w+)=True\b", r"--\1", text)
+    return _METHOD.sub(lambda found: f"'cloudops {' '.join(SCRIPTS[found[1]])}'", text)
 
 
 def note(text: str) -> None:
@@ -103,6 +126,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else str(timedelta(seconds=round(seconds)))
 
 
+def files(count: int) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count} {'file' if count == 1 else 'files'}"
+
+
 def size(count: int) -> str:
     """Bytes with a binary unit."""
     amount = float(count)
@@ -147,15 +175,56 @@ def _rich_table(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for header in headers:
-        # What comes last, a command or a reason, may be long; all else must stay whole.
-        shown.add_column(header, no_wrap=True, overflow="ellipsis")
-    shown.columns[-1].no_wrap = False
-    shown.columns[-1].overflow = "fold"
+    console = Console()
+    titles, widths = _fit(headers, lines, console.width)
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    for title, width in zip(titles, widths, strict=True):
+        shown.add_column(title, width=width, overflow="fold")
     for line in lines:
-        shown.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in line))
-    Console().print(shown)
+        cells = line[: len(titles)]
+        shown.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
+    console.print(shown)
+
+
+def _fit(
+    headers: Sequence[str], lines: Sequence[Sequence[str]], room: int
+) -> tuple[list[str], list[int]]:
+    """Headers and widths of the columns that a terminal of `room` signs shows.
+
+    What does not fit gives way in this order: a last column without any value, headers above
+    numbers, times (date above hour), then what has most to give, which is folded. What is narrower
+    than can be read is left to rich.
+    """
+    from rich.cells import cell_len
+
+    titles = list(headers)
+    columns = [[line[number] for line in lines] for number in range(len(titles))]
+    widths = [max(map(cell_len, one)) for one in zip(titles, *lines, strict=True)]
+
+    def excess() -> int:
+        last = min(widths[-1], _LAST_WIDTH)
+        return sum(widths[:-1]) + last + _GAP * len(widths) - room  # rich counts the last gap too
+
+    if excess() > 0 and len(titles) > 1 and not any(columns[-1]):
+        for column in (titles, columns, widths):
+            column.pop()
+    least = [min(width, _TEXT_WIDTH) for width in widths]
+    for number, cells in enumerate(columns[:-1]):
+        numbers = [cell.lstrip("-").isdigit() for cell in cells if cell]
+        if excess() > 0 and numbers and all(numbers):
+            needed = max(_NUMBER_WIDTH, *map(cell_len, cells))
+            widths[number] = least[number] = min(widths[number], needed)
+            titles[number] = titles[number][: widths[number]]
+    for number in sorted(range(len(widths) - 1), key=lambda one: -widths[one]):
+        words = [word for cell in (titles[number], *columns[number]) for word in cell.split()]
+        if excess() > 0 and any(" " in cell for cell in columns[number]):
+            widths[number] = least[number] = max(map(cell_len, words))
+    while excess() > 0 and any(map(int.__gt__, widths[:-1], least)):
+        most = max(range(len(widths) - 1), key=lambda one: widths[one] - least[one])
+        widths[most] -= 1
+    left = room - sum(widths[:-1]) - _GAP * len(widths)
+    widths[-1] = min(widths[-1], max(left, _TEXT_WIDTH))
+    return titles, widths
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> None:

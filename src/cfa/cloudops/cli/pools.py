@@ -10,6 +10,7 @@ import typer
 from cfa.cloudops.cli import completion, output
 from cfa.cloudops.cli.context import Json, all_of, listed, open_batch, open_client
 from cfa.cloudops.cli.groups import group
+from cfa.cloudops.errors import CloudOpsError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Mount, Pool, PoolSpec
 
@@ -212,10 +213,24 @@ def _autoscale(pool: Pool) -> list[tuple[str, str]]:
 
 
 def _limits(spec: PoolSpec) -> str:
-    """Limits of one node, as far as the backend enforces them."""
-    found = []
-    if spec.resources.cpus is not None:
-        found.append(f"{spec.resources.cpus:g} cores")
-    if spec.resources.memory_bytes is not None:
-        found.append(f"{output.size(spec.resources.memory_bytes)} of memory")
-    return f"{' and '.join(found)} a node" if found else "none"
+    """Limits of one node, and whether the backend enforces them, as far as it answers."""
+    cpus, memory = spec.resources.cpus, spec.resources.memory_bytes
+    if cpus is None and memory is None:
+        return "none"
+    from cfa.cloudops import backends
+
+    words = [
+        "" if cpus is None else f"{cpus:g} cores",
+        "" if memory is None else f"{output.size(memory)} of memory",
+    ]
+    both = " and ".join(filter(None, words))
+    try:
+        can = backends.ask(spec.backend)
+    except CloudOpsError:  # the definition is readable all the same
+        return f"{both} a node (as far as {spec.backend} enforces them: it does not answer)"
+    note = f" (not enforced by {spec.backend})"
+    holds = (can.enforces_cpus, can.enforces_memory)
+    shown = [(word, held) for word, held in zip(words, holds, strict=True) if word]
+    if not any(held for _, held in shown):
+        return f"{both} a node{note}"
+    return " and ".join(word if held else f"{word}{note}" for word, held in shown) + " a node"

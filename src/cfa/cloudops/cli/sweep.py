@@ -107,7 +107,7 @@ def _executor(name: str) -> Iterator[Executor]:
     """An executor that answers. Raises: BackendError."""
     executor = backends.load_executor(name)
     try:
-        executor.probe()
+        backends.probe(name, executor)
         yield executor
     finally:
         executor.close()
@@ -188,7 +188,7 @@ def sweep_others(mine: Workspace | None, broom: Broom) -> None:
     """
     for name in backends.names(backends.EXECUTORS):
         with contextlib.suppress(BackendError), _executor(name) as executor:
-            endpoint = executor.probe().endpoint
+            endpoint = backends.probe(name, executor).endpoint
             if not is_here(endpoint):
                 output.note(f"{name}, {endpoint}: whether its workspaces live is not seen here")
                 continue

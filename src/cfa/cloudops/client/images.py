@@ -157,9 +157,10 @@ class ImageMixin:
             UnsupportedError: nodes are made from images, and this backend cannot build them.
             BackendError: it does not answer.
         """
-        executor = backends.load_executor(self._choose_backend())
+        name = self._choose_backend()
+        executor = backends.load_executor(name)
         try:
-            found = executor.probe()
+            found = backends.probe(name, executor)
             if found.images and not found.builds:
                 raise UnsupportedError(
                     f"The {executor.name} backend uses images but cannot build, tag or list them.",

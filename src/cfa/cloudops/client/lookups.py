@@ -54,8 +54,8 @@ class LookupMixin:
     def get_kv_secret(self, secret_name: str, keyvault: str | None = None) -> str | None:
         """A secret from the environment or the dotenv file; None, with a line in the log, when absent.
 
-        The name is that of the key vault with `_` for `-`: `my-secret` is looked for as `my_secret`,
-        then as `MY_SECRET`. The environment wins. The value is never logged.
+        `my-secret` is looked for as `MY_SECRET`, as `my_secret`, then as it is written. The
+        environment wins. The value is never logged.
 
         Args:
             secret_name: name of the secret.
@@ -164,7 +164,7 @@ def secret(name: Any, dotenv_path: str | None) -> str | None:
         dotenv = {}
     plain = name.replace("-", "_")
     for source in (os.environ, dotenv):
-        for variable in (plain, plain.upper()):
+        for variable in (plain.upper(), plain, name):
             if value := source.get(variable):
                 return value
     return None

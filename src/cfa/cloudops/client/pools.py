@@ -18,7 +18,7 @@ from cfa.cloudops.model.values import Mount, PoolSpec, Resources
 if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
     from cfa.cloudops.provider.blob import BlobProvider
-    from cfa.cloudops.provider.executor import ImageProgress
+    from cfa.cloudops.provider.executor import Capabilities, ImageProgress
     from cfa.cloudops.rehearsal import Rehearsal
 
 _log = logging.getLogger(__name__)
@@ -126,7 +126,9 @@ class PoolMixin:
             metadata=owner_metadata(),
         )
         if self.rehearsal is not None:
-            self.rehearsal.pool(spec, mounts)
+            found = _capabilities(backend)
+            holds = found is None or found.enforces_memory
+            self.rehearsal.pool(spec, mounts, limits_memory=holds)
         progress = _PullProgress()
         try:
             self._batch.create_pool(spec, replace=replace_existing_pool, progress=progress)
@@ -204,18 +206,20 @@ class PoolMixin:
             )
 
 
+def _capabilities(backend: str) -> Capabilities | None:
+    """What a backend can do; None when it does not answer: making the pool, or its jobs, will say
+    what is wrong."""
+    try:
+        return backends.ask(backend)
+    except CloudOpsError as error:
+        _log.debug("cannot tell what %s can do: %s", backend, error)
+        return None
+
+
 def _warn_of_host_paths(pool_id: str, backend: str) -> None:
     """Say it where mounts are not at their places for the programs that tasks run."""
-    try:
-        executor = backends.load_executor(backend)
-        try:
-            found = executor.probe()
-        finally:
-            executor.close()
-    except CloudOpsError as error:  # the pool is there; its jobs will say what is wrong
-        _log.debug("cannot tell where mounts of %s appear: %s", pool_id, error)
-        return
-    if not found.private_paths:
+    found = _capabilities(backend)
+    if found is not None and not found.private_paths:
         _log.warning(
             "The pool %s has mounts and its tasks run without a sandbox: paths of mounts in commands "
             "are mapped to this machine's, paths inside the scripts that they run are not. %s",

@@ -9,12 +9,13 @@ import errno
 import inspect
 import logging
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from cfa.cloudops.client import selection
 from cfa.cloudops.client.blobs import BlobMixin
@@ -129,19 +130,18 @@ class ResultMixin(BlobMixin):
                 directory.mkdir(exist_ok=True)
             for stream in ("stdout", "stderr"):
                 target = directory / f"{event.task_id}_{stream}.txt"
-                with _writing(target), contextlib.suppress(TaskNotFoundError):  # deleted since
-                    self._copy_output(job_id, event.task_id, f"{stream}.txt", target)
+                with contextlib.suppress(TaskNotFoundError), _replacing(target) as file:
+                    self._copy_output(job_id, event.task_id, f"{stream}.txt", file)
         return after
 
-    def _copy_output(self, job_id: str, task_id: str, name: str, target: Path) -> None:
+    def _copy_output(self, job_id: str, task_id: str, name: str, target: TextIO) -> None:
         """Write a stream of a task as UTF-8, a piece at a time; what is no text is replaced."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         size = 0
-        with target.open("w", encoding="utf-8", newline="") as file:
-            while part := self._batch.read_task_file(job_id, task_id, name, size):
-                file.write(decoder.decode(part))
-                size += len(part)
-            file.write(decoder.decode(b"", final=True))
+        while part := self._batch.read_task_file(job_id, task_id, name, size):
+            target.write(decoder.decode(part))
+            size += len(part)
+        target.write(decoder.decode(b"", final=True))
 
     def download_job_stats(self, job_name: str, file_name: str | None = None) -> None:
         """Write a table of a job's tasks to `<file_name>.csv`, or `<job>-stats.csv`, here.
@@ -165,7 +165,7 @@ class ResultMixin(BlobMixin):
         job = self._batch.get_job(names.job_id(job_name))
         usage = self._batch.task_usage(job.spec.id)
         path = Path(f"{file_name or job.spec.id + '-stats'}.csv")
-        with _writing(path), path.open("w", newline="", encoding="utf-8") as file:
+        with _replacing(path) as file:
             writer = csv.writer(file, delimiter="|")
             writer.writerow(_STATS)
             for task in self._batch.list_tasks(job.spec.id):
@@ -273,6 +273,26 @@ def _writing(path: str | os.PathLike[str]) -> Iterator[None]:
                 raise DiskFullError(said, "Free some space and try again.") from error
             case _:
                 raise
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
+    """Write a text file that takes the place of an older one when it is whole, else not at all.
+
+    A link, and what is no ordinary file, stays what it is and is written into.
+    """
+    with _writing(path):
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            with path.open("w", encoding="utf-8", newline="") as file:
+                yield file
+            return
+        part = path.with_name(f".cloudops-{os.getpid()}-{secrets.token_hex(4)}.part")
+        try:
+            with part.open("x", encoding="utf-8", newline="") as file:
+                yield file
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _row(task: Task, pool: str, usage: Usage) -> list[Any]:

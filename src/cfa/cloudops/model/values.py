@@ -183,10 +183,11 @@ class Job:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing more comes from it by itself: no task is active or running, and all logs
-        are saved or given up; or the job was ended."""
+        """Whether nothing more comes from it by itself: it is completed; or, where it does not
+        complete by itself, no task is active or running and all logs are saved or given up."""
         idle = self.counts.active + self.counts.running == 0 and not self.logs_owed
-        return idle or self.state is JobState.COMPLETED
+        completes = self.spec.auto_complete and self.counts.completed > 0
+        return self.state is JobState.COMPLETED or (idle and not completes)
 
 
 @frozen(kw_only=True)

@@ -200,7 +200,7 @@ class ContainerExecutor(ContainerImages):
             )
         return NodeError(
             f"{self.name} cannot start a node from the image {spec.image!r}: {error.words}.",
-            "Check the image, the mounts and the size of the pool.",
+            "Check the image, the mounts and the size of the pool; 'cloudops doctor' tries a container.",
         )
 
     def end(self, container: str, grace_s: float, stream_ended: bool) -> NodeEnd:

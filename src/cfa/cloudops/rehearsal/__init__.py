@@ -62,9 +62,14 @@ class Rehearsal:
         """The findings as text for people."""
         return report(self.findings)
 
-    def pool(self, spec: PoolSpec, mounts: Sequence[Any] | None) -> None:
-        """A pool, and its mounts in the form in which they were given."""
+    def pool(
+        self, spec: PoolSpec, mounts: Sequence[Any] | None, *, limits_memory: bool = True
+    ) -> None:
+        """A pool, its mounts in the form in which they were given, and whether its backend enforces
+        limits of memory."""
         self._take(rules.pool_rules(spec, mounts))
+        if not limits_memory:
+            self._take(rules.memory_limit(spec))
 
     def job(self, spec: JobSpec) -> None:
         """A job."""

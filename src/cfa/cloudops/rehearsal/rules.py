@@ -124,6 +124,21 @@ def vm_size(spec: PoolSpec) -> Iterator[Finding]:
         )
 
 
+def memory_limit(spec: PoolSpec) -> Iterator[Finding]:
+    """A VM has the memory of its size; to be asked where the backend does not hold tasks to it."""
+    one = sizes.resources(spec.vm_size)
+    if one is not None and one.memory_bytes:
+        yield warn(
+            "memory-limit",
+            f"The backend {spec.backend} does not hold the tasks of the pool {spec.id} to the memory "
+            "of a VM: this rehearsal does not notice one that needs more.",
+            f"A task that needs more than the {one.memory_bytes / sizes.GIB:.0f} GiB of "
+            f"{spec.vm_size}, less what other tasks and the system need, is killed.",
+            "Rehearse with CLOUDOPS_BACKEND=docker or podman too, where 'cloudops doctor' says that "
+            "memory is enforced.",
+        )
+
+
 def slots(spec: PoolSpec) -> Iterator[Finding]:
     """A node has at most four slots a core, and 256."""
     one = sizes.resources(spec.vm_size)

@@ -65,6 +65,8 @@ class Agent:
         self._listener: socket.socket | None = None
         self._selector.register(self._bell, selectors.EVENT_READ, self._hear)
         self.store = Store(workspace.store)
+        self._served = _identity(workspace.store)
+        self._address: tuple[int, int] | None = None
         self.scheduler = Scheduler(self)
 
     # --- services for the scheduler
@@ -131,7 +133,7 @@ class Agent:
                 idle_since = now
             if self._leaving or (not busy and now - idle_since >= self._idle_s):
                 self._stop_listening()
-                if self._leaving or not self.scheduler.turn(look=True):
+                if self._leaving or self._removed() or not self.scheduler.turn(look=True):
                     break
                 self._listen()  # somebody was faster than we were
                 continue
@@ -176,16 +178,22 @@ class Agent:
             listener.bind(path)
         listener.listen(64)
         self._listener = listener
+        self._address = _identity(self.workspace.socket)
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
 
     def _stop_listening(self) -> None:
         if self._listener is not None:
-            self.workspace.socket.unlink(missing_ok=True)
+            if _identity(self.workspace.socket) == self._address:
+                self.workspace.socket.unlink(missing_ok=True)
             self._selector.unregister(self._listener)
             self._listener.close()
             self._listener = None
         for client in list(self._clients.values()):
             self._drop(client)
+
+    def _removed(self) -> bool:
+        """Whether the workspace was removed, and perhaps made anew: that has an agent of its own."""
+        return _identity(self.workspace.store) != self._served
 
     def _accept(self) -> None:
         assert self._listener is not None  # noqa: S101  it is what woke us
@@ -234,6 +242,15 @@ class Agent:
         del self._clients[client.line.fileno()]
         self._selector.unregister(client.line)
         client.line.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to now, or None."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _lock(workspace: Workspace) -> int | None:

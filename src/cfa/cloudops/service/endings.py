@@ -73,9 +73,13 @@ class Endings:
 
     def _complete_by_itself(self, job: Job) -> None:
         row = self._store.row(
-            "SELECT active + running, succeeded + failed FROM job WHERE number = ?", (job.number,)
+            "SELECT active + running, succeeded + failed, state FROM job WHERE number = ?",
+            (job.number,),
         )
         if row is None:
+            return
+        if row[2] != "active":  # a client ended it since we looked
+            self._scheduler.agent.at(0, self._scheduler.look)
             return
         job.out_of_work = row[0] == 0
         if (

@@ -110,7 +110,7 @@ class LocalBatch(LocalSchedules):
                 "Pass replace_existing_pool=True to redefine it, or choose another name.",
             )
         executor = self._executor(spec.backend)
-        capabilities = executor.probe()
+        capabilities = backends.probe(spec.backend, executor)
         spec = evolve(spec, needs_image=capabilities.images)
         if capabilities.images and spec.image is not None:
             executor.ensure_image(spec.image, progress)

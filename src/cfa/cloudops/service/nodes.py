@@ -175,7 +175,7 @@ class Executors:
         with self._lock:
             found = self._capabilities.get(name)
         if found is None:
-            found = executor.probe()
+            found = backends.probe(name, executor)
             with self._lock:
                 self._capabilities[name] = found
         return found

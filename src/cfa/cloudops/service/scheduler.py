@@ -269,6 +269,7 @@ class Scheduler:
         for number, job in list(self.jobs.items()):
             if number not in seen:
                 job.state, job.out_of_work, job.hungry = "completed", True, False
+                job.pool_deleting = pools.get(job.pool_id.lower(), ("",))[0] == "deleting"
                 if not job.nodes and not job.running:
                     del self.jobs[number]
         self.scaling.take_over()

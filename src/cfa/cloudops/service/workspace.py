@@ -65,6 +65,17 @@ class Workspace:
                 "Run in a directory that you may write to, or set CLOUDOPS_HOME to one.",
             ) from error
 
+    def exists(self) -> bool:
+        """Whether there is a store. Raises StoreUnreadableError where that may not be looked at."""
+        try:
+            return self.store.exists()
+        except OSError as error:
+            raise StoreUnreadableError(
+                f"Could not look into the workspace {self.home}: {error.strerror}.",
+                f"Check who owns {self.home} and its permissions, or set CLOUDOPS_HOME to another "
+                "directory.",
+            ) from error
+
     def job_directory(self, job_id: str) -> Path:
         """`workitems/<job>/job-1`; a job of a schedule, `<schedule>:job-<n>`, has its own level."""
         schedule, _, run = job_id.partition(":")
