@@ -97,7 +97,7 @@ def _current_context(config: Path) -> str:
         raise BackendUnavailableError(
             f"Docker's configuration {str(file)!r} cannot be read: {error}.",
             "Repair it, or set DOCKER_HOST.",
-        ) from error
+        ) from None
 
 
 def _from_context(config: Path, context: str, origin: str) -> Endpoint:
@@ -112,7 +112,7 @@ def _from_context(config: Path, context: str, origin: str) -> Endpoint:
             f"The Docker context {context!r} (from {origin}) cannot be used: "
             f"{type(error).__name__}: {error}.",
             "See 'docker context ls', choose one with 'docker context use', or set DOCKER_HOST.",
-        ) from error
+        ) from None
     certificates = config / "contexts" / "tls" / folder / "docker"
     return Endpoint(
         url=url,

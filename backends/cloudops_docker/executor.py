@@ -60,7 +60,7 @@ def _translated(endpoint: str) -> Iterator[None]:
         yield
     except docker.errors.APIError as error:
         status = error.response.status_code if error.response is not None else 500
-        raise EngineError(status, str(error.explanation or error)) from error
+        raise EngineError(status, str(error.explanation or error)) from None
     except (
         requests.RequestException,
         urllib3.exceptions.HTTPError,
@@ -72,7 +72,7 @@ def _translated(endpoint: str) -> Iterator[None]:
         raise BackendUnavailableError(
             f"Docker at {endpoint} does not answer: {why(error)}.",
             "See whether it runs, for instance with: docker info",
-        ) from error
+        ) from None
 
 
 class DockerExecutor(ContainerExecutor):
@@ -109,7 +109,7 @@ class DockerExecutor(ContainerExecutor):
             raise BackendNotInstalledError(
                 f"The docker backend needs Docker's SDK for Python: {error}.",
                 "Install it with: pip install docker",
-            ) from error
+            ) from None
         tried: list[str] = []
         deadline = time.monotonic() + _PROBE_S
         found = candidates(self.options.get("host"), os.environ, user_home(), os.getuid())

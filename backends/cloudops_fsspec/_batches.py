@@ -44,7 +44,7 @@ def store(
             watch.completed()
         return status
     except OSError as error:
-        raise _files.explain(error, f"Could not store the blob {blob!r}") from error
+        raise _files.explain(error, f"Could not store the blob {blob!r}") from None
     finally:
         os.close(fd)
 

@@ -66,13 +66,13 @@ class DirectoryBlobs(BlobProvider):
             self._root.mkdir(parents=True, exist_ok=True)
             try:
                 path.mkdir()
-            except FileExistsError as error:
+            except FileExistsError:
                 if not path.is_dir():
                     raise ConflictError(
                         f"{str(path)!r} is a file, so there can be no blob container "
                         f"{container!r}.",
                         "Choose another name or move the file.",
-                    ) from error
+                    ) from None
 
     def list_containers(self) -> list[str]:
         with _files.explained(f"Could not list {str(self._root)!r}"):
@@ -147,8 +147,8 @@ class DirectoryBlobs(BlobProvider):
             raise
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENXIO):  # not there, or a socket
-                raise _tree.no_blob(top, blob) from error
-            raise _files.explain(error, f"Could not read the blob {blob!r}") from error
+                raise _tree.no_blob(top, blob) from None
+            raise _files.explain(error, f"Could not read the blob {blob!r}") from None
         finally:
             os.close(parent)
         status = os.fstat(fd)
@@ -162,8 +162,8 @@ class DirectoryBlobs(BlobProvider):
         folder, _, base = blob.rpartition("/")
         try:
             return self._open_folder(top, folder), base
-        except BlobNotFoundError as error:
-            raise _tree.no_blob(top, blob) from error  # it is the blob that was asked for
+        except BlobNotFoundError:
+            raise _tree.no_blob(top, blob) from None  # it is the blob that was asked for
 
     def _open_folder(self, top: Path, folder: str, *, create: bool = False) -> int:
         """A descriptor of a folder of a container.
@@ -174,10 +174,10 @@ class DirectoryBlobs(BlobProvider):
         """
         try:
             fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError as error:  # deleted since we looked
+        except FileNotFoundError:  # deleted since we looked
             raise BlobContainerNotFoundError(
                 f"There is no blob container {top.name!r}.", "Another process deleted it."
-            ) from error
+            ) from None
         done = ""
         try:
             for part in folder.split("/") if folder else ():
@@ -346,10 +346,10 @@ class DirectoryBlobs(BlobProvider):
             os.unlink(base, dir_fd=parent)  # of a link, the link
         except BlobNotFoundError:
             raise
-        except FileNotFoundError as error:
-            raise _tree.no_blob(top, blob) from error
+        except FileNotFoundError:
+            raise _tree.no_blob(top, blob) from None
         except OSError as error:
-            raise _files.explain(error, f"Could not delete the blob {blob!r}") from error
+            raise _files.explain(error, f"Could not delete the blob {blob!r}") from None
         finally:
             os.close(parent)
         _tree.remove_empty(top, blob.rpartition("/")[0])

@@ -140,7 +140,7 @@ def explained(tried: str) -> Iterator[None]:
     except CloudOpsError:
         raise  # some of ours are OSErrors as well
     except OSError as error:
-        raise explain(error, tried) from error
+        raise explain(error, tried) from None
 
 
 @contextlib.contextmanager
@@ -151,7 +151,7 @@ def speaking(what: str) -> Iterator[None]:
     except CloudOpsError:
         raise
     except OSError as error:
-        raise explain(error, f"Could not {what}") from error
+        raise explain(error, f"Could not {what}") from None
     except Exception as error:
         _log.debug("could not %s", what, exc_info=True)
         raise BackendError(
@@ -167,16 +167,16 @@ def open_source(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
     """
     try:
         fd = os.open(path, _READ | os.O_NONBLOCK)  # a pipe must not block us
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError):
         raise LocalFileNotFoundError(
             f"The file {os.fspath(path)!r} does not exist.", "Check the path and local_root_dir."
-        ) from error
+        ) from None
     except ValueError as error:  # NUL in the path, or text that no file name can be
-        raise InvalidInputError(f"{os.fspath(path)!r} cannot be a path: {error}.") from error
+        raise InvalidInputError(f"{os.fspath(path)!r} cannot be a path: {error}.") from None
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket
-            raise _not_a_file(path) from error
-        raise explain(error, f"Could not read {os.fspath(path)!r}") from error
+            raise _not_a_file(path) from None
+        raise explain(error, f"Could not read {os.fspath(path)!r}") from None
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         os.close(fd)
@@ -262,8 +262,8 @@ def place(
     for _ in range(ATTEMPTS):
         try:
             temp, target, done = _open_part(status, directory)
-        except FileNotFoundError as error:
-            raise VanishedError from error
+        except FileNotFoundError:
+            raise VanishedError from None
         try:
             try:
                 if not lock(target):

@@ -204,8 +204,8 @@ def _parsed(container: str, data: bytes) -> tuple[str, Protection]:
             locked_until=until and datetime.fromisoformat(until),
             sealed=bool(fields["sealed"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError):
         raise BackendError(  # not to be taken for no protection
             f"The record of a protected blob of {container!r} cannot be read: {data[:80]!r}.",
             "Restore or remove it: it lies beside the containers.",
-        ) from error
+        ) from None

@@ -59,12 +59,12 @@ class RemoteBlobs(BlobProvider):
             raise BackendNotInstalledError(
                 f"The storage {url!r} cannot be used: {error}.",
                 "Install the package that it names.",
-            ) from error
+            ) from None
         except ValueError as error:
             raise UnknownBackendError(
                 f"The storage {url!r} cannot be used: {error}.",
                 "Set CLOUDOPS_STORAGE to a directory, or to a URL that fsspec knows.",
-            ) from error
+            ) from None
         self._fs: Any = filesystem
         self._root = str(root).rstrip("/")
         protocols = filesystem.protocol

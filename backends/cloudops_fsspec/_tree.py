@@ -38,21 +38,21 @@ def step(top: Path, done: str, above: int, part: str, *, create: bool) -> int:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(part, dir_fd=above)
                 return os.open(part, DIRECTORY, dir_fd=above)
-        except FileNotFoundError as error:
+        except FileNotFoundError:
             if create:
-                raise _files.VanishedError from error
-            raise no_blob(top, done) from error
-        except NotADirectoryError as error:
+                raise _files.VanishedError from None
+            raise no_blob(top, done) from None
+        except NotADirectoryError:
             # A file or a link. The link is followed if it stays inside, by its resolved path.
             way = names.inside(top, done)
             if way.is_dir():
                 return os.open(way.resolve(), DIRECTORY)
             if not create:
-                raise no_blob(top, done) from error
+                raise no_blob(top, done) from None
             raise ConflictError(
                 f"{done!r} in {top.name!r} is a blob, so there can be no folder of that name.",
                 "Choose another folder or delete the blob.",
-            ) from error
+            ) from None
 
 
 def properties(blob: str, status: os.stat_result) -> BlobProperties:
@@ -82,7 +82,7 @@ def walk(root: Path, top: Path, folder: str) -> Iterator[BlobProperties]:
         except (FileNotFoundError, NotADirectoryError):
             continue  # deleted while we look
         except OSError as error:
-            raise _files.explain(error, f"Could not list {prefix!r}") from error
+            raise _files.explain(error, f"Could not list {prefix!r}") from None
         found.sort(key=lambda item: item[1], reverse=True)
         stack.extend(found)
 

@@ -93,7 +93,7 @@ class PodmanExecutor(ContainerExecutor):
             raise BackendNotInstalledError(
                 f"The podman backend needs Podman's SDK for Python: {error}.",
                 "Install it with: pip install podman",
-            ) from error
+            ) from None
         tried: list[str] = []
         found = candidates(self.options.get("host"), os.environ, os.getuid())
         for endpoint in found:
@@ -151,7 +151,7 @@ class PodmanExecutor(ContainerExecutor):
             return _exchange(link, method, path, **arguments)
         except _NotConnected as error:
             if not self._revive():
-                raise BackendUnavailableError(error.message, error.hint) from error
+                raise BackendUnavailableError(error.message, error.hint) from None
         return _exchange(link, method, path, **arguments)
 
     # --- images
@@ -239,7 +239,7 @@ class PodmanExecutor(ContainerExecutor):
                 if event.get("stream"):
                     yield str(event["stream"])
         except (OSError, ValueError) as error:  # requests' own errors are OSErrors
-            raise EngineError(500, f"the connection broke off: {error}") from error
+            raise EngineError(500, f"the connection broke off: {error}") from None
         finally:
             answer.close()
 
@@ -259,7 +259,7 @@ class PodmanExecutor(ContainerExecutor):
                 found = self._call("GET", f"/containers/{container}/json").json()
             except EngineError as error:  # 404 would be taken for a missing image
                 why_not = f"the network of the container {container[:12]} is gone: {error.words}"
-                raise EngineError(500, why_not) from error
+                raise EngineError(500, why_not) from None
             path = str((found.get("NetworkSettings") or {}).get("SandboxKey") or "")
             if not path:
                 raise EngineError(500, f"the container {container[:12]} has no network to share")
@@ -366,6 +366,7 @@ class _NotConnected(BackendUnavailableError):
 
 
 def _exchange(link: _Link, method: str, path: str, **arguments: Any) -> Any:
+    """One exchange; the SDK's errors become ours."""
     import podman.errors
     import requests
 
@@ -380,7 +381,7 @@ def _exchange(link: _Link, method: str, path: str, **arguments: Any) -> Any:
     except OSError as error:
         raise _NotConnected(
             f"Podman at {link.endpoint.url} does not answer: {why(error)}.", hint
-        ) from error
+        ) from None
     try:
         send = getattr(link.client, method.lower())
         answer = send(path, **arguments)
@@ -390,12 +391,12 @@ def _exchange(link: _Link, method: str, path: str, **arguments: Any) -> Any:
         if error.response is None:
             raise _NotConnected(
                 f"Podman at {link.endpoint.url} does not answer: {why(error)}.", hint
-            ) from error
-        raise EngineError(error.response.status_code, str(error.explanation or error)) from error
+            ) from None
+        raise EngineError(error.response.status_code, str(error.explanation or error)) from None
     except (requests.RequestException, podman.errors.PodmanError, OSError) as error:
         raise BackendUnavailableError(
             f"Podman at {link.endpoint.url} does not answer: {why(error)}.", hint
-        ) from error
+        ) from None
 
 
 def _open(endpoint: Endpoint) -> _Link:

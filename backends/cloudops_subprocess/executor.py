@@ -255,7 +255,7 @@ def _open_plain(
                 **_user(spec),
             )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise NodeError(f"Node {spec.node_id} cannot be started: {error}.") from error
+        raise NodeError(f"Node {spec.node_id} cannot be started: {error}.") from None
     return _own(value, process, None)
 
 
@@ -280,7 +280,7 @@ def _open_sandboxed(
                 **_user(spec),
             )
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            raise NodeError(f"Node {spec.node_id} cannot be started: {error}.") from error
+            raise NodeError(f"Node {spec.node_id} cannot be started: {error}.") from None
         finally:
             os.close(info_write)
             os.close(complaints_write)

@@ -111,7 +111,7 @@ class ProcessNode(Node):
                 except OSError as error:
                     raise NodeError(
                         f"Writing to node {self._mark} failed: {error.strerror}."
-                    ) from error
+                    ) from None
 
     def _wait_for_space(self, deadline: float) -> None:
         poll = select.poll()

@@ -166,7 +166,7 @@ def _show(directory: Path, target: PurePosixPath, without: set[str]) -> list[str
         raise NodeError(
             f"A mount point below {target} cannot be made: {error}.",
             "Mount at the top level (/<name>) or at a directory that exists.",
-        ) from error
+        ) from None
     if len(entries) > _MAX_ENTRIES:
         raise NodeError(
             f"A mount point below {target} cannot be made: it has {len(entries)} entries, more "

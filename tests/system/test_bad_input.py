@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import traceback
 from datetime import timedelta
 
 import pytest
@@ -31,6 +32,11 @@ from cfa.cloudops.model.values import TaskSpec
 from cfa.cloudops.testing import images
 
 
+def tracebacks(error: BaseException) -> int:
+    """How many a script shows that ends with this error."""
+    return "".join(traceback.format_exception(error)).count("Traceback (most recent call last)")
+
+
 @pytest.mark.promise(
     "create_pool",
     "An image that is nowhere is an error.",
@@ -47,6 +53,7 @@ def test_unknown_image(bench):
         client.create_pool("p", container_image_name="localhost:1/no/such-image:7")
     assert isinstance(caught.value, RuntimeError)
     assert "no/such-image:7" in str(caught.value)
+    assert tracebacks(caught.value) == 1, "the script shows the SDK's own as well"
     assert client._batch.list_pools() == []
     with pytest.raises(ImageError):
         client.create_pool("p", container_image_name="UPPER CASE".replace(" ", "::"))
@@ -130,6 +137,7 @@ def test_engine_that_is_not_running(bench, monkeypatch):
     assert isinstance(caught.value, ConnectionError)
     assert caught.value.transient
     assert caught.value.hint
+    assert tracebacks(caught.value) == 1
     assert client._batch.list_pools() == []
 
 
@@ -203,6 +211,7 @@ def refused(error):
         CloudClient()
     assert isinstance(caught.value, CloudOpsError)
     assert caught.value.hint
+    assert tracebacks(caught.value) == 1, "the script shows SQLite's own as well"
     return str(caught.value)
 
 

@@ -102,7 +102,7 @@ def _check(plan: plans.Plan, client: CloudClient) -> bool:
     try:
         client._batch.get_pool(names.pool_id(plan.job["pool_name"]))
     except PoolNotFoundError as error:
-        raise PoolNotFoundError(f"{here / 'pool_name'}{error.message}", error.hint) from error
+        raise PoolNotFoundError(f"{here / 'pool_name'}{error.message}", error.hint) from None
     new = client.check_job_status(plan.job["job_name"]) == _ABSENT
     if not new and not plan.job.get("exist_ok"):
         raise JobExistsError(

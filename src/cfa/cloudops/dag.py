@@ -138,7 +138,7 @@ def graph(arguments: Iterable[Task | Iterable[Task]]) -> Graph:
             f"The tasks depend on one another in a circle: {' -> '.join(map(_say, cycle))}.",
             "Remove one dependency.",
             cycle,
-        ) from error
+        ) from None
     for task in members:
         if len(parents[task]) < len(task.deps):
             _log.warning(

@@ -78,18 +78,18 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
     """
     try:
         return Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         raise LocalFileNotFoundError(
             f"There is no {what} {os.fspath(path)!r} in {Path.cwd()}.", "Check the path."
-        ) from error
+        ) from None
     except OSError as error:
         raise FileAccessError(
             f"The {what} {os.fspath(path)!r} cannot be read: {error.strerror}."
-        ) from error
+        ) from None
     except UnicodeDecodeError as error:
         raise InvalidInputError(
             f"The {what} {os.fspath(path)!r} is not UTF-8 text: {error}.", "Save it as UTF-8."
-        ) from error
+        ) from None
 
 
 def read_toml(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def read_toml(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
     try:
         return tomllib.loads(read_text(path, what))
     except tomllib.TOMLDecodeError as error:
-        raise InvalidInputError(f"{os.fspath(path)}: this is not TOML: {error}.") from error
+        raise InvalidInputError(f"{os.fspath(path)}: this is not TOML: {error}.") from None
 
 
 def read_json(path: str | os.PathLike[str], what: str) -> Any:
@@ -106,9 +106,9 @@ def read_json(path: str | os.PathLike[str], what: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:  # tells line and column
-        raise InvalidInputError(f"{os.fspath(path)}: this is not JSON: {error}.") from error
-    except RecursionError as error:
-        raise InvalidInputError(f"{os.fspath(path)}: this is nested too deeply.") from error
+        raise InvalidInputError(f"{os.fspath(path)}: this is not JSON: {error}.") from None
+    except RecursionError:
+        raise InvalidInputError(f"{os.fspath(path)}: this is nested too deeply.") from None
 
 
 def read_yaml(path: str | os.PathLike[str], what: str) -> Any:
@@ -126,7 +126,7 @@ def read_yaml(path: str | os.PathLike[str], what: str) -> Any:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         said = " ".join(str(error).split())
-        raise InvalidInputError(f"{os.fspath(path)}: this is not good YAML: {said}.") from error
+        raise InvalidInputError(f"{os.fspath(path)}: this is not good YAML: {said}.") from None
 
 
 def _refuse_doubles(root: Any) -> None:

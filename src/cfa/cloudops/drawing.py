@@ -63,14 +63,14 @@ def draw(graph: Graph, labels: Sequence[str], path: Path) -> None:
     data = _KINDS[path.suffix.lower()](graph, [_printable(label) for label in labels])
     try:
         path.write_bytes(data)
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         raise LocalFileNotFoundError(
             f"{str(path)!r} cannot be written: its folder does not exist.", "Make the folder first."
-        ) from error
+        ) from None
     except OSError as error:
         raise FileAccessError(
             f"{str(path)!r} cannot be written: {error.strerror}.", "Name another file."
-        ) from error
+        ) from None
 
 
 def _printable(label: str) -> str:
@@ -139,11 +139,11 @@ def _picture(
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
-    except ImportError as error:
+    except ImportError:
         raise ExtraNotInstalledError(
             f"A picture (.{kind}) needs matplotlib, which is not installed.",
             "pip install 'cfa-cloudops[draw]', or name the file .txt or .mmd.",
-        ) from error
+        ) from None
     cut = [
         one if len(one) <= _LONGEST_LABEL else one[: _LONGEST_LABEL - 3] + "..." for one in labels
     ]

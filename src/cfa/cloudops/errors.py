@@ -2,7 +2,9 @@
 
 Every error of this package derives from `CloudOpsError` and from the built-in that a script written
 for the cloud client already catches. A message says what was tried, what happened and what to do
-next; the parts are kept as attributes, so that the command line can lay them out.
+next; the parts are kept as attributes, so that the command line can lay them out. One that says all
+that another error said is raised `from None`: a script that ends with it shows one traceback, not
+pages of a library's own before it.
 
 Two questions are answered by the type: whose fault (`InvalidInputError` and its kin: the caller's;
 `BackendError`: the backend's or the machine's; `StoreError`: the workspace's), and, by `transient`,

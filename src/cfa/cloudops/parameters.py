@@ -250,8 +250,8 @@ def _v04(content: dict[str, Any], top: Place) -> list[ParameterSet]:
     top.only(content, ("experiment",))
     try:
         return _experiment(top.need(content, "experiment"), top / "experiment")
-    except RecursionError as error:  # an anchor within itself
-        raise (top / "experiment").error("it is nested too deeply.", "Take levels out.") from error
+    except RecursionError:  # an anchor within itself
+        raise (top / "experiment").error("it is nested too deeply.", "Take levels out.") from None
 
 
 def _experiment(value: Any, here: Place) -> list[ParameterSet]:

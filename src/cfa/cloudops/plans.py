@@ -128,7 +128,7 @@ def experiment(path: str | os.PathLike[str]) -> Plan:
         try:
             lines = command_lines(base_cmd, table["exp_yaml"])
         except LocalFileNotFoundError as error:
-            raise type(error)(f"{here / 'exp_yaml'}{error.message}", error.hint) from error
+            raise type(error)(f"{here / 'exp_yaml'}{error.message}", error.hint) from None
     else:
         lines = _grid(here, base_cmd, {key: table[key] for key in table if key != "base_cmd"})
     if not lines:
@@ -173,7 +173,7 @@ def _plan(
             raise place.error(
                 f"the command cannot be split into words: {error}: {task['command_line']!r}.",
                 "Close the quotes.",
-            ) from error
+            ) from None
         if not words:
             raise place.error("the command is empty.", "Name a program.")
         kept.append({"container_image_name": image, **task} if image else task)
@@ -219,7 +219,7 @@ def _grid(here: Place, base_cmd: str, variables: dict[str, Any]) -> list[str]:
             raise (here / "base_cmd").error(
                 f"it cannot be filled in with {dict(zip(variables, row, strict=True))}: {error}.",
                 "Write {{ and }} for braces of the command.",
-            ) from error
+            ) from None
     if len(set(lines)) < len(lines):
         _log.warning("%ssome combinations give the same command.", here / "base_cmd")
     return lines
@@ -313,7 +313,7 @@ def _check(here: Place, table: Mapping[str, Any], known: Mapping[str, str]) -> N
             try:
                 _CHECKS.get(name, bool)(value)
             except InvalidInputError as error:
-                raise type(error)(f"{here / name}{error.message}", error.hint) from error
+                raise type(error)(f"{here / name}{error.message}", error.hint) from None
     _check_known(here, table, known)
 
 

@@ -137,7 +137,7 @@ def read_dotenv(path: str | Path | None) -> dict[str, str]:
     try:
         return {name: value for name, value in dotenv_values(file).items() if value is not None}
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"The dotenv file {str(file)!r} cannot be read: {error}.") from error
+        raise SettingError(f"The dotenv file {str(file)!r} cannot be read: {error}.") from None
 
 
 def _choice(found: Mapping[str, Setting], name: str, choices: tuple[str, ...] | None) -> str:
@@ -176,11 +176,11 @@ def _registry(found: Mapping[str, Setting]) -> str:
 
     try:
         return references.server(value)
-    except InvalidNameError as error:
+    except InvalidNameError:
         raise SettingError(
             f"CLOUDOPS_REGISTRY={setting.value!r} (from {setting.origin}) cannot be a registry.",
             "Set it to a server such as myacr.azurecr.io or localhost:5000, or to none.",
-        ) from error
+        ) from None
 
 
 def _seconds(found: Mapping[str, Setting], name: str) -> float:

@@ -110,10 +110,10 @@ def _text(file: str) -> str:
         if file == "-":
             return typer.get_text_stream("stdin").read()
         return Path(file).read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise LocalFileNotFoundError(f"There is no file {file!r}.", "Check the path.") from error
+    except FileNotFoundError:
+        raise LocalFileNotFoundError(f"There is no file {file!r}.", "Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"The file {file!r} cannot be read: {error}.") from error
+        raise InvalidInputError(f"The file {file!r} cannot be read: {error}.") from None
 
 
 def _moment(now: str | None) -> datetime:
@@ -124,7 +124,7 @@ def _moment(now: str | None) -> datetime:
     try:
         return moment(now)
     except ValueError as error:
-        raise InvalidInputError(f"--now: {error}.", "Write 2026-03-04T22:15:00Z.") from error
+        raise InvalidInputError(f"--now: {error}.", "Write 2026-03-04T22:15:00Z.") from None
 
 
 def _series(samples: list[str], now: datetime, period_s: float) -> dict[str, Any]:
@@ -160,4 +160,4 @@ def _given(sample: str) -> dict[str, list[float | None]]:
         raise InvalidInputError(
             f"--sample {sample!r} cannot be read: {error}.",
             'Write NAME=1,2,3, or name a JSON file such as {"$PendingTasks": [1, 2, null]}.',
-        ) from error
+        ) from None

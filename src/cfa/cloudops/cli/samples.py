@@ -25,10 +25,10 @@ def generate_sample_env() -> None:
     try:
         with open(FILE, "x", encoding="utf-8") as file:
             file.write(_text())
-    except FileExistsError as error:
+    except FileExistsError:
         raise ConflictError(
             f"There is a file {FILE} here, and it is kept.", "Rename or remove it first."
-        ) from error
+        ) from None
     print(FILE)
 
 

@@ -204,8 +204,8 @@ def _minutes(option: str, value: float | None) -> timedelta | None:
         return None
     try:
         found = timedelta(minutes=value)
-    except (OverflowError, ValueError) as error:  # endless, or no number
-        raise InvalidInputError(f"{option} {value} cannot be used.", "Give minutes.") from error
+    except (OverflowError, ValueError):  # endless, or no number
+        raise InvalidInputError(f"{option} {value} cannot be used.", "Give minutes.") from None
     if found <= timedelta(0):
         raise InvalidInputError(
             f"{option} {value:g} is not above 0.", "Give minutes, or leave the option out."

@@ -193,7 +193,7 @@ class ImageMixin:
                         None, [error.hint, "to work without pushing, set CLOUDOPS_REGISTRY=none"]
                     )
                 ),
-            ) from error
+            ) from None
         print(f"Pushed {wanted.name}")  # noqa: T201  says what was done
 
     def _why_not_push(self, executor: Executor, server: str) -> str:

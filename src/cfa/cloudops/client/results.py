@@ -247,7 +247,7 @@ def _check_options(
     try:
         inspect.signature(method).bind("", target, container, **options)
     except TypeError as error:
-        raise TypeError(f"download_folder, which gets them, {error}") from error
+        raise TypeError(f"download_folder, which gets them, {error}") from None
     selection.Filter.of(options.get("include_extensions"), options.get("exclude_extensions"), None)
 
 
@@ -264,13 +264,13 @@ def _writing(path: str | os.PathLike[str]) -> Iterator[None]:
             case FileExistsError() | IsADirectoryError() | NotADirectoryError():
                 raise ConflictError(
                     said, "A file and a folder cannot have the same name; rename one."
-                ) from error
+                ) from None
             case FileNotFoundError():
-                raise LocalFileNotFoundError(said, "Make the folder above it first.") from error
+                raise LocalFileNotFoundError(said, "Make the folder above it first.") from None
             case PermissionError():
-                raise FileAccessError(said, "Check who owns it and its permissions.") from error
+                raise FileAccessError(said, "Check who owns it and its permissions.") from None
             case _ if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise DiskFullError(said, "Free some space and try again.") from error
+                raise DiskFullError(said, "Free some space and try again.") from None
             case _:
                 raise
 

@@ -191,11 +191,11 @@ def _moment(name: str, value: Any) -> datetime | None:
         return None
     try:
         return datetime.strptime(value, _FORMAT).replace(tzinfo=UTC)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError):
         raise InvalidInputError(
             f"{name}={value!r} is not a time in the format {_FORMAT!r}.",
             f"Write it in UTC, such as {name}='2030-12-31 23:59:00'.",
-        ) from error
+        ) from None
 
 
 def _check_order(spec: JobScheduleSpec) -> None:

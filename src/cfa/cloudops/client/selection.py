@@ -157,7 +157,7 @@ def walk(top: str, without: Iterable[Path] = ()) -> Iterator[tuple[str, str]]:
         except OSError as error:
             raise FileAccessError(
                 f"Could not read the folder {folder!r}: {error.strerror}.", "Check permissions."
-            ) from error
+            ) from None
         for entry in found:
             if entry.is_dir(follow_symlinks=False):
                 if entry.name == PROTECTION_FOLDER:

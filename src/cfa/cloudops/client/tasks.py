@@ -231,11 +231,11 @@ class TaskMixin:
             )
         try:
             return names.job_id(job)
-        except ValueError as error:
+        except ValueError:
             raise JobNotFoundError(
                 f"There is no job {job!r}: it cannot even be the name of one.",
                 "Write add_task(job_name, command_line).",
-            ) from error
+            ) from None
 
     def _is_job(self, text: Any) -> bool:
         try:
@@ -383,11 +383,11 @@ def _range(value: Any) -> tuple[int, int] | None:
         low, high = (int(item) for item in value)
         if any(isinstance(item, float) and item != int(item) for item in value):
             raise ValueError
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError):
         raise InvalidInputError(
             f"depends_on_range={value!r} is not a pair of integer ids.",
             "Pass (first, last), both included.",
-        ) from error
+        ) from None
     if low > high:
         raise InvalidInputError(
             f"depends_on_range={value!r} is empty: the first is above the last.", "Exchange them."

@@ -136,10 +136,10 @@ def folder(text: str) -> str:
         # As the file system sees it: undecodable bytes in a file's name are valid here.
         sizes = map(len, parts if text.isascii() else map(os.fsencode, parts))
         longest = max(sizes, default=0)
-    except UnicodeEncodeError as error:
+    except UnicodeEncodeError:
         raise InvalidNameError(
             f"{text!r} has characters that no file name can have.", "Remove them."
-        ) from error
+        ) from None
     if longest > 255:
         raise InvalidNameError(
             f"A part of {text[:40]!r}... is over 255 bytes.", "Shorten the names between slashes."
@@ -158,10 +158,10 @@ def mount_target(text: str) -> str:
     text = _text("mount target", text)
     try:
         path = folder(text.lstrip("/"))
-    except UnsafePathError as error:
+    except UnsafePathError:
         raise UnsafePathError(
             f"{text!r} cannot be a mount target.", "Use a name or path below '/', like data."
-        ) from error
+        ) from None
     if ":" in path:  # engines write binds as source:target
         raise UnsafePathError(
             f"{text!r} cannot be a mount target: it has a colon.", "Use a path like data/in."
@@ -192,7 +192,7 @@ def inside(root: Path, relative: str) -> Path:
     except (OSError, RuntimeError) as error:  # a circle of links, before and since Python 3.13
         raise UnsafePathError(
             f"{relative!r} cannot be followed in {root.name!r}: {error}.", "Remove the link."
-        ) from error
+        ) from None
     if resolved != base and base not in resolved.parents:
         raise UnsafePathError(
             f"{relative!r} leads out of {root.name!r} through a symbolic link.",

@@ -189,7 +189,7 @@ class AttachStream:
                 except BlockingIOError:
                     sent = 0
                 except OSError as error:
-                    raise NodeError(f"The connection to the node is gone: {error}.") from error
+                    raise NodeError(f"The connection to the node is gone: {error}.") from None
             if sent:
                 left = left[sent:]
                 deadline = time.monotonic() + STALL_S

@@ -94,7 +94,7 @@ def _expression(pattern: str) -> re.Pattern[str]:
     except re.error as error:
         raise ImageError(
             f"The pattern {pattern!r} of {IGNORE_FILE} cannot be read: {error}.", "Correct it."
-        ) from error
+        ) from None
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def pack(context: str, dockerfile: str, leave_out: Sequence[str] = ()) -> Iterat
             raise ImageError(
                 f"The directory {context} cannot be packed for a build: {error}.",
                 f"Name what the build does not need in {Path(context, IGNORE_FILE)}.",
-            ) from error
+            ) from None
         yield packed
 
 

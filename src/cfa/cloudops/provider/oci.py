@@ -125,12 +125,12 @@ class ContainerExecutor(ContainerImages):
                     stream.close()
                 self._clean_up(spec, container, error)
                 if isinstance(error, EngineError):
-                    raise self._not_opened(spec, container, error) from error
+                    raise self._not_opened(spec, container, error) from None
                 if isinstance(error, OSError) and not isinstance(error, BackendUnavailableError):
                     raise BackendUnavailableError(
                         f"The connection to {self.name} broke while a node was opened: {error}.",
                         "Try again; if it stays so, see whether the engine runs.",
-                    ) from error
+                    ) from None
                 raise
 
     def _create(
@@ -222,7 +222,7 @@ class ContainerExecutor(ContainerImages):
             raise BackendUnavailableError(
                 f"{self.name} cannot end the container {container[:12]}: {error.words}.",
                 f"Try again, or by hand: {self.name} rm --force {container[:12]}",
-            ) from error
+            ) from None
         return self._node_end(found, killed)
 
     def _node_end(self, found: Container | None, killed: bool) -> NodeEnd:
@@ -297,7 +297,7 @@ class ContainerExecutor(ContainerImages):
         except EngineError as error:
             raise BackendUnavailableError(
                 f"{self.name} cannot list its containers: {error.words}."
-            ) from error
+            ) from None
 
     def remove_node(self, workspace: str, node_id: str) -> None:
         """See `Executor`."""
@@ -315,7 +315,7 @@ class ContainerExecutor(ContainerImages):
                     f"{self.name} cannot remove the container {status.engine_id[:12]}: "
                     f"{error.words}.",
                     f"Try again, or by hand: {self.name} rm --force {status.engine_id[:12]}",
-                ) from error
+                ) from None
 
     def removed(self, container: str) -> bool:
         """Wait until a container that someone else is removing is gone; whether it went in time."""

@@ -59,7 +59,7 @@ class ContainerImages(EngineVerbs):
                 f"{error.words}.",
                 f"Check the name, or try by hand: {self.name} pull {image} "
                 f"(a private registry needs: {self.name} login REGISTRY).",
-            ) from error
+            ) from None
         if found is None:
             raise ImageError(
                 f"{self.name} says that it pulled {image!r}, but the image is not there.",
@@ -89,7 +89,7 @@ class ContainerImages(EngineVerbs):
             raise ImageError(
                 f"{self.name} cannot look into the image {image!r}: {error.words}.",
                 f"Try by hand: {self.name} run --rm {image} /bin/sh -c true",
-            ) from error
+            ) from None
         finally:
             if container:
                 self.discard(container)
@@ -148,7 +148,7 @@ class ContainerImages(EngineVerbs):
                     f"{self.name} cannot build {tag} from {dockerfile}. Its last words:{last}"
                     f"\n{error.words}.",
                     self._advice(error),
-                ) from error
+                ) from None
         if found is None:
             raise ImageError(f"{self.name} says that it built {tag}, but the image is not there.")
         return found
@@ -174,7 +174,7 @@ class ContainerImages(EngineVerbs):
             raise ImageError(
                 f"{self.name} cannot give the image {image!r} the name {tag}: {words}.",
                 f"See what there is with: {self.name} images",
-            ) from error
+            ) from None
 
     def push_image(self, tag: str, report: Callable[[str], None] | None = None) -> None:
         """See `Executor`."""
@@ -190,7 +190,7 @@ class ContainerImages(EngineVerbs):
                 f"{self.name} cannot push {tag}: {error.words}.",
                 f"See that the registry answers, log in with: {login_command(self.name, server)}, and "
                 f"push it with: {self.name} push {tag}",
-            ) from error
+            ) from None
 
     def list_tags(self, repository: str) -> Sequence[str]:
         """See `Executor`."""
@@ -198,7 +198,7 @@ class ContainerImages(EngineVerbs):
         try:
             names = self.image_names(repository)
         except EngineError as error:
-            raise ImageError(f"{self.name} cannot list its images: {error.words}.") from error
+            raise ImageError(f"{self.name} cannot list its images: {error.words}.") from None
         found = (name.rpartition(":") for name in names)
         return sorted({tag for name, _, tag in found if name == repository})
 

@@ -253,4 +253,4 @@ def _refuse_cycles(edges: dict[int, set[int]], identifiers: Sequence[str], first
             f"The tasks depend on one another in a circle: {' -> '.join(map(repr, cycle))}.",
             "Remove one dependency.",
             cycle,
-        ) from error
+        ) from None

@@ -73,7 +73,7 @@ def split_command(text: str) -> list[str]:
         raise InvalidInputError(
             f"The command {text!r} cannot be split into words: {error}.",
             "Close every quote; commands are not run by a shell, write sh -c '...' for one.",
-        ) from error
+        ) from None
     if not words:
         raise InvalidInputError("A task needs a command, this one is empty.", "Pass command_line.")
     return words

@@ -157,7 +157,7 @@ class Link:
             raise AgentError(
                 f"Cannot reach the agent at {self._workspace.socket}: {error.strerror}.",
                 "Check the owner and permissions of the workspace.",
-            ) from error
+            ) from None
         line.setblocking(False)
         self._socket = line
         self._greeted = self._asked = False

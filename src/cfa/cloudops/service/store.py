@@ -306,7 +306,7 @@ class Store:
         try:
             yield
         except sqlite3.Error as error:
-            raise _translate(error, self.path, verb) from error
+            raise _translate(error, self.path, verb) from None
 
 
 #: Stores of this process. No thread may be inside SQLite while another one forks: the child would
@@ -375,7 +375,7 @@ def disk_errors(what: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
                 f"No space left while {what}: {error}.", "Free some space and try again."
-            ) from error
+            ) from None
         raise
 
 

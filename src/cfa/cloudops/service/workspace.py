@@ -63,7 +63,7 @@ class Workspace:
             raise StoreUnreadableError(
                 f"Could not make the workspace {self.home}: {error.strerror}.",
                 "Run in a directory that you may write to, or set CLOUDOPS_HOME to one.",
-            ) from error
+            ) from None
 
     def exists(self) -> bool:
         """Whether there is a store. Raises StoreUnreadableError where that may not be looked at."""
@@ -74,7 +74,7 @@ class Workspace:
                 f"Could not look into the workspace {self.home}: {error.strerror}.",
                 f"Check who owns {self.home} and its permissions, or set CLOUDOPS_HOME to another "
                 "directory.",
-            ) from error
+            ) from None
 
     def job_directory(self, job_id: str) -> Path:
         """`workitems/<job>/job-1`; a job of a schedule, `<schedule>:job-<n>`, has its own level."""
