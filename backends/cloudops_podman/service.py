@@ -211,6 +211,7 @@ class OwnService:
     def stop(self) -> None:
         """End it and remove its socket. May be called twice."""
         self._end()
+        self._sweep()  # a service that still answered when ours began may have been killed since
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None

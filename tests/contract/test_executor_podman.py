@@ -28,6 +28,7 @@ from cfa.cloudops.testing.executor import (
 )
 from cfa.cloudops.testing.registry import registry
 from cloudops_podman import PodmanExecutor
+from cloudops_podman.service import Endpoint, connect
 
 IMAGES = (images.BUSYBOX, images.NOSHELL, images.NONROOT, images.ENTRYPOINT)
 
@@ -120,6 +121,15 @@ def _exists(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
+def _listens(path: Path) -> bool:
+    """Whether somebody listens at a socket."""
+    try:
+        connect(Endpoint(url=f"unix://{path}", origin="")).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 class TestServiceOfOurOwn:
     """What becomes of the service that an executor starts."""
 
@@ -190,23 +200,44 @@ class TestServiceOfOurOwn:
     def test_killed_user(self, executor: PodmanExecutor) -> None:
         """When the process that started a service is killed, the service leaves, and its socket."""
         del executor  # requested for its images and its check that Podman can be used
-        code = (
-            "from cloudops_podman import PodmanExecutor; import sys;"
-            "e = PodmanExecutor({'idle_s': '1'}); print(e.probe().endpoint, e.service_pid);"
-            "sys.stdout.flush(); sys.stdin.read()"
-        )
-        process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        with process:
-            assert process.stdout is not None
-            endpoint, pid = process.stdout.readline().decode().split()
-            process.kill()
-        wait_until(lambda: not _exists(int(pid)), "the service left")
-        assert not Path(endpoint.removeprefix("unix://")).exists()
+        path, pid = _service_of_a_killed_process("1")
+        wait_until(lambda: not _exists(pid), "the service left")
+        assert not path.exists()
+
+    @pytest.mark.parametrize("begin_anew", [False, True])
+    def test_killed_with_its_user(self, executor: PodmanExecutor, begin_anew: bool) -> None:
+        """The socket of a service that was killed, as was who had started it, is removed by the next
+        that ends, even if that began while it still answered, or that begins."""
+        if begin_anew:
+            executor.close()
+        path, pid = _service_of_a_killed_process("600")
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not _listens(path), "the service is dead")  # all of its threads
+        assert path.is_socket()
+        if begin_anew:
+            executor.probe()
+        else:
+            executor.close()
+        assert not path.exists()
+
+
+def _service_of_a_killed_process(idle_s: str) -> tuple[Path, int]:
+    """The socket and the process of a service that was started by a process that is killed."""
+    code = (
+        "from cloudops_podman import PodmanExecutor; import sys;"
+        "e = PodmanExecutor({'idle_s': sys.argv[1]}); print(e.probe().endpoint, e.service_pid);"
+        "sys.stdout.flush(); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, idle_s],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    ) as process:
+        assert process.stdout is not None
+        endpoint, pid = process.stdout.readline().decode().split()
+        process.kill()
+    return Path(endpoint.removeprefix("unix://")), int(pid)
 
 
 @pytest.mark.parametrize("verb", ["create", "attach", "start"])
