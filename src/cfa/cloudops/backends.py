@@ -195,6 +195,17 @@ def load_executor(name: str, options: Mapping[str, str] | None = None) -> Execut
     return executor
 
 
+@contextmanager
+def opened(name: str) -> Iterator[Executor]:
+    """An executor for a while: loaded, and closed at the end. Raises: see `load_executor`."""
+    executor = load_executor(name)
+    try:
+        yield executor
+    finally:
+        with guarded(EXECUTORS, name, "closed"):
+            executor.close()
+
+
 def probe(name: str, executor: Executor) -> Capabilities:
     """`Executor.probe` of the executor loaded under a name, with errors of ours only.
 
@@ -221,12 +232,8 @@ def ask(name: str) -> Capabilities:
     Raises:
         BackendError: see `load_executor` and `probe`. SettingError: a setting of it is bad.
     """
-    executor = load_executor(name)
-    try:
+    with opened(name) as executor:
         return probe(name, executor)
-    finally:
-        with guarded(EXECUTORS, name, "closed"):
-            executor.close()
 
 
 def load_storage(url: str, options: Mapping[str, str] | None = None) -> BlobProvider:

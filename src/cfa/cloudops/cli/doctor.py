@@ -265,13 +265,9 @@ def _open_node(name: str, image: str) -> None:
         caller_uid=uid,
         caller_gid=gid,
     )
-    executor = backends.load_executor(name)
-    try:
-        with backends.guarded(backends.EXECUTORS, name, "asked for a node"):
-            executor.open_node(spec).close(0)
-    finally:
-        with backends.guarded(backends.EXECUTORS, name, "closed"):
-            executor.close()
+    guarded = backends.guarded(backends.EXECUTORS, name, "asked for a node")
+    with backends.opened(name) as executor, guarded:
+        executor.open_node(spec).close(0)
 
 
 # --- places

@@ -87,7 +87,8 @@ def _sweep_nodes(workspace: Workspace, store: Store, broom: Broom) -> None:
     silent = set()
     for name in backends.names(backends.EXECUTORS):
         try:
-            with _executor(name) as executor:
+            with backends.opened(name) as executor:
+                backends.probe(name, executor)
                 for node in executor.list_nodes(identifier):
                     _remove(broom, executor, identifier, node, "")
         except BackendError as error:
@@ -100,17 +101,6 @@ def _sweep_nodes(workspace: Workspace, store: Store, broom: Broom) -> None:
             broom.remove(f"directory {directory}", lambda directory=directory: _rmtree(directory))  # type: ignore[misc]
     if workspace.socket.exists():
         broom.remove(f"socket {workspace.socket}", workspace.socket.unlink)
-
-
-@contextmanager
-def _executor(name: str) -> Iterator[Executor]:
-    """An executor that answers. Raises: BackendError."""
-    executor = backends.load_executor(name)
-    try:
-        backends.probe(name, executor)
-        yield executor
-    finally:
-        executor.close()
 
 
 def _remove(broom: Broom, executor: Executor, workspace: str, node: NodeStatus, whose: str) -> None:
@@ -187,7 +177,7 @@ def sweep_others(mine: Workspace | None, broom: Broom) -> None:
     serves. What runs for a workspace that exists is not touched: it may be finishing tasks.
     """
     for name in backends.names(backends.EXECUTORS):
-        with contextlib.suppress(BackendError), _executor(name) as executor:
+        with contextlib.suppress(BackendError), backends.opened(name) as executor:
             endpoint = backends.probe(name, executor).endpoint
             if not is_here(endpoint):
                 output.note(f"{name}, {endpoint}: whether its workspaces live is not seen here")

@@ -158,8 +158,7 @@ class ImageMixin:
             BackendError: it does not answer.
         """
         name = self._choose_backend()
-        executor = backends.load_executor(name)
-        try:
+        with backends.opened(name) as executor:
             found = backends.probe(name, executor)
             if found.images and not found.builds:
                 raise UnsupportedError(
@@ -167,8 +166,6 @@ class ImageMixin:
                     "Do it with the engine's own tools and give the name to create_pool.",
                 )
             yield executor if found.builds else None
-        finally:
-            executor.close()
 
     def _warn_of_no_images(self, what: str) -> None:
         _log.warning(
