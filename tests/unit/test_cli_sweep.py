@@ -271,10 +271,14 @@ def test_an_agent_whose_directory_was_moved(tmp_path):
     """An agent is found among the processes by its arguments."""
     home = str(tmp_path / "moved")
     with subprocess.Popen(
-        [sys.executable, "-c", "input()", "cfa.cloudops.service.agent", home],
+        [sys.executable, "-c", "print('up'); input()", "cfa.cloudops.service.agent", home],
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # a program that is just being started has no arguments yet
         try:
             assert agent.agent_may_live(home)
         finally:
