@@ -17,7 +17,7 @@ SRC = ROOT / "src"
 BACKENDS = ROOT / "backends"
 PACKAGE = "cfa.cloudops"
 
-VALUES = {"errors", "model"}
+VALUES = {"errors", "model", "beneath"}
 INTERFACES = VALUES | {"provider"}
 REGISTRY = INTERFACES | {"settings", "backends", "autoscale"}
 
@@ -25,6 +25,7 @@ REGISTRY = INTERFACES | {"settings", "backends", "autoscale"}
 #: named here may import anything but a backend package.
 ARROWS = {
     "errors": set(),
+    "beneath": set(),
     "model": {"errors"},
     "autoscale": {"errors"},
     "provider": VALUES | {"settings"},
@@ -101,7 +102,7 @@ def test_arrows_point_one_way(name):
     "backend", sorted(path.name for path in BACKENDS.glob("cloudops_*") if path.is_dir())
 )
 def test_backends_know_the_interfaces_only(backend):
-    """A backend imports provider, model and errors, nothing else of ours and no other backend."""
+    """A backend imports provider, model, errors and beneath, nothing else of ours and no other backend."""
     for name, path in modules(BACKENDS).items():
         if name.partition(".")[0] != backend:
             continue
