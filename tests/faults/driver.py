@@ -18,13 +18,14 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attrs import define, field, frozen
 
 from cfa.cloudops.local import CloudClient
-from cfa.cloudops.service.workspace import read_exit
+from cfa.cloudops.service.journal import Secrets, outcomes
+from cfa.cloudops.service.workspace import Workspace
 
 #: Seconds in which everything must be finished, and gone, after the last kill.
 LIMIT_S = 90.0
@@ -202,13 +203,13 @@ class Driver:
         return []
 
     def _launchers(self, verb: bytes) -> list[int]:
-        files = [f"/volatile/{node}/launcher.sh".encode() for node in self._open_nodes()]
+        marks = {f"AZ_BATCH_NODE_ID={node}".encode() for node in self._open_nodes()}
         return [
             pid
             for pid, words in commands()
-            if any(word.endswith(tuple(files)) for word in words)
-            and verb in words
-            and verb == words[-2]
+            if any(word.endswith(b"/volatile/launcher.sh") for word in words)
+            and verb in words[-3:-1]
+            and not marks.isdisjoint(environment(pid))
         ]
 
     def _nodes(self) -> list[int]:
@@ -228,19 +229,29 @@ class Driver:
 
     def _note_exits(self) -> None:
         """Which attempts have written down, or brought into the store, that they are over."""
-        for cmd in self.home.glob("root/workitems/*/job-1/*/exit"):
-            text = cmd.read_text(errors="replace").split()
-            if text and read_exit(cmd.parent, text[0]) == "0":
-                self.recorded[cmd.parent.name] = int(text[0].partition(".")[2])
         with (
             contextlib.suppress(sqlite3.Error),
             contextlib.closing(
                 sqlite3.connect(f"file:{self.home}/store.db?mode=ro", uri=True, timeout=5)
             ) as db,
         ):
+            self.recorded.update(self._journalled(db))
             self.recorded.update(
                 db.execute("SELECT id, attempt FROM task WHERE state = 3").fetchall()
             )
+
+    def _journalled(self, db: sqlite3.Connection) -> Iterator[tuple[str, int]]:
+        workspace = Workspace(self.home)
+        secrets = Secrets(workspace.key())
+        for (node,) in db.execute("SELECT id FROM node WHERE ended IS NULL").fetchall():
+            found: dict[str, str] = {}
+            with contextlib.suppress(OSError), workspace.open_journals(node) as journals:
+                found = outcomes(journals, node, secrets)
+            for token, code in found.items():
+                number, _, attempt = token.partition(".")
+                if code == "0":
+                    for (task,) in db.execute("SELECT id FROM task WHERE number = ?", (number,)):
+                        yield task, int(attempt)
 
     # --- finishing and checking
 
@@ -327,8 +338,11 @@ class Driver:
 
     def _left(self) -> list[str]:
         found = [f"process {pid} {words}" for pid, words in commands() if self._ours(pid, words)]
-        found += [str(path) for path in (self.home / "root" / "volatile").iterdir()]
-        expected = {".gitignore", "agent.lock", "agent.log", "root", "store.db"}
+        found += [str(path) for path in (self.home / "nodes").iterdir()]
+        expected = {
+            ".gitignore", "accounts", "agent.lock", "agent.log", "key", "nodes", "reserve", "root",
+            "store.db",
+        }  # fmt: skip
         found += [path.name for path in self.home.iterdir() if path.name not in expected]
         with open(self.home / "agent.lock") as lock:
             try:
@@ -351,6 +365,13 @@ def commands() -> list[tuple[int, list[bytes]]]:
                 if words != [b""]:
                     found.append((int(entry.name), words))
     return found
+
+
+def environment(pid: int) -> list[bytes]:
+    """What a process was given."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return []
 
 
 def parent(pid: int) -> int:

@@ -49,7 +49,7 @@ def test_variables(bench):
         "AZ_BATCH_JOB_ID": "j",
         "AZ_BATCH_TASK_ID": "j-s-2",
         "AZ_BATCH_NODE_ROOT_DIR": root,
-        "AZ_BATCH_NODE_SHARED_DIR": f"{root}/shared",
+        "AZ_BATCH_NODE_SHARED_DIR": f"{root}/shared" if private else f"{root}/shared/p",
         "AZ_BATCH_NODE_STARTUP_DIR": f"{root}/startup",
         "AZ_BATCH_NODE_STARTUP_WORKING_DIR": f"{root}/startup/wd",
         "AZ_BATCH_NODE_MOUNTS_DIR": f"{root}/fsmounts",
@@ -84,7 +84,7 @@ def test_directories(bench):
     client.add_task("sh -c 'cat $AZ_BATCH_NODE_SHARED_DIR/left'", depends_on="j--1")
     assert {task.result for task in bench.finished(client).values()} == {"success"}
     assert bench.output(client, "j--1").split() == [
-        "seen", "seen", "cmd", "stderr.txt", "stdout.txt", "wd"
+        "seen", "seen", "stderr.txt", "stdout.txt", "wd"
     ]  # fmt: skip
     place = Path(client._batch.get_task("j", "j--1").directory)
     assert place == bench.place / ".cloudops/root/workitems/j/job-1/j--1"
@@ -170,7 +170,7 @@ def test_files_are_the_callers(bench, isolation):
     place = Path(task.directory)
     found = [place, *place.rglob("*"), *(bench.place / "d").rglob("*")]
     names = {path.name for path in found}
-    assert names >= {"file", "sub", "stdout.txt", "stderr.txt", "exit", "wd"}
+    assert names >= {"file", "sub", "stdout.txt", "stderr.txt", "wd"}
     owners = {(path.stat().st_uid, path.stat().st_gid) for path in found}
     assert owners == {(os.getuid(), os.getgid())}
     shutil.rmtree(bench.place / "d" / "sub")

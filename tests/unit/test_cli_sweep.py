@@ -142,8 +142,8 @@ def test_sweep(place, use, capsys):
         ("another", "", node("three")),
     )
     use(docker=engine)
-    (workspace.volatile / "one").mkdir()
-    (workspace.volatile / "one" / "launcher.sh").touch()
+    (workspace.nodes / "one").mkdir()
+    (workspace.nodes / "one" / "launcher.sh").touch()
     stale_socket(workspace)
 
     assert swept(workspace, dry_run=True) == 4
@@ -152,7 +152,7 @@ def test_sweep(place, use, capsys):
 
     assert swept(workspace, dry_run=False) == 4
     assert [owner for owner, _, _ in engine.nodes] == ["another"]
-    assert not list(workspace.volatile.iterdir())
+    assert not list(workspace.nodes.iterdir())
     assert not workspace.socket.exists()
     out = capsys.readouterr().out
     assert "removed ended node two (docker engine-two)" in out
@@ -164,11 +164,11 @@ def test_sweep_leaves_a_living_agent_alone(place, use, living, capsys):
     workspace, identifier = place
     engine = FakeExecutor((identifier, "", node("one")))
     use(docker=engine)
-    (workspace.volatile / "one").mkdir()
+    (workspace.nodes / "one").mkdir()
     stale_socket(workspace)
     assert swept(workspace, dry_run=False) == 0
     assert len(engine.nodes) == 1
-    assert (workspace.volatile / "one").exists()
+    assert (workspace.nodes / "one").exists()
     assert workspace.socket.exists()
     assert "an agent serves" in capsys.readouterr().err
 
@@ -182,10 +182,10 @@ def test_sweep_with_an_engine_that_does_not_answer(place, use, capsys):
     )
     store.close()
     use(docker=FakeExecutor(error=BackendUnavailableError("It is down.", "Start it.")))
-    (workspace.volatile / "one").mkdir()
-    (workspace.volatile / "two").mkdir()
+    (workspace.nodes / "one").mkdir()
+    (workspace.nodes / "two").mkdir()
     assert swept(workspace, dry_run=False, failed=1) == 1
-    assert [path.name for path in workspace.volatile.iterdir()] == ["one"]
+    assert [path.name for path in workspace.nodes.iterdir()] == ["one"]
     assert "It is down." in capsys.readouterr().err
 
 

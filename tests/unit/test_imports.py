@@ -102,7 +102,7 @@ def test_arrows_point_one_way(name):
     "backend", sorted(path.name for path in BACKENDS.glob("cloudops_*") if path.is_dir())
 )
 def test_backends_know_the_interfaces_only(backend):
-    """A backend imports provider, model, errors and beneath, nothing else of ours and no other backend."""
+    """A backend imports provider, model, errors, beneath, nothing else of ours, no other backend."""
     for name, path in modules(BACKENDS).items():
         if name.partition(".")[0] != backend:
             continue

@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 
 import cfa.cloudops.service.workspace as workspace
+from cfa.cloudops.beneath import Place
+from cfa.cloudops.service import journal
+from cfa.cloudops.service.journal import Secrets
 
 LAUNCHER = Path(workspace.__file__).with_name("launcher.sh")
 SHELLS = ("dash", "bash", "busybox")
@@ -30,7 +33,7 @@ class Launcher:
         shell: the program that runs it and its slots.
         path: its PATH.
         verb: `serve`, `once` for a single task, or `keep`.
-        more: what follows the directory.
+        network: the FIFO of a keeper whose network it uses.
     """
 
     def __init__(
@@ -39,18 +42,24 @@ class Launcher:
         shell: str,
         path: str = "/usr/bin:/bin",
         verb: str = "serve",
-        more: tuple[str, ...] = (),
+        network: Path | None = None,
     ) -> None:
         self.place = place
         self.control = place / "control"
-        self.control.mkdir()
+        (self.control / "box" / "open").mkdir(parents=True)
+        self.journals = self.control / "box" / "open"
+        if network is not None:
+            os.link(network, self.control / "network")
+        self.secrets = Secrets("00" * 32)
         program = place / "sh"  # a busybox called `sh` is a shell
         program.symlink_to(shutil.which(shell) or f"/bin/{shell}")
         text = LAUNCHER.read_text()
         assert text.count("shell=/bin/sh\n") == 1
-        (place / "launcher.sh").write_text(text.replace("shell=/bin/sh\n", f"shell={program}\n"))
+        (self.control / "launcher.sh").write_text(
+            text.replace("shell=/bin/sh\n", f"shell={program}\n")
+        )
         self.process = subprocess.Popen(
-            [program, place / "launcher.sh", verb, self.control, *more],
+            [program, self.control / "launcher.sh", verb, self.control],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={"PATH": path},
@@ -59,9 +68,12 @@ class Launcher:
         )
         self._buffer = b""
         self.greeting = [self.line()]
-        while self.greeting[-1] != "ready 1":
+        while self.greeting[-1] != "ready 2":
             self.greeting.append(self.line())
         assert verb == "keep" or len(self.greeting) == 1
+        self.commands = workspace.Commands(self.control)
+        self.journals = self.journals.rename(place / "journal")
+        self.send("node N")
 
     def send(self, text: str) -> None:
         assert self.process.stdin is not None
@@ -73,13 +85,41 @@ class Launcher:
 
     def run(self, slot: int, attempt: str, words: list[str], name: str = "t") -> Path:
         """Have a task run; its directory."""
-        directory = self.task(name)
-        workspace.write_task(str(directory), words)
-        self.send(f"run {slot} {attempt} {directory}")
-        return directory
+        with Place.open(self.place) as above:
+            workspace.prepare_task(above, name, new=False)
+        self.commands.write(slot, words)
+        self.send(f"run {slot} {attempt} {self.secrets.of('N', attempt)} {self.task(name)}")
+        return self.task(name)
+
+    def recorded(self, attempt: str) -> str | None:
+        """What the journals say about an attempt."""
+        with Place.open(self.journals) as journals:
+            return journal.outcomes(journals, "N", self.secrets).get(attempt)
+
+    def slot_shell(self, slot: int) -> int:
+        """The process id of a slot's shell."""
+        for pid in self.session():
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[-4:] == [b"slot", os.fsencode(self.control), b"%d" % slot, b""]:
+                return pid
+        raise LookupError(slot)
 
     def line(self) -> str:
-        """The next line that the launcher says."""
+        """The next line that the launcher says, without the secrets, which must be right."""
+        line = self.raw_line()
+        words = line.split()
+        if words[0] in ("exited", "full"):
+            assert self.secrets.are(words.pop(2), "N", words[1])
+        elif words[0] == "lost":
+            assert words.pop(2) == "N"
+        else:
+            return line
+        return " ".join(words)
+
+    def raw_line(self) -> str:
         assert self.process.stdout is not None
         deadline = time.monotonic() + LIMIT_S
         while b"\n" not in self._buffer:
@@ -97,7 +137,7 @@ class Launcher:
         directory = self.run(1, attempt, words)
         said = self.line().split()
         assert said[:2] == ["exited", attempt]
-        assert workspace.read_exit(directory, attempt) == said[2]
+        assert self.recorded(attempt) == said[2]
         return said[2], read(directory / "stdout.txt"), read(directory / "stderr.txt")
 
     def drain(self) -> int:
@@ -107,6 +147,7 @@ class Launcher:
         return self.process.wait(LIMIT_S)
 
     def close(self) -> None:
+        self.commands.close()
         for process in self.session():
             kill(process)
         self.process.kill()
@@ -180,10 +221,10 @@ def start(tmp_path: Path, shell: str, path_without: Callable[[str], str]) -> Ite
     """Starts launchers under the shell and ends them."""
     started: list[Launcher] = []
 
-    def begin(without: str = "", verb: str = "serve", more: tuple[str, ...] = ()) -> Launcher:
+    def begin(without: str = "", verb: str = "serve", network: Path | None = None) -> Launcher:
         place = tmp_path / f"l{len(started)}"
         place.mkdir()
-        started.append(Launcher(place, shell, path_without(without), verb, more))
+        started.append(Launcher(place, shell, path_without(without), verb, network))
         return started[-1]
 
     yield begin
@@ -191,7 +232,7 @@ def start(tmp_path: Path, shell: str, path_without: Callable[[str], str]) -> Ite
         one.close()
 
 
-@pytest.fixture(params=["with FIFOs", "without mkfifo", "without setsid"])
+@pytest.fixture(params=["with all", "without setsid"])
 def launcher(request: pytest.FixtureRequest, start: Start) -> Launcher:
     """A running launcher, also where the image lacks a tool that it likes to have."""
     _, _, tool = request.param.partition("without ")
@@ -307,7 +348,7 @@ def test_drain_finishes_what_runs(launcher: Launcher) -> None:
     launcher.process.stdin.close()
     gate.touch()
     assert launcher.process.wait(LIMIT_S) == 0
-    assert workspace.read_exit(directory, "1.1") == "4"
+    assert launcher.recorded("1.1") == "4"
     assert read(directory / "stdout.txt") == "done\n"
     until(lambda: not launcher.session())
 
@@ -315,10 +356,10 @@ def test_drain_finishes_what_runs(launcher: Launcher) -> None:
 def test_drain_with_nobody_listening(launcher: Launcher) -> None:
     """An agent that died reads no reports: results are written and the launcher still ends."""
     assert launcher.process.stdout is not None
-    directory = launcher.run(1, "1.1", ["sh", "-c", "sleep 0.2; exit 6"])
+    launcher.run(1, "1.1", ["sh", "-c", "sleep 0.2; exit 6"])
     launcher.process.stdout.close()
     launcher.drain()
-    until(lambda: workspace.read_exit(directory, "1.1") == "6")
+    until(lambda: launcher.recorded("1.1") == "6")
     until(lambda: not launcher.session())
 
 
@@ -384,9 +425,9 @@ def test_task_that_signals_its_group(start: Start) -> None:
 def test_slot_killed_by_its_task(start: Start) -> None:
     """`kill -9 0` takes the slot's shell along; that is said, and other slots go on."""
     launcher = start()
-    directory = launcher.run(1, "1.1", ["sh", "-c", "kill -9 0"])
+    launcher.run(1, "1.1", ["sh", "-c", "kill -9 0"])
     assert launcher.line() == "lost 1 alone"
-    assert workspace.read_exit(directory, "1.1") is None
+    assert launcher.recorded("1.1") is None
     launcher.run(2, "1.2", ["true"])
     assert launcher.line() == "exited 1.2 0"
     assert launcher.drain() == 0
@@ -399,7 +440,7 @@ def test_slot_killed_from_outside(start: Start) -> None:
     script = "sleep 1000 & setsid sleep 1001 & wait"
     launcher.run(1, "1.1", ["bash", "-c", script])
     until(lambda: sum(map(sleeper, launcher.session())) == 2)
-    os.kill(int((launcher.control / "slot.1.pid").read_text()), signal.SIGKILL)
+    os.kill(launcher.slot_shell(1), signal.SIGKILL)
     assert launcher.line() == "lost 1"
     assert not any(map(sleeper, launcher.session()))
 
@@ -408,13 +449,14 @@ def test_nothing_starts_in_a_lost_slot(start: Start) -> None:
     """A task that was handed to a slot around its loss never runs there."""
     launcher = start()
     assert launcher.outcome(["true"])[0] == "0"
-    os.kill(int((launcher.control / "slot.1.pid").read_text()), signal.SIGKILL)
+    os.kill(launcher.slot_shell(1), signal.SIGKILL)
     directory = launcher.run(1, "2.1", ["true"], "b")
     assert launcher.line() == "lost 1 alone"
     launcher.run(1, "2.2", ["true"], "b")
     launcher.run(2, "3.1", ["true"], "c")
     assert launcher.line() == "exited 3.1 0"
-    assert not (directory / "exit").exists()
+    assert launcher.recorded("2.1") is None
+    assert not (directory / "stdout.txt").exists()
     assert launcher.drain() == 0
 
 
@@ -427,7 +469,7 @@ def test_slot_killed_while_draining(start: Start) -> None:
     assert launcher.process.stdin is not None
     launcher.process.stdout.close()
     launcher.process.stdin.close()
-    os.kill(int((launcher.control / "slot.1.pid").read_text()), signal.SIGKILL)
+    os.kill(launcher.slot_shell(1), signal.SIGKILL)
     assert launcher.process.wait(LIMIT_S) == 0
     until(lambda: not launcher.session())
 
@@ -435,9 +477,16 @@ def test_slot_killed_while_draining(start: Start) -> None:
 def test_many_tasks_keep_their_results(launcher: Launcher) -> None:
     """Exit codes of many tasks over few slots all arrive, each for its attempt."""
     expected = {f"{n}.1": str(n % 7) for n in range(60)}
-    for n in range(60):
-        launcher.run(n % 3 + 1, f"{n}.1", ["sh", "-c", f"exit {n % 7}"], f"t{n}")
-    found = dict(launcher.line().split()[1:] for _ in expected)
+    found, slots = {}, {}
+    for n in range(63):
+        slot = n + 1
+        if n >= 3:
+            _, attempt, code = launcher.line().split()
+            found[attempt] = code
+            slot = slots.pop(attempt)
+        if n < 60:
+            slots[f"{n}.1"] = slot
+            launcher.run(slot, f"{n}.1", ["sh", "-c", f"exit {n % 7}"], f"t{n}")
     assert found == expected
 
 
@@ -474,17 +523,17 @@ def test_slot_killed_with_its_guard(launcher: Launcher) -> None:
         launcher.run(2, "2.1", ["sleep", "600"], "b"),
     ]
     until(lambda: all((task / "stdout.txt").exists() for task in tasks))
-    launcher.send("check")
-    assert launcher.line() == "alive"
+    launcher.send("check w")
+    assert launcher.line() == "alive w"
     pids = [int(path) for path in os.listdir("/proc") if path.isdecimal()]
     ours = [pid for pid in pids if _has_ancestor(pid, launcher.process.pid)]
     for pid in ours:
         os.kill(pid, signal.SIGKILL)
     until(lambda: not any(map(_runs, ours)))
-    launcher.send("check")
+    launcher.send("check w")
     said = {launcher.line(), launcher.line()}
-    assert said in ({"lost 1 alone", "lost 2 alone"}, {"vanished 1.1", "vanished 2.1"})
-    assert launcher.line() == "alive"
+    assert said == {"lost 1 alone", "lost 2 alone"}
+    assert launcher.line() == "alive w"
 
 
 def _stat(pid: int) -> list[str]:
@@ -509,19 +558,19 @@ def _has_ancestor(pid: int, ancestor: int) -> bool:
 def test_guard_killed_beside_its_slot(start: Start) -> None:
     """A slot whose guard was killed is given up with what runs in it, so that nothing runs twice."""
     launcher = start()
-    directory = launcher.run(1, "1.1", ["sleep", "1000"])
+    launcher.run(1, "1.1", ["sleep", "1000"])
     until(lambda: any(map(sleeper, launcher.session())))
-    shell = (launcher.control / "slot.1.pid").read_text().strip()
+    shell = launcher.slot_shell(1)
     os.kill(int(Path(f"/proc/{shell}/stat").read_text().rpartition(")")[2].split()[1]), 9)
-    said = "alive"
-    while said == "alive":  # it takes a moment to die
-        launcher.send("check")
+    said = "alive w"
+    while said == "alive w":  # it takes a moment to die
+        launcher.send("check w")
         said = launcher.line()
-    assert [said, launcher.line()] == ["lost 1", "alive"]
+    assert [said, launcher.line()] == ["lost 1", "alive w"]
     assert not any(map(sleeper, launcher.session()))
-    assert workspace.read_exit(directory, "1.1") is None
-    launcher.send("check")
-    assert launcher.line() == "alive"
+    assert launcher.recorded("1.1") is None
+    launcher.send("check w")
+    assert launcher.line() == "alive w"
     launcher.run(2, "1.2", ["true"])
     assert launcher.line() == "exited 1.2 0"
     assert launcher.drain() == 0
@@ -534,7 +583,7 @@ def test_guard_killed_beside_its_slot(start: Start) -> None:
 def test_once(start: Start) -> None:
     """A launcher for one task runs it with default signals and ends by itself."""
     launcher = start(verb="once")
-    launcher.send("check")
+    launcher.send("check w")
     script = (
         "import signal; print(signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGQUIT))"
     )
@@ -555,11 +604,11 @@ def test_keep(start: Start) -> None:
     keeper = start(verb="keep")
     users = keeper.control / "users"
     os.mkfifo(users)
-    first = start(verb="once", more=("", str(users)))
-    second = start(verb="once", more=("", str(users)))
+    first = start(verb="once", network=users)
+    second = start(verb="once", network=users)
     assert keeper.process.stdin is not None
     keeper.process.stdin.close()
-    until(lambda: not (keeper.control / "serving").exists())
+    until(lambda: not (keeper.journals / "serving").exists())
     code, output, _ = first.outcome(["ls", "-l", "/proc/self/fd"])
     assert (code, output.count("users")) == ("0", 0)
     assert first.process.wait(LIMIT_S) == 0
@@ -601,8 +650,8 @@ def test_once_kill(start: Start) -> None:
     launcher = start(verb="once")
     launcher.run(1, "1.1", ["sleep", "1000"])
     until(lambda: any(sleeper(pid) for pid in launcher.session()))
-    launcher.send("check")
-    assert launcher.line() == "alive"
+    launcher.send("check w")
+    assert launcher.line() == "alive w"
     launcher.send("kill 1 1.1 KILL")
     assert launcher.line() == "exited 1.1 137"
 
@@ -620,4 +669,4 @@ def test_once_drain(start: Start) -> None:
     launcher.process.stdout.close()
     gate.touch()
     launcher.process.wait(LIMIT_S)
-    assert workspace.read_exit(directory, "1.1") == "0"
+    assert launcher.recorded("1.1") == "0"

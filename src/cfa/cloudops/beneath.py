@@ -132,9 +132,9 @@ class Place:
         os.close(found)
         raise _wrong(way)
 
-    def read(self, way: str, limit: int, offset: int = 0) -> bytes:
+    def read(self, way: str, limit: int, offset: int = 0, *, links: bool = False) -> bytes:
         """At most `limit` bytes of an ordinary file. Raises as `file`."""
-        descriptor = self.file(way)
+        descriptor = self.file(way, links=links)
         try:
             parts = []
             while limit > 0 and (part := os.pread(descriptor, min(limit, _CHUNK), offset)):

@@ -96,7 +96,7 @@ def _sweep_nodes(workspace: Workspace, store: Store, broom: Broom) -> None:
             if name in open_nodes.values():
                 broom.failed += 1
                 output.note(f"{name} was not looked at, though nodes may be there: {error}")
-    for directory in sorted(workspace.volatile.glob("*")):
+    for directory in sorted(workspace.nodes.glob("*")):
         if open_nodes.get(directory.name) not in silent:
             broom.remove(f"directory {directory}", lambda directory=directory: _rmtree(directory))  # type: ignore[misc]
     if workspace.socket.exists():

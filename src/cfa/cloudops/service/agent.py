@@ -8,6 +8,7 @@ with the tasks that start next, and only then acts. Whatever is killed whenever:
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import heapq
 import logging
@@ -25,10 +26,10 @@ from typing import Any
 
 from attrs import define
 
-from cfa.cloudops.errors import CloudOpsError, ConflictError, StoreError
-from cfa.cloudops.service import link
+from cfa.cloudops.errors import CloudOpsError, ConflictError, DiskFullError, StoreError
+from cfa.cloudops.service import link, reserve
 from cfa.cloudops.service.scheduler import Scheduler
-from cfa.cloudops.service.store import Store
+from cfa.cloudops.service.store import no_space, shortage
 from cfa.cloudops.service.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,10 @@ IDLE_S = 60.0
 #: Seconds between two notifications of one client, so that a monitor does not slow the work down.
 _NOTIFY_S = 0.02
 _WORKERS = 8
+#: Seconds until the reserve of disk space is looked after: the first tasks do not wait for it.
+_RESERVE_S = 1.0
+#: Seconds between two looks at a full disk, and between two tries to get what is short.
+_STARVING_S, _RETRY_S = 0.5, 0.5
 
 
 @define(eq=False)
@@ -64,7 +69,7 @@ class Agent:
         self._leaving = False
         self._listener: socket.socket | None = None
         self._selector.register(self._bell, selectors.EVENT_READ, self._hear)
-        self.store = Store(workspace.store)
+        self.store = reserve.open_store(workspace)
         self._served = _identity(workspace.store)
         self._address: tuple[int, int] | None = None
         self.scheduler = Scheduler(self)
@@ -105,7 +110,11 @@ class Agent:
             self._inbox.put(lambda: done(result, error))
             self._ring()
 
-        self._workers.submit(run)
+        try:
+            self._workers.submit(run)
+        except RuntimeError:  # no thread can be started now; the task waits in the queue for one
+            _log.warning("no further thread can be started: a limit of processes is reached")
+            self.at(time.monotonic() + _RETRY_S, lambda: self.work(_nothing, _done))
 
     def changed(self) -> None:
         """Tell the clients that wait for it that the store changed."""
@@ -126,8 +135,9 @@ class Agent:
         self._listen()
         self.scheduler.recover()
         idle_since = time.monotonic()
+        self.at(idle_since + _RESERVE_S, lambda: reserve.keep(self.store, self.workspace.home))
         while True:
-            busy = self.scheduler.turn()
+            busy = self._turn()
             now = time.monotonic()
             if busy:
                 idle_since = now
@@ -141,6 +151,18 @@ class Agent:
         self.scheduler.leave()
         self._workers.shutdown(wait=True, cancel_futures=True)
         self.store.close()
+
+    def _turn(self) -> bool:
+        """A turn of the scheduler. On a full disk the last one, but not before there is space."""
+        try:
+            return self.scheduler.turn()
+        except DiskFullError as error:
+            _log.error("nothing can be written down: %s", error)
+            # What runs goes on, and what is past its time is ended: that needs no disk.
+            while no_space(self.workspace.home):
+                self.scheduler.heed()
+                self._once(time.monotonic() + _STARVING_S)
+            raise
 
     def _once(self, until: float | None) -> None:
         """Wait for the next thing to happen, and take all that has."""
@@ -185,7 +207,8 @@ class Agent:
         if self._listener is not None:
             if _identity(self.workspace.socket) == self._address:
                 self.workspace.socket.unlink(missing_ok=True)
-            self._selector.unregister(self._listener)
+            with contextlib.suppress(KeyError):  # it hears nobody for a while
+                self._selector.unregister(self._listener)
             self._listener.close()
             self._listener = None
         for client in list(self._clients.values()):
@@ -199,8 +222,10 @@ class Agent:
         assert self._listener is not None  # noqa: S101  it is what woke us
         try:
             line, _ = self._listener.accept()
-        except OSError:
-            return  # gone again
+        except OSError as error:
+            if shortage(error):  # it stays readable: look again when there may be room
+                self._deafen(self._listener)
+            return  # else it is gone again
         line.setblocking(False)
         client = _Client(line)
         self._clients[line.fileno()] = client
@@ -211,6 +236,16 @@ class Agent:
             line.send(f"cloudops {link.version()} {os.getpid()}{stays}\n".encode())
         except OSError:
             self._drop(client)  # killed since; what it wrote into the store counts
+
+    def _deafen(self, listener: socket.socket) -> None:
+        """Hear no new clients for a while."""
+        self._selector.unregister(listener)
+
+        def again() -> None:
+            if self._listener is listener:
+                self._selector.register(listener, selectors.EVENT_READ, self._accept)
+
+        self.at(time.monotonic() + _RETRY_S, again)
 
     def _hear_client(self, client: _Client) -> None:
         try:
@@ -242,6 +277,14 @@ class Agent:
         del self._clients[client.line.fileno()]
         self._selector.unregister(client.line)
         client.line.close()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _done(_: object, __: BaseException | None) -> None:
+    pass
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfa.cloudops.errors import CloudOpsError, NodeError
 from cfa.cloudops.provider.executor import NodeEnd
+from cfa.cloudops.service import journal
 from cfa.cloudops.service.ledger import Attempt, Outcome
 from cfa.cloudops.service.nodes import (
     PROTOCOL,
@@ -28,7 +29,7 @@ from cfa.cloudops.service.nodes import (
     send,
 )
 from cfa.cloudops.service.recovery import FULL
-from cfa.cloudops.service.workspace import read_exit
+from cfa.cloudops.service.workspace import Commands
 
 if TYPE_CHECKING:
     from cfa.cloudops.service.scheduler import Scheduler
@@ -49,6 +50,8 @@ _KEEPER_S, _LOOK_S = 30.0, 3.0
 _KEPT_S = 600.0
 #: Pauses before a network is looked at again in which something is left, in seconds.
 _AGAIN_S = (0.05, 0.3)
+#: Why an attempt waits that could not begin.
+NO_PROCESS = "No further process can be started for it: a limit of processes is reached."
 _RETRY_S = (0.2, 10.0)  # first and longest wait for an engine that does not answer
 
 
@@ -59,6 +62,7 @@ class Crew:
         self._scheduler = scheduler
         self._agent = scheduler.agent
         self.executors = Executors()
+        self._secrets = scheduler.secrets
         self.nodes: dict[str, LiveNode] = {}
         self._lost_alone: dict[int, int] = {}  # by number of the task
 
@@ -93,6 +97,8 @@ class Crew:
             self._remove(node, str(error))
             return
         node.node, node.root, node.mapping = opened.node, opened.root, opened.mapping
+        node.place = opened.place
+        node.commands = Commands(self._agent.workspace.control(node.id))
         node.idle_since = time.monotonic()
         if not node.single_use:  # those would fill the log
             _log.info("node %s open: %s %s", node.id, node.backend, opened.node.engine_id)
@@ -148,34 +154,48 @@ class Crew:
     def _hear(self, node: LiveNode, line: bytes) -> None:
         words = line.split()
         match words:
-            case [b"exited", token, code]:
+            case [b"exited", token, secret, code] if self._believed(node, secret, token):
                 self._ended(node, token.decode(), code.decode())
-            case [b"full", token]:
+            case [b"full", token, secret] if self._believed(node, secret, token):
                 node.full.add(token.decode())
                 self._scheduler.problem(node.group.job, FULL)
-            case [b"lost", slot, *alone]:
+            case [b"lost", slot, secret, *how] if self._believed(node, secret):
                 attempt = node.running.pop(int(slot), None)
                 if attempt is not None:  # and the slot is never used again
-                    self._slot_lost(node, attempt, alone=bool(alone))
-            case [b"alive"]:
+                    self._slot_lost(node, attempt, how=how[0].decode() if how else "")
+            case [b"alive", word] if word.decode(errors="replace") == node.question:
                 node.unanswered = 0
-            case [b"vanished", token]:  # unless it has exited before
-                name = token.decode()
-                attempt = next((one for one in node.running.values() if one.token == name), None)
-                if attempt is not None:
-                    del node.running[attempt.slot]
-                    node.give_back(attempt.slot)
-                    self._slot_lost(node, attempt, alone=True)
-            case [b"ready", _] if line == PROTOCOL:
-                node.ready = True
-                if isinstance(node, Keeper):
-                    self._scheduler.wanted(node.group.job)
-                else:
-                    self._scheduler.node_ready(node)
+            case [b"ready", _] if line == PROTOCOL and not node.ready:
+                self._ready(node)
             case [b"host" | b"name" | b"resolver" | b"look", *_] if isinstance(node, Keeper):
                 self._hear_keeper(node, *os.fsdecode(line).partition(" ")[::2])
+            case [b"alive", _]:
+                pass  # to an earlier question
             case _:
-                _log.warning("node %s says: %r", node.id, line[:200])
+                if not node.doubted:  # once: whoever pretends may do so without end
+                    node.doubted = True
+                    _log.warning("node %s says what no launcher does: %r", node.id, line[:200])
+
+    def _believed(self, node: LiveNode, secret: bytes, token: bytes = b"") -> bool:
+        """Whether the launcher said it, and not a task that writes to the same stream."""
+        text = secret.decode(errors="replace")
+        return self._secrets.are(text, node.id, token.decode(errors="replace"))
+
+    def _ready(self, node: LiveNode) -> None:
+        """The launcher has begun; from now on a task may run beside it."""
+        try:
+            self._agent.workspace.close_box(node.id)
+        except OSError as error:  # the workspace was removed, or the disk is out of order
+            _log.warning("node %s cannot be used: %s", node.id, error)
+            node.broken = True
+            self.dismiss(node, 0)
+            return
+        node.ready = True
+        if isinstance(node, Keeper):
+            self._scheduler.wanted(node.group.job)
+        else:
+            send(node, f"node {self._secrets.of(node.id)}\n")
+            self._scheduler.node_ready(node)
 
     def _hear_keeper(self, keeper: Keeper, subject: str, text: str) -> None:
         match subject:
@@ -202,22 +222,32 @@ class Crew:
         self._scheduler.exited(attempt, code)
         self._has_room(node)
 
-    def _slot_lost(self, node: LiveNode, attempt: Attempt, *, alone: bool) -> None:
+    def _slot_lost(self, node: LiveNode, attempt: Attempt, *, how: str) -> None:
         """The shell of a slot was killed: from outside, or by a task that killed its process group.
 
         The latter leaves nothing of the task. An outsider that meets the moment does so as well, so
         it counts as the task's own doing only when it happens again and again.
         """
-        code = read_exit(self._scheduler.directory(attempt), attempt.token)
-        if code is None and alone:
+        code = self.outcomes(node.id).get(attempt.token)
+        if code is None and how == "alone":
             lost = self._lost_alone[attempt.number] = self._lost_alone.get(attempt.number, 0) + 1
             code = None if lost <= _LOST_ALONE else "137"
         if code is not None:
             self._lost_alone.pop(attempt.number, None)
             self._scheduler.exited(attempt, code)
+        elif how == "refused":
+            self._scheduler.postponed(attempt, NO_PROCESS)
         else:
             self._scheduler.lost(attempt, "the shell of its slot was killed")
         self._has_room(node)
+
+    def outcomes(self, node_id: str) -> dict[str, str]:
+        """What the journals of a node say of the attempts that ended last in it."""
+        try:
+            with self._agent.workspace.open_journals(node_id) as journals:
+                return journal.outcomes(journals, node_id, self._secrets)
+        except OSError:
+            return {}
 
     def _has_room(self, node: LiveNode) -> None:
         node.idle_since = time.monotonic()
@@ -239,7 +269,8 @@ class Crew:
             self.dismiss(node, 0)
             return
         node.unanswered += 1
-        send(node, "check\n")
+        node.question = secrets.token_hex(8)
+        send(node, f"check {node.question}\n")
         self.watch_over(node)
 
     # --- ending attempts
@@ -308,6 +339,8 @@ class Crew:
     def _gone(self, node: LiveNode, reason: str) -> None:
         """Nothing of the node runs any more: collect what it left."""
         del self.nodes[node.id]
+        if node.commands is not None:
+            node.commands.close()
         group = self._scheduler.group(node.group)
         if group is not None and node in group.nodes:
             group.nodes.remove(node)
@@ -324,8 +357,12 @@ class Crew:
 
     def collect(self, attempts: Iterable[Attempt], reason: str) -> None:
         """Sort attempts of a node that is gone into exited and lost."""
-        for attempt in list(attempts):
-            code = read_exit(self._scheduler.directory(attempt), attempt.token)
+        attempts = list(attempts)
+        found: dict[str, str] = {}
+        for node_id in {attempt.node for attempt in attempts}:
+            found |= self.outcomes(node_id)
+        for attempt in attempts:
+            code = found.get(attempt.token)
             if code is not None:
                 self._scheduler.exited(attempt, code)
             else:
@@ -391,17 +428,17 @@ class Crew:
         if keeper.id not in self.nodes or keeper.closing:
             return
         keeper.looks += 1
-        question = keeper.question = object()
+        question = keeper.asked = object()
         send(keeper, "look\n")
 
         def late() -> None:
-            if keeper.id in self.nodes and keeper.question is question:
+            if keeper.id in self.nodes and keeper.asked is question:
                 self._give_up(keeper, "it does not answer", 0)
 
         self._agent.at(time.monotonic() + _LOOK_S, late)
 
     def _looked(self, keeper: Keeper, *, empty: bool) -> None:
-        keeper.question = None
+        keeper.asked = None
         if empty:
             keeper.looks = 0
             keeper.uses += 1

@@ -114,7 +114,9 @@ class Endings:
                 _log.error("removing files of job %s", job.id, exc_info=error)
             self._removed.append(job.number)
 
-        self._scheduler.agent.work(partial(self._scheduler.workspace.remove_job, job.id), removed)
+        self._scheduler.agent.work(
+            partial(self._scheduler.workspace.remove_job, job.id, job.number), removed
+        )
 
     def _remove_rows(self, number: int) -> None:
         self._store.execute(

@@ -1,21 +1,29 @@
 #!/bin/sh
-# The launcher: runs the tasks of one node. Started as `sh launcher.sh serve <directory>`, where
-# <directory> is the node's own and writable; `once <directory> [memory [<users>]]` runs a single task,
-# `keep <directory>` none: it keeps a network for others, and <users> is its FIFO.
+# The launcher: runs the tasks of one node. Started as `sh launcher.sh serve <directory>`; `once
+# <directory> [memory]` runs a single task, `keep <directory>` none: it keeps a network for others.
 #
-#   stdin                                   stdout
-#   run <slot> <attempt> <task directory>   ready <protocol>
-#   kill <slot> <attempt> <signal>          exited <attempt> <code | missing | denied>
-#   check: does all of it live?             vanished <attempt>
-#                                           alive: the answer to `check`, after what was lost
-#   end of file: drain                      full <attempt>: its result waits for space on the disk
-#                                           lost <slot> [alone]
+# <directory> is the agent's. In a container or sandbox nobody can write to it but for `box`, which has
+# the directory `open` in it: that is opened here, and the agent then takes it out of everybody's sight.
+# What is written by that descriptor lies where no task can name it: the journal, a file a slot, in which
+# each result stands before it is reported. In `cmd.<slot>` the agent leaves what to run. A FIFO, `users`
+# of a keeper and `network` of those that use its network, tells it how long it is needed.
 #
-# Every slot is one warm shell, fed a line a task through a FIFO: no engine call, no subshell, one
-# vfork and one exec a task. `exit` is written before it is reported, so nothing depends on the
-# report. Only POSIX sh and, where the image has them, mkfifo and setsid are used.
+#   stdin                                            stdout
+#   node <secret>                                    ready <protocol>
+#   run <slot> <attempt> <secret> <task directory>   exited <attempt> <secret> <code>
+#   kill <slot> <attempt> <signal>                   full <attempt> <secret>: its result waits for space
+#   check <word>: does all of it live?               lost <slot> <node secret> [alone | refused]
+#   end of file: drain                               alive <word>: the answer, after what was lost
+#
+# A code may also be `missing`, `denied` or `gone`: no such program, none that may be run, no directory
+# of the task. A task writes to our output if it likes: what it says is believed only with the secret,
+# which it is not given.
+#
+# Every slot is one warm shell, fed a line a task through a pipe without a name: no engine call, no
+# subshell, one vfork and one exec a task. Only POSIX sh, `/proc` and, where the image has it, setsid
+# are used.
 
-protocol=1
+protocol=2
 
 # --- a slot -------------------------------------------------------------------------------------
 
@@ -32,7 +40,7 @@ __resolve() {
     return 1
 }
 
-# Runs $__attempt in $__task. `cmd` there is `set -- <program> <arguments>`, made by the agent.
+# Runs $__attempt in $__task. `$__command` is `set -- <program> <arguments>`, made by the agent.
 __run() {
     AZ_BATCH_TASK_ID=${__task##*/}
     AZ_BATCH_TASK_DIR=$__task
@@ -40,19 +48,23 @@ __run() {
     AZ_BATCH_CERTIFICATES_DIR=$__task/certs
     CLOUDOPS_ATTEMPT=$__attempt@$CLOUDOPS_DIRECTORY # other nodes may show in /proc as well
     # Not for tasks: where this shell was before, which the task before may have been as well.
-    if cd "${__home:-$__task/wd}" && unset OLDPWD && . "$__task/cmd"; then
+    if ! [ -d "$__task" ]; then
+        __code=gone
+    elif cd "${__home:-$__task/wd}" && unset OLDPWD && . "$__command"; then
         case $1 in
             */*) __program=$1 ;;
             "$__name") __program=$__path ;;
             *) if __resolve "$1"; then __program=$__path; else __program=; fi ;;
         esac
+        # Opened for both, a pipe that another task put there keeps nobody waiting; the agent has seen
+        # to it that the files are new.
         if [ -z "$__program" ]; then
             __code=missing
-            : >"$__task/stdout.txt"
-            echo "cloudops: program not found: $1 (PATH is $PATH)" >"$__task/stderr.txt"
+            : 1<>"$__task/stdout.txt"
+            echo "cloudops: program not found: $1 (PATH is $PATH)" 1<>"$__task/stderr.txt"
         else
             shift
-            "$__program" "$@" >"$__task/stdout.txt" 2>"$__task/stderr.txt" </dev/null 4<&-
+            "$__program" "$@" 1<>"$__task/stdout.txt" 2<>"$__task/stderr.txt" </dev/null 3>&- 4<&-
             __code=$?
             case $__code in
                 127) [ -e "$__program" ] || __code=missing ;;
@@ -64,21 +76,18 @@ __run() {
     fi
     __memory=
     [ -n "$__peak" ] && read -r __memory <"$__peak"
-    # `exit` also says what this shell and all that it waited for have taken so far (`usage.py`
+    # The journal also says what this shell and all that it waited for have taken so far (`usage.py`
     # subtracts); `times` and `read` are builtins, so that costs no process.
-    # A full disk is waited for, so that no result is lost. A task that took its own directory away
-    # is not.
+    # A full disk is waited for, so that no result is lost. What it tore off ends with the empty line.
+    : $((__count += 1))
     __told=
-    until {
-        echo "$__attempt $__code
-$$ $((__count += 1)) $__memory" && times
-    } >"$__task/exit"; do
-        [ -w "$__task" ] && [ ! -d "$__task/exit" ] || break
-        [ -n "$__told" ] || echo "full $__attempt"
+    until echo "
+= $__attempt $__secret $__code $$ $__count $__memory" >&3 && times >&3; do
+        [ -n "$__told" ] || echo "full $__attempt $__secret"
         __told=1
         sleep 1
     done
-    echo "exited $__attempt $__code"
+    echo "exited $__attempt $__secret $__code"
 }
 
 __prepare() {
@@ -90,57 +99,108 @@ __prepare() {
     [ "$__home" = / ] && __home=
 }
 
+# Opens the journal of slot $1 in place of the directory of journals. Waits for space.
+__open() {
+    __told=
+    until true >>"/proc/self/fd/3/$1"; do
+        [ -n "$__told" ] || echo "full $__attempt $__secret"
+        __told=1
+        sleep 1
+    done 2>/dev/null
+    exec 3>>"/proc/self/fd/3/$1"
+}
+
 __slot() {
     # A task may signal its whole process group, which is ours: stay. Handlers, unlike ignored
     # signals, are not inherited by programs.
     trap : HUP INT QUIT TERM USR1 USR2 PIPE ALRM
     __prepare
-    export CLOUDOPS_SLOT="$1;" # for `guard`, which does not know the attempt
-    exec <>"$1"
-    echo $$ >"$1.pid"
-    while read -r __attempt __task; do
+    __command=$1/cmd.$2
+    __opened=
+    while read -r __attempt __secret __task; do
         [ "$__attempt" = quit ] && exit 0
+        [ -n "$__opened" ] || __open "$2"
+        __opened=1
         __run
     done
 }
 
 # --- the dispatcher -----------------------------------------------------------------------------
 
-# Runs a slot's shell. When that is killed (a task may do it, by its process group) the slot is given
-# up: what runs there is ended, what waits in the FIFO is swallowed, and only then is it said to be
-# lost, so that the agent may start the attempt again elsewhere; `alone` when nothing ran any more.
+# Opens the directory of journals, in which `serving` says that the end of input was not seen yet.
+begin() {
+    directory=$1
+    exec 3<"$directory/box/open" && : >"/proc/self/fd/3/serving" || exit 1
+    export CLOUDOPS_DIRECTORY="$directory;" # by which all that we start can be found
+}
+
+# The end of input was seen.
+end() {
+    rm -f /proc/self/fd/3/serving
+}
+
+# Runs a slot's shell, and gives it its first task. When the shell is killed (a task may do it, by its
+# process group) the slot is given up: what runs there is ended, what waits in the pipe is swallowed, and
+# only then is it said to be lost, so that the agent may start the attempt again elsewhere; `alone` when
+# nothing ran any more, `refused` when no process could be started for it.
 guard() {
     trap : PIPE # there may be nobody to tell
-    fifo=$directory/slot.$1
-    $setsid $reset "$shell" "$self" slot "$fifo" && return
-    exec <>"$fifo"
-    give_up "$1"
-    # With the shell's end of the FIFO a `quit` in it was lost as well; a later one arrives.
-    while [ -e "$directory/serving" ] && read -r verb rest; do
+    # Opened for both it has no end: the dispatcher opens it anew for each line.
+    exec <>/proc/self/fd/0 4<&0
+    echo "$attempt $secret $argument" >&0
+    shell_pid=
+    # By `command`, because a shell that cannot make a process would end.
+    export CLOUDOPS_SLOT="$1@$CLOUDOPS_DIRECTORY" # by which its shell and its tasks can be found
+    command eval '$setsid $reset "$shell" "$self" slot "$directory" "$1" <&4 4<&- &' && shell_pid=$! &&
+        wait "$shell_pid"
+    case $? in
+        0) return ;;
+        129 | 1[3-9]? | 2[0-4]?) give_up "$1" ;;
+        *) give_up "$1" refused ;;
+    esac
+    # With the shell's end of the pipe a `quit` in it was lost as well; a later one arrives.
+    while [ -e /proc/self/fd/3/serving ] && read -r verb rest; do
         [ "$verb" = quit ] && return
     done
 }
 
-# Ends what is left of a slot and says that it is lost.
+# Ends what is left of a slot, its shell as well, and says that it is lost.
 give_up() {
-    fifo=$directory/slot.$1
-    shell_pid= line=
-    { read -r shell_pid <"$fifo.pid" && read -r line <"/proc/$shell_pid/cmdline"; } 2>/dev/null
-    case $line in
-        *"slot$fifo") kill -s KILL "$shell_pid" ;; # it has outlived its guard
-        *) shell_pid= ;;
-    esac
-    signal "$1" "CLOUDOPS_SLOT=$fifo;" KILL
-    [ -z "$shell_pid" ] && [ $tries = 0 ] && echo "lost $1 alone" || echo "lost $1"
+    session= spared=
+    [ -n "$setsid" ] && session=$shell_pid && [ -z "$session" ] &&
+        find_session "" "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY"
+    signal "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY" KILL
+    how=$2
+    [ -z "$how" ] && [ $tries = 0 ] && how=alone
+    echo "lost $1 $node $how"
 }
 
-# Signals every process of a slot's session, and those that left it but still carry a text in their
-# environment: `signal <slot> <text> <signal>`. KILL is repeated until there is none.
+# The session of a slot: of the one child of its guard, or of whoever carries a text in its environment:
+# `find_session <guard> <text>`. $spared is the slot's shell.
+find_session() {
+    session= spared=
+    for process in /proc/[0-9]*; do
+        read -r stat <"$process/stat" || continue
+        # pid (name) state ppid pgrp session ...; the name may hold blanks and parentheses
+        stat=${stat##*) }
+        stat=${stat#* }
+        if [ -n "$1" ]; then
+            [ "${stat%% *}" = "$1" ] || continue
+            spared=${process#/proc/}
+        else
+            carries "$process" "$2" || continue
+        fi
+        stat=${stat#* * }
+        session=${stat%% *}
+        return
+    done
+} 2>/dev/null
+
+# Signals every process of $session but $spared, and those that left it but still carry a text in their
+# environment: `signal <text> <signal>`. KILL is repeated until there is none.
 signal() {
-    session=
-    [ -n "$setsid" ] && read -r session <"$directory/slot.$1.pid"
     tries=0
-    while pass "$2" "$3" && [ "$3" = KILL ] && [ $tries -lt 50 ]; do
+    while pass "$1" "$2" && [ "$2" = KILL ] && [ $tries -lt 50 ]; do
         tries=$((tries + 1))
     done
 } 2>/dev/null
@@ -150,9 +210,8 @@ pass() {
     found=1
     for process in /proc/[0-9]*; do
         pid=${process#/proc/}
-        [ "$pid" = "$session" ] && continue # the slot's shell itself
+        [ "$pid" = "$spared" ] && continue
         if read -r stat <"$process/stat"; then
-            # pid (name) state ppid pgrp session ...; the name may hold blanks and parentheses
             stat=${stat##*) }
             case $stat in Z* | X*) continue ;; esac
             stat=${stat#* * * }
@@ -161,30 +220,27 @@ pass() {
                 continue
             fi
         fi
-        while IFS= read -r line || [ -n "$line" ]; do
-            case $line in
-                *"$1"*)
-                    kill -s "$2" "$pid" && found=0
-                    break
-                    ;;
-            esac
-        done <"$process/environ"
+        carries "$process" "$1" && kill -s "$2" "$pid" && found=0
     done
     return $found
 }
 
-# Gives up slots without a guard: a task may kill everything that it can see. `guards`
-# and `subshells` are lists of <slot>:<pid> and <attempt>:<pid>.
+# Whether a text stands in the environment of a process.
+carries() {
+    while IFS= read -r line || [ -n "$line" ]; do
+        case $line in *"$2"*) return 0 ;; esac
+    done <"$1/environ"
+    return 1
+}
+
+# Gives up slots without a guard: a task may kill everything that it can see.
 check() {
     alive=
-    for pair in $guards; do
-        if lives "${pair#*:}"; then alive="$alive $pair"; else give_up "${pair%%:*}"; fi
+    for slot in $slots; do
+        eval "guard=\$guard_$slot"
+        if lives "$guard"; then alive="$alive $slot"; else give_up "$slot"; fi
     done
-    guards=$alive alive=
-    for pair in $subshells; do
-        if lives "${pair#*:}"; then alive="$alive $pair"; else echo "vanished ${pair%%:*}"; fi
-    done
-    subshells=$alive
+    slots=$alive
 }
 
 lives() {
@@ -192,105 +248,107 @@ lives() {
     case ${stat##*) } in Z* | X*) return 1 ;; esac
 } 2>/dev/null
 
+# Starts the guard of a new slot. By `command`, because a shell that cannot make a process would end.
+open_slot() {
+    command eval ': | guard "$slot" 2>/dev/null &' 2>/dev/null || return
+    eval "guard_$slot=$!"
+    slots="$slots $slot"
+}
+
+# Ends an attempt, or signals it: `end_attempt <slot> <attempt> <signal>`.
+end_attempt() {
+    session= spared=
+    eval "guard=\$guard_$1"
+    [ -n "$setsid" ] && [ -n "$guard" ] && find_session "$guard"
+    signal "CLOUDOPS_ATTEMPT=$2@$CLOUDOPS_DIRECTORY" "$3"
+}
+
+# The workspace was removed: nothing can be finished any more.
+end_all() {
+    session= spared=
+    signal "CLOUDOPS_DIRECTORY=$directory;" KILL
+}
+
 serve() {
-    directory=$1
+    begin "$1"
     self=$0
     shell=/bin/sh
     setsid=$(command -v setsid) || setsid=
     # A shell's background processes ignore INT and QUIT for good, unless somebody helps.
     reset="env --default-signal=INT,QUIT"
     $reset true 2>/dev/null || reset=
-    fifos=yes
-    slots=
-    guards=
-    subshells=
+    slots= node= shell_pid=
     # The first process of a container ignores what it does not handle.
     trap 'exit 143' TERM INT HUP
     trap : PIPE # the agent may be gone
-    : >"$directory/serving"
-    export CLOUDOPS_DIRECTORY="$directory;" # by which all that we start can be found
     echo "ready $protocol"
-    while read -r verb slot attempt argument; do
+    while read -r verb slot attempt secret argument; do
         case $verb in
             run)
-                fifo=$directory/slot.$slot
                 case " $slots " in
                     *" $slot "*)
-                        # Opened for both, it neither waits for a reader nor breaks without one.
-                        [ -p "$fifo" ] && echo "$attempt $argument" 1<>"$fifo" && continue
+                        eval "guard=\$guard_$slot"
+                        { echo "$attempt $secret $argument" >"/proc/$guard/fd/0"; } 2>/dev/null || check
                         ;;
-                    *)
-                        slots="$slots $slot"
-                        if [ $fifos = yes ] && mkfifo "$fifo" 2>/dev/null; then
-                            guard "$slot" </dev/null 2>/dev/null &
-                            guards="$guards $slot:$!"
-                            echo "$attempt $argument" >"$fifo" # waits for the slot's shell
-                            continue
-                        fi
-                        fifos=no
-                        ;;
+                    *) open_slot || echo "lost $slot $node refused" ;;
                 esac
-                # No mkfifo here: a subshell a task, slower but the same.
-                {
-                    (
-                        __prepare
-                        __attempt=$attempt __task=$argument
-                        __run
-                    ) || echo "lost $slot alone"
-                } </dev/null 2>/dev/null &
-                subshells="$subshells $attempt:$!"
                 ;;
-            kill) signal "$slot" "CLOUDOPS_ATTEMPT=$attempt@$CLOUDOPS_DIRECTORY" "$argument" ;;
+            kill) end_attempt "$slot" "$attempt" "$secret" ;;
             check)
+                word=$slot
                 check
-                echo alive
+                echo "alive $word"
                 ;;
+            node) node=$slot ;;
         esac
     done
-    rm -f "$directory/serving"
-    if [ ! -d "$directory" ]; then # the workspace was removed: nothing can be finished any more
-        signal 0 "CLOUDOPS_DIRECTORY=$directory;" KILL
+    end
+    if [ ! -e "$self" ]; then
+        end_all
         exit 0
     fi
     for slot in $slots; do
-        [ -p "$directory/slot.$slot" ] && echo "quit" 1<>"$directory/slot.$slot"
-    done
+        eval "guard=\$guard_$slot"
+        echo quit >"/proc/$guard/fd/0"
+    done 2>/dev/null
     wait
 }
 
 # A node for one task, for containers: no slot, and no program but the task's. What a task does to its
 # process group cannot reach this shell, the first process of its container.
 once() {
-    directory=$1
-    setsid=
+    begin "$1"
     # While this shell lives, the node whose network is used here stays: see `keep`.
-    [ -p "$3" ] && exec 4<>"$3"
+    [ -p "$directory/network" ] && exec 4<>"$directory/network"
     trap 'exit 143' TERM INT HUP
     trap : PIPE
-    : >"$directory/serving"
-    export CLOUDOPS_DIRECTORY="$directory;"
     echo "ready $protocol"
     verb=
     until [ "$verb" = run ]; do
-        read -r verb slot __attempt __task || exec rm -f "$directory/serving"
+        read -r verb slot __attempt __secret __task || {
+            end
+            exit 0
+        }
     done
-    exec 3<&0 </dev/null
+    exec 5<&0 </dev/null
     {
         trap : PIPE
-        while read -r verb slot attempt argument; do
+        session= spared=
+        while read -r verb slot attempt word; do
             case $verb in
-                kill) signal "$slot" "CLOUDOPS_ATTEMPT=$attempt@$CLOUDOPS_DIRECTORY" "$argument" ;;
-                check) echo alive ;;
+                kill) signal "CLOUDOPS_ATTEMPT=$attempt@$CLOUDOPS_DIRECTORY" "$word" ;;
+                check) echo "alive $slot" ;;
             esac
         done
-        rm -f "$directory/serving"
-        # The workspace was removed: nothing can be finished any more.
-        [ -d "$directory" ] || signal 0 "CLOUDOPS_DIRECTORY=$directory;" KILL
-    } <&3 3<&- 2>/dev/null &
+        end
+        [ -e "$0" ] || end_all
+    } <&5 5<&- 2>/dev/null &
     ears=$!
-    exec 3<&-
+    exec 5<&-
     trap : HUP INT QUIT TERM USR1 USR2 ALRM # as for a slot's shell
     __prepare
+    __command=$directory/cmd.$slot
+    __open "$slot"
     # The highest memory of the container is the task's. Only the agent knows whether the container
     # has a control group of its own: what can be seen here may be the whole machine's.
     [ "$2" = memory ] && for __file in memory.peak memory/memory.max_usage_in_bytes; do
@@ -303,24 +361,24 @@ once() {
 # A node that runs nothing. Others use its network, one after another, and each holds the FIFO open:
 # after the end of input it ends with the last of them.
 keep() {
-    directory=$1
+    begin "$1"
     trap 'exit 143' TERM INT HUP
-    : >"$directory/serving"
     # How its network calls it: those that use it are told the same, with a name of their own.
     tell name </proc/sys/kernel/hostname && tell host </etc/hosts &&
         tell resolver </etc/resolv.conf || exit 1
     echo "ready $protocol"
     while read -r verb; do
+        [ "$verb" = look ] || continue
         left=empty
         for table in tcp tcp6 udp udp6 sctp/eps; do
             look "/proc/net/$table" && left=used
         done
         echo "look $left"
     done
-    rm -f "$directory/serving"
+    end
     # Opened for both it waits for nobody; with that closed, the end comes when no other has it.
-    exec 3<>"$directory/users" 4<"$directory/users" 3>&-
-    read -r verb <&4
+    exec 5<>"$directory/users" 4<"$directory/users" 5>&-
+    while read -r verb <&4; do :; done # only the end counts: a task may write there
     exit 0
 }
 
@@ -339,7 +397,7 @@ look() {
 
 case $1 in
     serve) serve "$2" ;;
-    once) once "$2" "$3" "$4" ;;
+    once) once "$2" "$3" ;;
     keep) keep "$2" ;;
-    slot) __slot "$2" ;;
+    slot) __slot "$2" "$3" ;;
 esac

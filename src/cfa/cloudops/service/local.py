@@ -7,17 +7,17 @@ state is kept here that another process would need.
 from __future__ import annotations
 
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from attrs import evolve
 
 from cfa.cloudops import backends
+from cfa.cloudops.beneath import WrongTypeError
 from cfa.cloudops.errors import (
     ConflictError,
+    FileAccessError,
     JobExistsError,
     PoolExistsError,
     PoolNotFoundError,
@@ -37,7 +37,7 @@ from cfa.cloudops.model.values import (
     Usage,
 )
 from cfa.cloudops.provider.executor import Executor, ImageProgress
-from cfa.cloudops.service import additions, usage
+from cfa.cloudops.service import additions, reserve, usage
 from cfa.cloudops.service import definitions as text
 from cfa.cloudops.service.additions import no_job
 from cfa.cloudops.service.ledger import insert_job
@@ -68,7 +68,7 @@ class LocalBatch(LocalSchedules):
 
     def _open(self) -> None:
         self._pid = os.getpid()
-        self._own_store = Store(self.workspace.store)
+        self._own_store = reserve.open_store(self.workspace)
         self._own_link = Link(self.workspace)
         self._executors: dict[str, Executor] = {}
 
@@ -322,19 +322,18 @@ class LocalBatch(LocalSchedules):
     def read_task_file(
         self, job_id: str, task_id: str, name: str, offset: int = 0, limit: int = 1 << 20
     ) -> bytes:
-        directory = Path(self.get_task(job_id, task_id).directory)
-        path = names.inside(directory, names.blob(name))
+        task = self.get_task(job_id, task_id)
+        way = names.blob(name)
         try:
-            # A task may have put a pipe or a device there: waiting for that would take for ever.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            return b""
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return b""
-            return os.pread(descriptor, limit, offset)
-        finally:
-            os.close(descriptor)
+            with self.workspace.open_task(task.job_id, task.id) as directory:
+                return directory.read(way, limit, offset, links=True)
+        except (FileNotFoundError, NotADirectoryError, WrongTypeError):
+            return b""  # whatever a task put there, it is no output
+        except OSError as error:
+            raise FileAccessError(
+                f"Could not read {name!r} of the task {task_id!r}: {error.strerror}.",
+                f"See who owns it, in {task.directory}.",
+            ) from None
 
     def task_usage(self, job_id: str) -> Mapping[str, Usage]:
         number, _ = self._job_state(job_id)

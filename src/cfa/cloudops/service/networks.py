@@ -22,8 +22,8 @@ from cfa.cloudops.provider.executor import Bind
 if TYPE_CHECKING:
     from cfa.cloudops.service.nodes import Keeper
 
-#: The FIFO in a keeper's directory: the launchers that use its network hold it open.
-USERS = "users"
+#: The FIFO beside a keeper's launcher, and beside those that use its network and hold it open.
+USERS, NETWORK = "users", "network"
 #: A keeper pays from its second use on; with so many tasks waiting for each it surely comes to that.
 _TASKS_EACH = 4
 #: So often a job may lose keepers before it does without.
@@ -124,10 +124,15 @@ class Lent:
 
 
 def make_fifo(keeper: Path) -> None:
-    """Prepare a keeper's directory. Raises OSError."""
+    """Prepare the directory of a keeper's launcher. Raises OSError."""
     os.mkfifo(keeper / USERS)
 
 
+def share_fifo(keeper: Path, user: Path) -> None:
+    """Show it to the launcher of a node that uses the network. Raises OSError."""
+    os.link(keeper / USERS, user / NETWORK)
+
+
 def keeps(directory: Path) -> bool:
-    """Whether this is the directory of a keeper, which ends with the last that uses its network."""
+    """Whether this is the directory of a keeper's launcher, which ends with the last of its users."""
     return (directory / USERS).exists()

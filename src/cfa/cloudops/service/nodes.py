@@ -10,14 +10,13 @@ from __future__ import annotations
 import heapq
 import logging
 import os
-import shutil
 import threading
 import time
-from pathlib import Path
 
 from attrs import define, field, frozen
 
 from cfa.cloudops import backends
+from cfa.cloudops.beneath import Place
 from cfa.cloudops.errors import ImageError, NodeError, UnsupportedError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Isolation, Mount, PoolSpec
@@ -25,13 +24,21 @@ from cfa.cloudops.provider.executor import Bind, Capabilities, Executor, Node, N
 from cfa.cloudops.service.definitions import mounts_from
 from cfa.cloudops.service.ledger import Attempt
 from cfa.cloudops.service.local import caller_ids
-from cfa.cloudops.service.networks import USERS, Lent, make_fifo
+from cfa.cloudops.service.networks import Lent, make_fifo, share_fifo
 from cfa.cloudops.service.store import disk_errors
-from cfa.cloudops.service.workspace import NODE_ROOT, Workspace
+from cfa.cloudops.service.workspace import (
+    BOX,
+    CONTROL,
+    NODE_ROOT,
+    Commands,
+    Workspace,
+    job_way,
+    shared_way,
+)
 
 _log = logging.getLogger(__name__)
 
-PROTOCOL = b"ready 1"
+PROTOCOL = b"ready 2"
 
 
 @frozen
@@ -62,17 +69,24 @@ class LiveNode:
     keeper: Keeper | None = None
     enlisted: float = field(factory=time.monotonic)
     used: bool = False
-    #: Host and node side of `root`; the same where paths cannot differ.
+    #: Where the node sees its root; the workspace's own where paths cannot differ.
     root: str = NODE_ROOT
+    #: The directory of its job that it was shown, as device and inode.
+    place: tuple[int, int] = (0, 0)
+    #: What its slots are to run.
+    commands: Commands | None = None
     mapping: tuple[tuple[str, str], ...] = ()
     buffer: bytes = b""
     running: dict[int, Attempt] = field(factory=dict)  # by slot
     #: Attempts whose result does not fit on the disk yet, by token.
     full: set[str] = field(factory=set)
     idle_since: float = 0.0
-    #: The loop asks from time to time whether its slots live.
+    #: The loop asks from time to time whether its slots live, with a word that the answer must have.
     checked: bool = False
+    question: str = ""
     unanswered: int = 0
+    #: It said something that only a launcher says, without the secret.
+    doubted: bool = False
     #: The loop wakes up when it has been idle for long enough.
     alarmed: bool = False
     _free: list[int] = field(factory=list)
@@ -103,7 +117,7 @@ class Keeper(LiveNode):
     #: How often it was asked, since its last user ended, whether anything is left in its network.
     looks: int = 0
     #: Stands for the question that is not answered yet.
-    question: object = None
+    asked: object = None
     #: How many nodes have used the network and left nothing in it.
     uses: int = 0
     host_name: str = ""
@@ -234,6 +248,7 @@ class Opened:
 
     node: Node
     root: str
+    place: tuple[int, int]
     mapping: tuple[tuple[str, str], ...]
 
 
@@ -244,26 +259,22 @@ def open_node(executors: Executors, what: Opening) -> Opened:
         BackendError: see `Executor.open_node`. BlobContainerNotFoundError: a mount's source is gone.
     """
     capabilities = executors.capabilities(what.pool.backend)
+    private = capabilities.private_paths
     mounts = mounts_from(what.mounts)
     sources = {}
     if not what.keeps_network:
         sources = mount_sources(what.pool.storage, what.pool.mounts if mounts is None else mounts)
-    host_root = str(what.workspace.root)
-    root = NODE_ROOT if capabilities.private_paths else host_root
+    workspace = what.workspace
     with disk_errors(f"preparing the node {what.node_id}"):
-        _prepare(what.workspace, what.node_id, sources, linked=not capabilities.private_paths)
-        if what.keeps_network:
-            make_fifo(what.workspace.node_directory(what.node_id))
-    launcher = f"{root}/volatile/{what.node_id}/launcher.sh"
+        place = _prepare(what, sources, private=private)
+    root = NODE_ROOT if private else str(workspace.root)
+    control = f"{NODE_ROOT}/{CONTROL}" if private else str(workspace.control(what.node_id))
     uid, gid = caller_ids()
-    binds = [Bind(source=host_root, target=NODE_ROOT)]
-    for target, source in sources.items():
-        binds.append(Bind(source=source, target=f"{NODE_ROOT}/fsmounts/{target}"))
-        binds.append(Bind(source=source, target=f"/{target}"))
+    binds = _binds(what, sources)
     if what.network:
         with disk_errors(f"preparing the node {what.node_id}"):
-            place = what.workspace.node_directory(what.node_id)
-            binds += what.network.own_names(place, f"{what.node_id} {_node_name(what)}")
+            directory = workspace.node_directory(what.node_id)
+            binds += what.network.own_names(directory, f"{what.node_id} {_node_name(what)}")
     node = executors.open_node(
         what.pool.backend,
         NodeSpec(
@@ -272,8 +283,8 @@ def open_node(executors: Executors, what: Opening) -> Opened:
             node_id=what.node_id,
             name=_node_name(what),
             image=what.image,
-            argv=("/bin/sh", launcher, *_verb(what, capabilities, root)),
-            environment=_environment(what, root),
+            argv=("/bin/sh", f"{control}/launcher.sh", *_verb(what, capabilities, control)),
+            environment=_environment(what, root, private=private),
             binds=tuple(binds),
             resources=what.pool.resources,
             caller_uid=uid,
@@ -283,22 +294,41 @@ def open_node(executors: Executors, what: Opening) -> Opened:
         ),
     )
     mapping: tuple[tuple[str, str], ...] = ()
-    if not capabilities.private_paths:
+    if not private:
         mapping = tuple((f"/{target}", source) for target, source in sources.items())
-        mapping += ((NODE_ROOT, host_root),)
-    return Opened(node, root, mapping)
+        shared = str(workspace.home / shared_way(what.pool.id))
+        mapping += ((f"{NODE_ROOT}/shared", shared), (NODE_ROOT, root))
+    return Opened(node, root, place, mapping)
 
 
-def _verb(what: Opening, capabilities: Capabilities, root: str) -> tuple[str, ...]:
+def _verb(what: Opening, capabilities: Capabilities, control: str) -> tuple[str, ...]:
     """The arguments of the launcher."""
-    control = f"{root}/volatile/{what.node_id}"
     if what.keeps_network:
         return ("keep", control)
     # Only in a container is the launcher out of the reach of a task that ends its process group.
     if what.pool.isolation is not Isolation.TASK or not capabilities.images:
         return ("serve", control)
-    users = f"{root}/volatile/{what.network.node_id}/{USERS}" if what.network else ""
-    return ("once", control, "memory" if capabilities.enforces_memory else "", users)
+    return ("once", control, "memory" if capabilities.enforces_memory else "")
+
+
+def _binds(what: Opening, sources: dict[str, str]) -> list[Bind]:
+    """What a node is shown: its own root, what of the workspace its tasks may write, its mounts."""
+    workspace = what.workspace
+    control = workspace.control(what.node_id)
+    binds = [
+        Bind(source=str(control.parent), target=NODE_ROOT, read_only=True),
+        Bind(source=str(control / BOX), target=f"{NODE_ROOT}/{CONTROL}/{BOX}"),
+    ]
+    if what.keeps_network:
+        return binds
+    way = job_way(what.job_id)
+    shared = str(workspace.home / shared_way(what.pool.id))
+    binds.append(Bind(source=str(workspace.root / way), target=f"{NODE_ROOT}/{way}"))
+    binds.append(Bind(source=shared, target=f"{NODE_ROOT}/shared"))
+    for target, source in sources.items():
+        binds.append(Bind(source=source, target=f"{NODE_ROOT}/fsmounts/{target}"))
+        binds.append(Bind(source=source, target=f"/{target}"))
+    return binds
 
 
 def mount_sources(storage_url: str, mounts: tuple[Mount, ...]) -> dict[str, str]:
@@ -327,28 +357,44 @@ def mount_sources(storage_url: str, mounts: tuple[Mount, ...]) -> dict[str, str]
         storage.close()
 
 
-def _prepare(workspace: Workspace, node_id: str, sources: dict[str, str], *, linked: bool) -> None:
-    """Make the node's directory with the launcher, and the places of its mounts."""
+def _prepare(what: Opening, sources: dict[str, str], *, private: bool) -> tuple[int, int]:
+    """Make the node's directory, and what it shows; the identity of its job's directory.
+
+    Raises:
+        OSError: it could not be made.
+    """
+    workspace = what.workspace
     workspace.create()
-    directory = workspace.node_directory(node_id)
-    directory.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(Path(__file__).with_name("launcher.sh"), directory / "launcher.sh")
-    for number, (target, source) in enumerate(sources.items()):
-        # Other nodes may be coming up beside this one: every step is atomic.
-        place = workspace.fsmounts / target
-        if linked:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            link = directory / f"mount.{number}"
-            link.symlink_to(source)
-            if place.is_symlink() or not place.exists():
-                os.replace(link, place)
-            else:
-                link.unlink()
-        else:
-            # An engine would make the mount point itself, as root.
-            if place.is_symlink():
-                place.unlink(missing_ok=True)
-            place.mkdir(parents=True, exist_ok=True)
+    targets = [f"fsmounts/{target}" for target in sources]
+    way = job_way(what.job_id)
+    workspace.prepare_node(what.node_id, [way, "shared", *targets] if private else [])
+    if what.keeps_network:
+        make_fifo(workspace.control(what.node_id))
+        return 0, 0
+    if what.network:
+        share_fifo(workspace.control(what.network.node_id), workspace.control(what.node_id))
+    workspace.open_shared(what.pool.id).close()
+    if not private:
+        with Place.open(workspace.root) as root:
+            root.enter("startup/wd", make=True).close()
+            with root.enter("fsmounts", make=True) as links:
+                for target, source in sources.items():
+                    _show(links, target, source)
+    with workspace.open_job(what.job_id, make=True) as job:
+        status = os.fstat(job.fileno())
+        return status.st_dev, status.st_ino
+
+
+def _show(links: Place, target: str, source: str) -> None:
+    """Make a link to a mount at a place below; other nodes may be coming up beside this one."""
+    above, _, name = target.rpartition("/")
+    with links.enter(above, make=True) as place:
+        temporary = f".cloudops-{os.urandom(8).hex()}"
+        place.link_to(source, temporary)
+        try:
+            place.rename(temporary, place, name)
+        except OSError:  # a directory, above a mount whose target is longer
+            place.unlink(temporary)
 
 
 def _node_name(what: Opening) -> str:
@@ -359,8 +405,9 @@ def _node_name(what: Opening) -> str:
     return name
 
 
-def _environment(what: Opening, root: str) -> dict[str, str]:
+def _environment(what: Opening, root: str, *, private: bool) -> dict[str, str]:
     """Service variables that are the same for all tasks of a node (`azure-batch` names)."""
+    shared = f"{root}/shared" if private else f"{what.workspace.home}/{shared_way(what.pool.id)}"
     return {
         "AZ_BATCH_ACCOUNT_NAME": "local",
         "AZ_BATCH_ACCOUNT_URL": "https://local.invalid",
@@ -369,7 +416,7 @@ def _environment(what: Opening, root: str) -> dict[str, str]:
         "AZ_BATCH_NODE_IS_DEDICATED": "true",
         "AZ_BATCH_JOB_ID": what.job_id,
         "AZ_BATCH_NODE_ROOT_DIR": root,
-        "AZ_BATCH_NODE_SHARED_DIR": f"{root}/shared",
+        "AZ_BATCH_NODE_SHARED_DIR": shared,
         "AZ_BATCH_NODE_STARTUP_DIR": f"{root}/startup",
         "AZ_BATCH_NODE_STARTUP_WORKING_DIR": f"{root}/startup/wd",
         "AZ_BATCH_NODE_MOUNTS_DIR": f"{root}/fsmounts",

@@ -233,7 +233,7 @@ def save(storage: BlobProvider, job: int, spec: JobSpec, tasks: Sequence[Owed]) 
 def _files(folder: str, task: Owed) -> list[tuple[str, str]]:
     """Blob names and local paths of a task's streams, those that are there.
 
-    A task can do what it likes in its directory: only plain files are followed.
+    A task can do what it likes in its directory: only ordinary files count.
     """
     place = f"{folder}/{task.day}/{task.task_id}" if folder else f"{task.day}/{task.task_id}"
     found = []

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from cfa.cloudops.beneath import Place
 from cfa.cloudops.model.values import Isolation, PoolSpec
 from cfa.cloudops.service.definitions import split_command
 from cfa.cloudops.service.ledger import Attempt
 from cfa.cloudops.service.networks import Lent, Networks
 from cfa.cloudops.service.nodes import Group, GroupKey, Keeper, LiveNode, Opening, send
 from cfa.cloudops.service.paths import map_command
-from cfa.cloudops.service.workspace import write_task
+from cfa.cloudops.service.workspace import job_way, prepare_task
 
 if TYPE_CHECKING:
     from cfa.cloudops.service.scheduler import Scheduler
 
 #: Ready tasks read ahead from the store.
 _READ_AHEAD = 64
+
+
+class StaleNodeError(Exception):
+    """The directory of a job was removed, or another was put there, since a node was shown it."""
 
 
 @define(eq=False)
@@ -74,6 +80,18 @@ class Placement:
         #: Nodes that were decided on; to be opened after the commit.
         self.openings: list[tuple[LiveNode, Opening]] = []
         self._first = 0
+        #: Nothing starts before this monotonic time: something that every task needs is short.
+        self._not_before = 0.0
+        self._secrets = scheduler.secrets
+        self._top = Place.open(scheduler.workspace.home)
+
+    def pause(self, seconds: float) -> None:
+        """Start nothing for a while."""
+        self._not_before = time.monotonic() + seconds
+
+    def close(self) -> None:
+        """May be called twice."""
+        self._top.close()
 
     def claim(self, free: int) -> list[Attempt]:
         """Mark tasks as running for every free slot; open nodes where they are short.
@@ -85,6 +103,10 @@ class Placement:
             Attempts to be handed over by `dispatch` when they are committed.
         """
         starts: list[Attempt] = []
+        if time.monotonic() < self._not_before:
+            for job in self._jobs.values():
+                job.hungry = False
+            return starts
         # A node that is coming up will take a slot at least: do not open one for every job.
         coming = sum(
             not (node.ready or node.closing or node.single_use or isinstance(node, Keeper))
@@ -222,16 +244,29 @@ class Placement:
         self.openings.append((node, what))
 
     def dispatch(self, attempt: Attempt) -> None:
-        """Hand a committed attempt to its node."""
+        """Hand a committed attempt to its node.
+
+        Raises:
+            StaleNodeError: the node's view of its job's directory is not what is there now.
+            DiskFullError, OSError: the task's directory or its command could not be made.
+        """
         node = self._crew.nodes[attempt.node]
-        job = self._jobs[attempt.job]
-        relative = f"workitems/{job.id.replace(':', '/')}" + ("" if ":" in job.id else "/job-1")
+        way = job_way(self._jobs[attempt.job].id)
         words = split_command(attempt.command)
         if node.mapping:
             words = map_command(words, node.mapping)
-        write_task(f"{self._workspace.root}/{relative}/{attempt.task_id}", words)
+        try:
+            job = self._top.enter(f"root/{way}")
+        except FileNotFoundError:
+            raise StaleNodeError from None
+        with job:
+            status = os.fstat(job.fileno())
+            if (status.st_dev, status.st_ino) != node.place:
+                raise StaleNodeError
+            prepare_task(job, attempt.task_id, new=attempt.attempt == 1)
+        if node.commands is not None:
+            node.commands.write(attempt.slot, words)
         self._crew.watch_over(node)
-        send(
-            node,
-            f"run {attempt.slot} {attempt.token} {node.root}/{relative}/{attempt.task_id}\n",
-        )
+        secret = self._secrets.of(node.id, attempt.token)
+        task = f"{node.root}/{way}/{attempt.task_id}"
+        send(node, f"run {attempt.slot} {attempt.token} {secret} {task}\n")

@@ -1,7 +1,7 @@
 """Recovery: what a new agent does with the nodes of one that died.
 
 Their launchers saw the end of their standard input and are draining: they finish what runs and exit.
-Their results are in `exit` files. So: collect what is there, wait for nodes that still run, and give
+Their results are in their journals. So: collect what is there, wait for nodes that still run, and give
 back to the queue what neither exited nor can exit any more.
 """
 
@@ -20,7 +20,7 @@ from cfa.cloudops.provider.executor import NodeStatus
 from cfa.cloudops.service.ledger import Attempt
 from cfa.cloudops.service.networks import keeps
 from cfa.cloudops.service.store import no_space
-from cfa.cloudops.service.workspace import SERVING, read_exit
+from cfa.cloudops.service.workspace import SERVING
 
 if TYPE_CHECKING:
     from cfa.cloudops.service.scheduler import Scheduler
@@ -80,15 +80,9 @@ class Recovery:
 
     def _remove_rests(self) -> None:
         """Remove directories of nodes that ended when nobody could remove them any more."""
-        workspace = self._scheduler.workspace
-        rests = [name for name in os.listdir(workspace.volatile) if name not in self._orphans]
-
-        def remove() -> None:
-            for name in rests:
-                workspace.remove_node(name)
-
-        if rests:
-            self._agent.work(remove, lambda _, __: None)
+        for name in os.listdir(self._scheduler.workspace.nodes):
+            if name not in self._orphans:
+                self._scheduler.put_away(name)
 
     def has(self, node_id: str) -> bool:
         return node_id in self._orphans
@@ -147,19 +141,25 @@ class Recovery:
 
     def _keeps(self, orphan: _Orphan) -> bool:
         """Whether it keeps a network; such a one ends with the last node that uses it."""
-        return keeps(self._scheduler.workspace.node_directory(orphan.node_id))
+        return keeps(self._scheduler.workspace.control(orphan.node_id))
 
     def _doom_the_deaf(self) -> None:
         """Give up nodes whose launchers still wait for us."""
         if time.monotonic() < self._patience:
             return
         for orphan in self._orphans.values():
-            directory = self._scheduler.workspace.node_directory(orphan.node_id)
             if self._keeps(orphan) and any(one.attempts for one in self._orphans.values()):
                 continue  # it is no matter whether it heard while others may use its network
-            if not orphan.doomed and (directory / SERVING).exists():
+            if not orphan.doomed and self._is_deaf(orphan.node_id):
                 _log.warning("node %s did not notice that its agent died", orphan.node_id)
                 orphan.doomed = True
+
+    def _is_deaf(self, node_id: str) -> bool:
+        try:
+            with self._scheduler.workspace.open_journals(node_id) as journals:
+                return journals.exists(SERVING)
+        except OSError:
+            return False
 
     def _look_at_disk(self) -> None:
         """Say it when nodes of a dead agent cannot write down their results."""
@@ -175,11 +175,11 @@ class Recovery:
         for orphan in list(self._orphans.values()):
             if orphan.backend != backend:
                 continue
+            found = self._scheduler.crew.outcomes(orphan.node_id) if orphan.attempts else {}
             for token, attempt in list(orphan.attempts.items()):
-                code = read_exit(self._scheduler.directory(attempt), token)
-                if code is not None:
+                if token in found:
                     del orphan.attempts[token]
-                    self._scheduler.exited(attempt, code)
+                    self._scheduler.exited(attempt, found[token])
             if orphan.node_id in alive:
                 continue
             del self._orphans[orphan.node_id]

@@ -11,23 +11,24 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cfa.cloudops.errors import BlobContainerNotFoundError, CloudOpsError, ImageError, NodeError
+from cfa.cloudops.service import journal
 from cfa.cloudops.service import ledger as rules
 from cfa.cloudops.service.crew import GRACE_S, Crew, verdict
 from cfa.cloudops.service.definitions import pool_spec, split_command
 from cfa.cloudops.service.endings import Endings
+from cfa.cloudops.service.journal import Secrets
 from cfa.cloudops.service.ledger import Attempt, Ledger, Outcome
 from cfa.cloudops.service.networks import Networks
 from cfa.cloudops.service.nodes import Group, GroupKey, Keeper, LiveNode
 from cfa.cloudops.service.outputs import Outputs
-from cfa.cloudops.service.placement import Job, Placement
+from cfa.cloudops.service.placement import Job, Placement, StaleNodeError
 from cfa.cloudops.service.recovery import Recovery
 from cfa.cloudops.service.scaling import Scaling
 from cfa.cloudops.service.schedules import Schedules
-from cfa.cloudops.service.store import ACTIVE, DELETE, OWED, RUNNING
+from cfa.cloudops.service.store import ACTIVE, DELETE, OWED, RUNNING, shortage
 
 if TYPE_CHECKING:
     from cfa.cloudops.service.agent import Agent
@@ -41,6 +42,8 @@ _MAX_LOSSES = 10
 #: How often in a row a node must be refused before the tasks that need it fail.
 _OPEN_TRIES = 6
 _BACKOFF_S = (0.2, 10.0)
+#: Seconds in which nothing starts after something was short.
+_PAUSE_S = 1.0
 
 
 class Scheduler:
@@ -51,6 +54,7 @@ class Scheduler:
         self.store = agent.store
         self.workspace = agent.workspace
         self.workspace_id = self.store.meta("workspace") or ""
+        self.secrets = Secrets(self.workspace.key())
         self.ledger = Ledger(self.store)
         self.crew = Crew(self)
         self.recovery = Recovery(self)
@@ -66,9 +70,11 @@ class Scheduler:
         # What came in since the last turn.
         self._exits: list[tuple[Attempt, str]] = []
         self._lost: list[tuple[Attempt, str]] = []
+        self._postponed: list[tuple[Attempt, str]] = []
         self._ended_nodes: list[tuple[str, str]] = []
         self._failed_groups: list[tuple[GroupKey, Outcome]] = []
         self._problems: dict[int, str | None] = {}
+        self._short: set[int] = set()  # jobs whose problem is that something was short
         self._deletes: set[int] = set()
         # What is to be done after the commit.
         self._after: list[Callable[[], None]] = []
@@ -110,6 +116,14 @@ class Scheduler:
     def lost(self, attempt: Attempt, reason: str) -> None:
         self._lost.append((attempt, reason))
 
+    def postponed(self, attempt: Attempt, reason: str) -> None:
+        """An attempt could not begin, through no fault of its task: it waits, and all others with it."""
+        self._postponed.append((attempt, reason))
+        self._placement.pause(_PAUSE_S)
+        self.agent.at(time.monotonic() + _PAUSE_S, self.look)
+        self._short.add(attempt.job)
+        self._problems[attempt.job] = f"{reason} Its tasks wait."
+
     def problem(self, job: int, text: str | None) -> None:
         """Why a job makes no progress, for people; None: it does again."""
         self._problems[job] = text
@@ -122,7 +136,7 @@ class Scheduler:
         group = self.group(node.group)
         if group is None:
             return
-        again = isinstance(error, CloudOpsError) and error.transient
+        again = (isinstance(error, CloudOpsError) and error.transient) or bool(shortage(error))
         if isinstance(error, NodeError):
             # One that was killed while it came up looks like one that cannot be opened: see again.
             # Those that came up beside it met the same fault.
@@ -158,10 +172,6 @@ class Scheduler:
         found = self.jobs.get(job)
         return None if found is None else found.networks
 
-    def directory(self, attempt: Attempt) -> Path:
-        job = self.jobs.get(attempt.job)
-        return self.workspace.task_directory(job.id if job else "gone", attempt.task_id)
-
     # --- the turn
 
     def turn(self, *, look: bool = False) -> bool:
@@ -189,8 +199,7 @@ class Scheduler:
                 self.scaling.settle()
                 self.ledger.flush()
             for attempt in starts:
-                self._placement.dispatch(attempt)
-                self._limit(attempt, attempt.timeout)
+                self._dispatch(attempt)
             openings, self._placement.openings = self._placement.openings, []
             for node, what in openings:
                 self.crew.open(node, what)
@@ -203,6 +212,7 @@ class Scheduler:
         return bool(
             self.crew.nodes
             or self._attempts
+            or self._short
             or self.recovery.busy
             or self.outputs.busy
             or self.scaling.waiting
@@ -210,6 +220,34 @@ class Scheduler:
             or any(job.state in ("terminating", "deleting") for job in self.jobs.values())
             or any(group.failures for job in self.jobs.values() for group in job.groups.values())
         )
+
+    def _dispatch(self, attempt: Attempt) -> None:
+        """Hand an attempt to its node. Whatever is wrong with its files is its own failure."""
+        try:
+            self._placement.dispatch(attempt)
+        except (OSError, CloudOpsError, StaleNodeError) as error:
+            node = self.crew.nodes[attempt.node]
+            node.running.pop(attempt.slot, None)
+            node.give_back(attempt.slot)
+            if isinstance(error, StaleNodeError):
+                self.lost(attempt, "the directory of its job was removed")
+                self.crew.dismiss(node, 0)
+                return
+            if node.single_use:
+                self.crew.dismiss(node, GRACE_S)
+            short = shortage(error)
+            if short:
+                self.postponed(attempt, short)
+            else:
+                _log.warning("attempt %s cannot begin: %s", attempt.token, error)
+                message = f"Its directory could not be made: {error}."
+                attempt.verdict = attempt.verdict or verdict(rules.NOT_LAUNCHED, message)
+                self.exited(attempt, "denied")
+            return
+        self._limit(attempt, attempt.timeout)
+        if attempt.job in self._short:
+            self._short.discard(attempt.job)
+            self._problems[attempt.job] = None
 
     def _claim(self) -> list[Attempt]:
         starts = self._placement.claim(self._placement.max_parallel - len(self._attempts))
@@ -221,6 +259,7 @@ class Scheduler:
             self._look
             or self._exits
             or self._lost
+            or self._postponed
             or self._ended_nodes
             or self._failed_groups
             or self._problems
@@ -230,9 +269,19 @@ class Scheduler:
             or any(job.hungry for job in self.jobs.values())
         )
 
+    def heed(self) -> None:
+        """End what a client wants ended, without writing anything down: the disk is full."""
+        jobs = self.store.rows("SELECT number FROM job WHERE state IN ('terminating', 'deleting')")
+        tasks = self.store.rows("SELECT number FROM task WHERE request > 0")
+        ended, asked = {row[0] for row in jobs}, {row[0] for row in tasks}
+        for attempt in self._attempts.values():
+            if attempt.job in ended or attempt.number in asked:
+                self.end(attempt, "Ended by the user.", hard=False)
+
     def leave(self) -> None:
         """The agent ends in good order: nodes drain, the next agent collects."""
         self.crew.leave()
+        self._placement.close()
 
     # --- reading the store
 
@@ -325,7 +374,13 @@ class Scheduler:
         job = self.jobs.get(job_number)
         row = self.store.row("SELECT id FROM job WHERE number = ?", (job_number,))
         job_id = job.id if job else str(row[0]) if row else ""
-        self._after.append(partial(self.workspace.remove_task, job_id, task_id))
+        self._after.append(partial(self._remove_files, job_id, task_id))
+
+    def _remove_files(self, job_id: str, task_id: str) -> None:
+        try:
+            self.workspace.remove_task(job_id, task_id)
+        except CloudOpsError as error:
+            _log.error("%s", error)
 
     def _delete_pools(self) -> None:
         """Pools go when no node of theirs is left."""
@@ -345,12 +400,15 @@ class Scheduler:
         lost, self._lost = self._lost, []
         for attempt, reason in lost:
             self._take_loss(attempt, reason)
+        postponed, self._postponed = self._postponed, []
+        for attempt, reason in postponed:
+            self._take_postponed(attempt, reason)
         ended, self._ended_nodes = self._ended_nodes, []
         for node_id, reason in ended:
             self.store.execute(
                 "UPDATE node SET ended = ?, reason = ? WHERE id = ?", (time.time(), reason, node_id)
             )
-            self._after.append(partial(self.workspace.remove_node, node_id))
+            self._after.append(partial(self.put_away, node_id))
         if ended:
             self._delete_pools()
         failed, self._failed_groups = self._failed_groups, []
@@ -398,6 +456,27 @@ class Scheduler:
         else:
             self.ledger.requeue(attempt, reason)
             self._feed(job)
+
+    def _take_postponed(self, attempt: Attempt, reason: str) -> None:
+        self._forget(attempt)
+        if attempt.verdict is not None and not attempt.requeue:
+            self._finish(self.jobs.get(attempt.job), attempt, attempt.verdict)
+        else:
+            self.ledger.requeue(attempt, reason)
+
+    def put_away(self, node_id: str) -> None:
+        """Remove the directory of a node that is gone; what its tasks took is kept with its job."""
+        row = self.store.row("SELECT job FROM node WHERE id = ?", (node_id,))
+        if row is not None:
+            try:
+                with (
+                    self.workspace.open_journals(node_id) as journals,
+                    self.workspace.open_accounts() as accounts,
+                ):
+                    journal.keep(journals, accounts, row[0], node_id)
+            except OSError as error:
+                _log.debug("no account of node %s is kept: %s", node_id, error)
+        self.workspace.remove_node(node_id)
 
     def _forget(self, attempt: Attempt) -> Job | None:
         self._attempts.pop(attempt.token, None)

@@ -288,6 +288,20 @@ class Store:
                 return
             yield from batch
 
+    # --- space
+
+    def free_bytes(self) -> int:
+        """Space inside the file that new rows can take without its growing."""
+        pages, size = self.row("PRAGMA freelist_count"), self.row("PRAGMA page_size")
+        return int(pages[0]) * int(size[0]) if pages and size else 0
+
+    def make_free(self, size: int) -> None:
+        """Make so many bytes of such space."""
+        with self.transaction():
+            self.execute("CREATE TABLE reserve (space BLOB)")
+            self.execute("INSERT INTO reserve VALUES (zeroblob(?))", (size,))
+            self.execute("DROP TABLE reserve")
+
     # --- meta
 
     def meta(self, name: str) -> str | None:
@@ -364,6 +378,24 @@ def no_space(directory: Path) -> bool:
         return (found.f_bavail if os.geteuid() else found.f_bfree) == 0  # root may use the rest
     except OSError:
         return False
+
+
+#: What is short, by what the system says. It comes again without anybody's doing.
+_SHORT = {
+    errno.ENOSPC: "No space is left in the workspace.",
+    errno.EDQUOT: "The disk quota of the workspace is used up.",
+    errno.EMFILE: "The agent has as many files open as it may.",
+    errno.ENFILE: "The machine has as many files open as it can.",
+    errno.EAGAIN: "No further process can be started: a limit of processes is reached.",
+    errno.ENOMEM: "No memory is left.",
+}
+
+
+def shortage(error: BaseException) -> str:
+    """What is short, in a sentence, when an error says only that; else ''."""
+    if isinstance(error, DiskFullError):
+        return _SHORT[errno.ENOSPC]
+    return _SHORT.get(error.errno or 0, "") if isinstance(error, OSError) else ""
 
 
 @contextmanager

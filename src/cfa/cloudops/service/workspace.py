@@ -3,25 +3,47 @@
 .cloudops/
     store.db                         the store
     agent.lock agent.sock agent.log  the agent
-    root/                            AZ_BATCH_NODE_ROOT_DIR of every node, laid out as the cloud's
-        workitems/<job>/job-1/<task>/  cmd  exit  stdout.txt  stderr.txt  wd/
-        shared/  startup/wd/  fsmounts/<mount>/
-        volatile/<node>/             a node's launcher and FIFOs
+    root/                            what tasks may write
+        workitems/<job>/job-1/<task>/  stdout.txt  stderr.txt  wd/
+        shared/<pool>/               what the tasks of a pool share
+        fsmounts/<mount>             where nodes cannot show paths of their own: links to the mounts
+    nodes/<node>/                    the agent's: no task reaches any of it
+        root/                        what the node sees as its root, read-only: mount points, and
+            volatile/                the launcher, the commands of its slots, and `box`, in which the
+                                     launcher finds the directory of its journals
+        journal/                     that directory later on: results of tasks, a file a slot
+    accounts/<job number>            the journals of a job's nodes that have ended
+    key                              of the secrets that launchers must know
+
+A node sees as AZ_BATCH_NODE_ROOT_DIR, laid out as the cloud's: its own `root`, and in it its job's
+directory and what its pool shares. Everything that tasks may write is opened by `beneath.Place`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
+import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cfa.cloudops.errors import StoreError, StoreUnreadableError
+from cfa.cloudops.beneath import Place
+from cfa.cloudops.errors import FileAccessError, StoreError, StoreUnreadableError
+from cfa.cloudops.model import names
 from cfa.cloudops.service.store import disk_errors
 
-#: Where containers and sandboxes see `root`.
+#: Where containers and sandboxes see the root of their node.
 NODE_ROOT = "/mnt/batch/tasks"
-#: The file in a node's directory that its launcher keeps until it sees the end of its input.
+#: The directory of a node that its launcher lives in, below the root of the node.
+CONTROL = "volatile"
+#: What of it the launcher may write, until it is ready.
+BOX = "box"
+#: The file among a node's journals that its launcher keeps until it sees the end of its input.
 SERVING = "serving"
+#: What of a task lies beside its working directory.
+STREAMS = ("stdout.txt", "stderr.txt")
 
 
 class Workspace:
@@ -34,9 +56,8 @@ class Workspace:
         self.socket = home / "agent.sock"
         self.log = home / "agent.log"
         self.root = home / "root"
-        self.workitems = self.root / "workitems"
-        self.volatile = self.root / "volatile"
-        self.fsmounts = self.root / "fsmounts"
+        self.nodes = home / "nodes"
+        self.accounts = home / "accounts"
 
     def create(self) -> None:
         """Make the directories that are not there.
@@ -46,13 +67,7 @@ class Workspace:
         """
         try:
             with disk_errors(f"making the workspace {self.home}"):
-                for path in (
-                    self.workitems,
-                    self.volatile,
-                    self.fsmounts,
-                    self.root / "shared",
-                    self.root / "startup" / "wd",
-                ):
+                for path in (self.root, self.nodes, self.accounts):
                     path.mkdir(parents=True, exist_ok=True)
                 ignore = self.home / ".gitignore"
                 if not ignore.exists():
@@ -76,31 +91,150 @@ class Workspace:
                 "directory.",
             ) from None
 
-    def job_directory(self, job_id: str) -> Path:
-        """`workitems/<job>/job-1`; a job of a schedule, `<schedule>:job-<n>`, has its own level."""
-        schedule, _, run = job_id.partition(":")
-        return self.workitems / schedule / (run or "job-1")
+    def key(self) -> str:
+        """The key of this workspace's secrets, in hexadecimal, made when it is not there.
 
-    def task_directory(self, job_id: str, task_id: str) -> Path:
-        return self.job_directory(job_id) / task_id
-
-    def node_directory(self, node_id: str) -> Path:
-        return self.volatile / node_id
-
-    def remove_job(self, job_id: str) -> None:
-        """Remove a job's files. What is gone already is no error."""
-        directory = self.job_directory(job_id)
-        shutil.rmtree(directory, ignore_errors=True)
+        Raises:
+            StoreUnreadableError: it cannot be read or made. DiskFullError.
+        """
+        path = self.home / "key"
         try:
-            directory.parent.rmdir()
-        except OSError:
-            pass  # another run of the schedule is there, or it is gone
+            with contextlib.suppress(FileNotFoundError):
+                return _checked_key(path.read_text())
+            temporary = self.home / f"key.{os.urandom(8).hex()}"
+            with disk_errors(f"making the workspace {self.home}"):
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with open(descriptor, "w") as file:
+                    file.write(secrets.token_hex(32))
+                with contextlib.suppress(FileExistsError):  # another was faster
+                    os.link(temporary, path)
+                temporary.unlink()
+            return _checked_key(path.read_text())
+        except StoreError:
+            raise
+        except (OSError, ValueError) as error:
+            raise StoreUnreadableError(
+                f"Could not read {path}: {error}.",
+                "Remove the file when no task runs; a new one is made.",
+            ) from None
+
+    # --- what tasks may write
+
+    def job_directory(self, job_id: str) -> Path:
+        """Where the files of a job are, for people; ours open them with `open_job`."""
+        return self.home / _way(job_id)
+
+    def open_job(self, job_id: str, *, make: bool = False) -> Place:
+        """The directory of a job. Raises OSError: it is not there, or no directory."""
+        with Place.open(self.home) as home:
+            return home.enter(_way(job_id), make=make)
+
+    def open_task(self, job_id: str, task_id: str) -> Place:
+        """The directory of a task. Raises as `open_job`."""
+        with Place.open(self.home) as home:
+            return home.enter(f"{_way(job_id)}/{task_id}")
+
+    def open_shared(self, pool_id: str) -> Place:
+        """The directory that the tasks of a pool share, made when it is not there. Raises OSError."""
+        with Place.open(self.home) as home:
+            return home.enter(shared_way(pool_id), make=True)
+
+    def remove_job(self, job_id: str, number: int) -> None:
+        """Remove a job's files and its account. What is gone already is no error.
+
+        Raises:
+            FileAccessError: some of them cannot be removed; the others are.
+        """
+        with self._removing(f"the job {job_id!r}", job_id), Place.open(self.home) as home:
+            way = _way(job_id)
+            home.remove_tree(way)
+            with contextlib.suppress(
+                OSError
+            ):  # another run of the schedule is there, or it is gone
+                home.remove_directory(way.rpartition("/")[0])
+            home.remove_tree(f"accounts/{number}")
 
     def remove_task(self, job_id: str, task_id: str) -> None:
-        shutil.rmtree(self.task_directory(job_id, task_id), ignore_errors=True)
+        """The same for a task."""
+        with self._removing(f"the task {task_id!r}", job_id), Place.open(self.home) as home:
+            home.remove_tree(f"{_way(job_id)}/{task_id}")
+
+    @contextlib.contextmanager
+    def _removing(self, what: str, job_id: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FileAccessError(
+                f"Not all files of {what} could be removed: {error.strerror or error}.",
+                f"They lie in {self.job_directory(job_id)}. What a rootless engine's container gave to "
+                f"another user goes with: podman unshare rm -rf {self.job_directory(job_id)}",
+            ) from None
+
+    # --- what only the agent writes
+
+    def node_directory(self, node_id: str) -> Path:
+        return self.nodes / node_id
+
+    def control(self, node_id: str) -> Path:
+        """Where a node's launcher finds its commands."""
+        return self.nodes / node_id / "root" / CONTROL
+
+    def prepare_node(self, node_id: str, places: Sequence[str]) -> None:
+        """Make a node's directory: the launcher, and mount points at these ways below its root.
+
+        Raises:
+            OSError: it could not be made.
+        """
+        root = self.nodes / node_id / "root"
+        for way in (f"{CONTROL}/{BOX}/open", "startup/wd", "fsmounts", *places):
+            (root / way).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path(__file__).with_name("launcher.sh"), root / CONTROL / "launcher.sh")
+
+    def close_box(self, node_id: str) -> None:
+        """Take the journals of a node out of its sight: its launcher has opened their directory.
+
+        Called before the first task runs there. Raises OSError.
+        """
+        os.rename(self.control(node_id) / BOX / "open", self.nodes / node_id / "journal")
+
+    def open_journals(self, node_id: str) -> Place:
+        """The journals of a node. Raises OSError: it is gone."""
+        with Place.open(self.nodes) as nodes:
+            try:
+                return nodes.enter(f"{node_id}/journal")
+            except FileNotFoundError:  # its launcher was not heard yet
+                return nodes.enter(f"{node_id}/root/{CONTROL}/{BOX}/open")
 
     def remove_node(self, node_id: str) -> None:
-        shutil.rmtree(self.node_directory(node_id), ignore_errors=True)
+        """Remove a node's directory; what cannot be removed is left to a later agent."""
+        with contextlib.suppress(OSError), Place.open(self.nodes) as nodes:
+            nodes.remove_tree(node_id)
+
+    def open_accounts(self) -> Place:
+        """Where the journals of ended nodes are kept. Raises OSError."""
+        return Place.open(self.accounts)
+
+
+def _checked_key(text: str) -> str:
+    if len(bytes.fromhex(text)) != 32:
+        raise ValueError("it is not a key")
+    return text
+
+
+def _way(job_id: str) -> str:
+    """`workitems/<job>/job-1`; a job of a schedule, `<schedule>:job-<n>`, has its own level."""
+    return f"root/{job_way(job_id)}"
+
+
+def job_way(job_id: str) -> str:
+    """The directory of a job, below the root that its nodes see."""
+    schedule, _, run = job_id.partition(":")
+    return f"workitems/{schedule}/{run or 'job-1'}"
+
+
+def shared_way(pool_id: str) -> str:
+    """The directory that the tasks of a pool share, below the workspace."""
+    return f"root/shared/{names.key(pool_id)}"
 
 
 def quote(word: str) -> str:
@@ -108,36 +242,75 @@ def quote(word: str) -> str:
     return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
-def write_task(directory: str, words: list[str]) -> None:
-    """Make a task's directory with `wd` and `cmd`; one that exists (a retry) is kept as it is.
+def prepare_task(job: Place, task_id: str, *, new: bool) -> None:
+    """Make a task's directory with `wd`, or, for a further try, keep what is in it but its streams.
 
-    `cmd` sets the positional parameters of the shell that reads it, so that any byte but NUL passes.
+    What stands there before the first try, or is no directory, another task has put there: it goes.
+
+    Args:
+        job: its job's directory.
+        new: the task has not run before.
 
     Raises:
         DiskFullError: no space for it. OSError: it could not be made.
     """
-    data = ("set -- " + " ".join(map(quote, words)) + "\n").encode(errors="surrogateescape")
-    with disk_errors(f"making the task directory {directory}"):
-        for path in (directory, directory + "/wd"):
-            try:
-                os.mkdir(path)
-            except FileExistsError:
-                pass
-            except FileNotFoundError:  # the first task of its job
-                os.makedirs(path, exist_ok=True)
-        descriptor = os.open(directory + "/cmd", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        try:
-            while data:  # the last block of a disk takes a part
-                data = data[os.write(descriptor, data) :]
-        finally:
-            os.close(descriptor)
+    with disk_errors(f"making the directory of the task {task_id}"):
+        if not job.make(task_id):
+            if new or not _is_directory(job, task_id):
+                _clear(job, task_id)
+                job.make(task_id)
+            else:
+                with job.enter(task_id) as task:
+                    for name in STREAMS:
+                        task.remove_tree(name)
+                    if not task.make("wd") and not _is_directory(task, "wd"):
+                        task.remove_tree("wd")
+                        task.make("wd")
+                return
+        with job.enter(task_id) as task:
+            task.make("wd")
 
 
-def read_exit(directory: Path, attempt: str) -> str | None:
-    """What the launcher wrote about an attempt: a code, `missing` or `denied`; None: nothing."""
+def _is_directory(place: Place, name: str) -> bool:
+    return stat.S_ISDIR(place.status(name).st_mode)
+
+
+def _clear(job: Place, name: str) -> None:
+    """Take away what has a task's name. What is another user's, and stays, is put aside."""
     try:
-        found, _, outcome = (directory / "exit").read_text(errors="replace").partition(" ")
+        job.remove_tree(name)
     except OSError:
-        return None
-    code, newline, _ = outcome.partition("\n")
-    return code.strip() if found == attempt and newline else None
+        job.rename(name, job, f".cloudops-{os.urandom(8).hex()}")
+
+
+class Commands:
+    """The files in which the agent leaves what the slots of a node are to run.
+
+    A slot's file is written anew for each task, while nobody reads it: no file is made on the way of a
+    task. `cmd.<slot>` sets the positional parameters of the shell that reads it, so that any byte but
+    NUL passes.
+    """
+
+    def __init__(self, control: Path) -> None:
+        self._control = control
+        self._descriptors: dict[int, int] = {}
+
+    def write(self, slot: int, words: Sequence[str]) -> None:
+        """Leave a command for a slot. Raises DiskFullError, OSError."""
+        text = "set -- " + " ".join(map(quote, words)) + "\n"
+        data = text.encode(errors="surrogateescape")
+        with disk_errors(f"writing the command of slot {slot}"):
+            descriptor = self._descriptors.get(slot)
+            if descriptor is None:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+                descriptor = os.open(self._control / f"cmd.{slot}", flags, 0o600)
+                self._descriptors[slot] = descriptor
+            done = 0
+            while done < len(data):  # the last block of a disk takes a part
+                done += os.pwrite(descriptor, data[done:], done)
+            os.ftruncate(descriptor, done)
+
+    def close(self) -> None:
+        """May be called twice."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
