@@ -158,6 +158,13 @@ class Bench:
                 return int(entry.name)
         return None
 
+    def until_gone(self, pid: int | None) -> None:
+        """Wait until a process has ended."""
+        deadline = time.monotonic() + LIMIT_S
+        while pid is not None and _runs(pid):
+            assert time.monotonic() < deadline, f"process {pid} does not end"
+            time.sleep(0.05)
+
     def container_names(self) -> list[str]:
         """Names of our running containers in the backend's engine."""
         if self.backend.engine is None:
@@ -176,6 +183,13 @@ class Bench:
             return os.stat(f"/proc/{int(said.stdout)}/ns/net").st_ino
         except (OSError, ValueError):  # it has ended
             return None
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""  # a zombie has none
+    except OSError:
+        return False
 
 
 @pytest.fixture

@@ -1,0 +1,240 @@
+"""Tasks that try to reach out of their place, on every backend."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cfa.cloudops.errors import NotFoundError
+
+SECRET = "the secret of the host\n"
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Path]:
+    """A directory of the host that no task is shown, and that must stay as it is."""
+    place = tmp_path / "victim"
+    for name in ("job-1", "j--1", "j--2", "wd", "sub"):
+        (place / name).mkdir(parents=True)
+        (place / name / "file").write_text(SECRET)
+    (place / "file").write_text(SECRET)
+    before = picture(place)
+    yield place
+    assert picture(place) == before
+
+
+def picture(place: Path) -> dict[str, str]:
+    """Every name below a directory with what it holds."""
+    return {
+        str(path.relative_to(place)): path.read_text() if path.is_file() else ""
+        for path in sorted(place.rglob("*"))
+    }
+
+
+def again(bench, client):
+    """Let the agent leave and another one come, which tidies up."""
+    pid = bench.agent_pid()
+    client.close()
+    bench.until_gone(pid)
+    fresh = bench.client()
+    fresh._batch.wait_for_change(0)
+    return fresh
+
+
+def isolated(bench) -> bool:
+    """Whether tasks are kept from the rest of this machine at all."""
+    return bool(bench.backend.capabilities.private_paths)
+
+
+#: Replaces whatever a task can name by a link to $1.
+LINKS = r"""
+cd "$AZ_BATCH_NODE_ROOT_DIR" || exit 9
+for name in volatile startup fsmounts shared workitems; do
+    mv "$name" "$name.old" 2>/dev/null && ln -s "$1" "$name"
+done
+cd "$AZ_BATCH_TASK_DIR" || exit 9
+for name in stdout.txt stderr.txt cmd exit wd; do
+    mv "$name" "old.$name" 2>/dev/null
+    ln -s "$1/file" "$name"
+done
+cd .. || exit 9
+mv "$AZ_BATCH_TASK_ID" kept
+ln -s "$1" "$AZ_BATCH_TASK_ID"
+for next in 2 3 4; do ln -s "$1" "j--$next"; done
+cd .. 2>/dev/null && mv job-1 old-1 2>/dev/null && ln -s "$1" job-1
+exit 1
+"""
+
+
+def test_links_lead_nowhere(bench, victim):
+    """Links in the place of everything a task can name: nothing of the host is read, written or removed,
+    whether by tries that follow, by other tasks, the next agent, a sweep or the removal of the job."""
+    (bench.place / "d").mkdir()
+    (bench.place / "saved").mkdir()
+    (bench.place / "d" / "links.sh").write_text(LINKS)
+    client = bench.ready(mounts=["d"], task_retries=1, save_logs_to_blob="saved")
+    client.add_task(f"sh /d/links.sh {victim}")
+    first = bench.finished(client)["j--1"]
+    assert first.result == "failure"
+    for _ in range(3):
+        client.add_task("sh -c 'echo on; echo made >made'")
+    tasks = bench.finished(client)
+    if isolated(bench):
+        assert [tasks[f"j--{n}"].result for n in (2, 3, 4)] == ["success"] * 3
+        assert bench.output(client, "j--3") == "on\n"
+    assert SECRET not in bench.output(client, "j--1") + bench.output(client, "j--1", name="stderr")
+    client.download_job_stats("j")
+    client = again(bench, client)
+    bench.completed(client)
+    client.delete_job("j")
+    assert not any(SECRET in text for text in picture(bench.place / "saved").values())
+
+
+def test_pipes_and_devices_keep_nobody_waiting(bench):
+    """A pipe, a directory or a device where a file is expected costs the task that made it, no other."""
+    script = (
+        'cd "$AZ_BATCH_TASK_DIR" && rm -f stdout.txt stderr.txt && '
+        "mkfifo stdout.txt && mkdir stderr.txt && mkfifo exit cmd; "
+        "kill -9 $PPID; rm -rf wd; mkfifo wd; exit 1"
+    )
+    client = bench.ready(task_retries=1, max_parallel=2)
+    client.add_task(f"sh -c '{script}'")
+    client.add_task("sh -c 'echo fine'")
+    tasks = bench.finished(client)
+    assert tasks["j--1"].result == "failure"
+    assert (tasks["j--2"].result, bench.output(client, "j--2")) == ("success", "fine\n")
+    began = time.monotonic()
+    assert bench.output(client, "j--1") == ""
+    assert bench.output(client, "j--1", name="stderr") == ""
+    client.download_job_stats("j")
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "rm -rf $D; echo x >$D",
+        "rm -rf $D; mkfifo $D",
+        "rm -rf $D; ln -s / $D",
+        "rm -rf $D/wd; echo x >$D/wd",
+        "rm -rf $D",
+        "chmod 0 $D",
+        "chmod 0 $D/..",
+        "rm -f $D/stdout.txt; mkdir -p $D/stdout.txt/deep; chmod 0 $D/stdout.txt",
+        "cd $D/..; for n in 2 3; do mkdir j--$n; echo x >j--$n/wd; chmod 0 j--$n; done",
+        "cd $D/..; for n in 2 3; do mkfifo j--$n; done",
+    ],
+)
+def test_spoiled_directories(bench, spoil):
+    """What one task does to directories is at most its own failure; the agent is the same to the end."""
+    client = bench.ready(task_retries=1, max_parallel=1)
+    client.add_task(f"sh -c 'D=$AZ_BATCH_TASK_DIR; {spoil}; exit 1'")
+    bench.finished(client)
+    pid = bench.agent_pid()
+    for _ in range(2):
+        client.add_task("sh -c 'echo on'")
+    tasks = bench.finished(client)
+    assert tasks["j--1"].result == "failure"
+    assert [tasks[name].result for name in ("j--2", "j--3")] == ["success"] * 2
+    assert [bench.output(client, name) for name in ("j--2", "j--3")] == ["on\n"] * 2
+    assert bench.agent_pid() == pid
+
+
+#: Says to everybody who may listen that the attempts 1 to 9 have ended well.
+FORGERY = r"""
+n=1
+while [ $n -lt 10 ]; do
+    for said in "exited $n.1 0" "exited $n.1 $n 0" "lost $n" "lost $n alone" "vanished $n.1"; do
+        for stream in /proc/[0-9]*/fd/[0-9]*; do
+            if [ -p "$stream" ] || [ -S "$stream" ]; then echo "$said" 1<>"$stream"; fi
+        done 2>/dev/null
+    done
+    n=$((n + 1))
+done
+find "$AZ_BATCH_NODE_ROOT_DIR" -type p >pipes 2>/dev/null
+cat pipes
+echo done
+"""
+
+
+def test_results_cannot_be_forged(bench):
+    """A task that writes reports into every stream it can open changes no result; no pipe has a name."""
+    if not isolated(bench):
+        pytest.skip("without a sandbox the streams would be those of all processes of this machine")
+    (bench.place / "d").mkdir()
+    (bench.place / "d" / "forge.sh").write_text(FORGERY)
+    client = bench.ready(mounts=["d"], max_parallel=2)
+    gate = bench.place / "d" / "gate"
+    first = client.add_task("sh -c 'until [ -e /d/gate ]; do sleep 0.05; done; exit 7'")
+    client.add_task("echo dependent", depends_on=first)
+    forger = client.add_task("sh /d/forge.sh")
+    bench.until(client, lambda: client._batch.get_task("j", forger).state == "completed")
+    assert bench.output(client, forger).split() == ["done"]
+    assert client._batch.get_task("j", first).state == "running"
+    gate.touch()
+    tasks = bench.finished(client)
+    assert (tasks[first].result, tasks[first].exit_code) == ("failure", 7)
+    assert tasks["j--2"].failure.code == "DependencyFailed"
+    assert tasks[first].requeue_count == 0
+
+
+def test_a_node_sees_its_own(bench):
+    """A task sees its job and what its pool shares, not other jobs, pools, nodes or the store."""
+    if not isolated(bench):
+        pytest.skip("nothing is hidden without a sandbox")
+    client = bench.ready(max_parallel=2)
+    client.create_pool("q", container_image_name=bench.image)
+    client.create_job("other", "q")
+    client.create_job("third", "p")
+    client.add_task("other", "sh -c 'echo secret >here; echo q >$AZ_BATCH_NODE_SHARED_DIR/q'")
+    bench.finished(client, "other")
+    client.add_task("third", "sh -c 'echo secret >here; echo p >$AZ_BATCH_NODE_SHARED_DIR/p'")
+    bench.finished(client, "third")
+    root = "$AZ_BATCH_NODE_ROOT_DIR"
+    client.add_task(
+        "j",
+        f"sh -c 'cd {root}; ls workitems; ls shared; find . -name here; find . -name store.db; "
+        f"cd {root} && touch volatile/x startup/x workitems/x workitems/j/x x; echo end'",
+    )
+    bench.finished(client)
+    assert bench.output(client, "j--1").split() == ["j", "p", "end"]
+    assert bench.output(client, "j--1", name="stderr").count("\n") == 5
+    if bench.containers:
+        return
+    host = bench.place / ".cloudops"
+    client.add_task("j", f"sh -c 'ls {host}; cat {host}/store.db {host}/key'")
+    bench.finished(client)
+    assert bench.output(client, "j--2") == ""
+
+
+def test_removed_root(bench):
+    """When `root` is removed while tasks run, they go back to the queue and run again."""
+    (bench.place / "d").mkdir()
+    client = bench.ready(max_parallel=2, mounts=["d"])
+    for _ in range(6):
+        client.add_task("sh -c 'echo up; until [ -e /d/gate ]; do sleep 0.05; done; echo on'")
+    bench.running(client, "j--1")
+    os.rename(bench.place / ".cloudops" / "root", bench.place / "removed")
+    (bench.place / "d" / "gate").touch()
+    tasks = bench.finished(client)
+    assert {task.result for task in tasks.values()} == {"success"}
+    assert bench.output(client, "j--6") == "up\non\n"
+
+
+def test_hostile_names_of_other_jobs(bench):
+    """A file that a task asks for by a way out of its directory is not read."""
+    client = bench.ready()
+    client.add_task(
+        "sh -c 'ln -s / up; ln -s /etc/passwd passwd; ln -s wd/own ../own; echo x >own'"
+    )
+    bench.finished(client)
+    for name in ("wd/passwd", "wd/up/etc/passwd"):
+        try:
+            assert client._batch.read_task_file("j", "j--1", name) == b""
+        except (NotFoundError, OSError):
+            pass
+    assert client._batch.read_task_file("j", "j--1", "own") == b"x\n"
