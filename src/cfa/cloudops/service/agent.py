@@ -8,7 +8,6 @@ with the tasks that start next, and only then acts. Whatever is killed whenever:
 
 from __future__ import annotations
 
-import fcntl
 import heapq
 import logging
 import os
@@ -22,11 +21,12 @@ from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
+from uuid import uuid4
 
 from attrs import define
 
 from cfa.cloudops.errors import CloudOpsError, ConflictError, StoreError
-from cfa.cloudops.service import link
+from cfa.cloudops.service import link, owner
 from cfa.cloudops.service.scheduler import Scheduler
 from cfa.cloudops.service.store import Store
 from cfa.cloudops.service.workspace import Workspace
@@ -38,6 +38,14 @@ IDLE_S = 60.0
 #: Seconds between two notifications of one client, so that a monitor does not slow the work down.
 _NOTIFY_S = 0.02
 _WORKERS = 8
+#: Seconds between two looks at the lock file while nodes live.
+_GLANCE_S = 2.0
+#: Seconds for the agent before to leave.
+_PATIENCE_S = 10.0
+
+
+class Superseded(Exception):
+    """Another agent serves this workspace now."""
 
 
 @define(eq=False)
@@ -48,7 +56,7 @@ class _Client:
 
 
 class Agent:
-    """The loop. What is to be done with tasks is the `Scheduler`'s."""
+    """The loop. What is to be done with tasks is the `Scheduler`'s. Whoever makes one has the lock."""
 
     def __init__(self, workspace: Workspace, idle_s: float = IDLE_S) -> None:
         self.workspace = workspace
@@ -65,6 +73,12 @@ class Agent:
         self._listener: socket.socket | None = None
         self._selector.register(self._bell, selectors.EVENT_READ, self._hear)
         self.store = Store(workspace.store)
+        owner.settle(self.store, workspace.home)
+        # Whoever wrote this last is the agent, whatever became of the lock file: see `still_ours`.
+        self._epoch = uuid4().hex
+        self.store.set_meta("agent", self._epoch)
+        self._lock_file = _identity(workspace.lock)
+        self._glancing = False
         self._served = _identity(workspace.store)
         self._address: tuple[int, int] | None = None
         self.scheduler = Scheduler(self)
@@ -119,6 +133,15 @@ class Agent:
             else:
                 self.at(client.told + _NOTIFY_S, lambda client=client: self._tell(client))  # type: ignore[misc]
 
+    def still_ours(self) -> None:
+        """Call first in every transaction: two agents must not both count.
+
+        Raises:
+            Superseded: another one has begun, after the lock file was removed.
+        """
+        if self.store.meta("agent") != self._epoch:
+            raise Superseded
+
     # --- the loop
 
     def run(self) -> None:
@@ -137,6 +160,7 @@ class Agent:
                     break
                 self._listen()  # somebody was faster than we were
                 continue
+            self._watch_lock()
             self._once(None if busy or self._idle_s == inf else idle_since + self._idle_s)
         self.scheduler.leave()
         self._workers.shutdown(wait=True, cancel_futures=True)
@@ -153,6 +177,21 @@ class Agent:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
+
+    def _watch_lock(self) -> None:
+        """Look at the lock file from time to time, but let an idle agent sleep."""
+        if self.scheduler.crew.nodes and not self._glancing:
+            self._glancing = True
+            self.at(time.monotonic() + _GLANCE_S, self._glance)
+
+    def _glance(self) -> None:
+        self._glancing = False
+        if (_identity(self.workspace.lock), _identity(self.workspace.socket)) != (
+            self._lock_file,
+            self._address,
+        ):
+            _log.warning("lock file or socket were removed: the next agent goes on")
+            self._leaving = True
 
     def _ring(self) -> None:
         try:
@@ -174,6 +213,7 @@ class Agent:
         self.workspace.socket.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.setblocking(False)
+        os.fchmod(listener.fileno(), 0o600)  # that of the file, too
         with link.short_path(self.workspace.socket) as path:
             listener.bind(path)
         listener.listen(64)
@@ -255,18 +295,18 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _lock(workspace: Workspace) -> int | None:
     """The workspace's agent lock, or None when a living agent has it."""
-    descriptor = os.open(workspace.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    deadline = time.monotonic() + 15
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if _answers(workspace) or time.monotonic() > deadline:
-                os.close(descriptor)
+    deadline = time.monotonic() + _PATIENCE_S
+    while (descriptor := owner.lock(workspace.lock)) is None:
+        if _answers(workspace):
+            return None
+        if time.monotonic() > deadline:
+            # Somebody may hold it who once could read it. Were it an agent after all, its next
+            # transaction would end it.
+            if not owner.replace_lock(workspace.lock):
                 return None
-            time.sleep(0.02)  # the one before is leaving
-            continue
-        return descriptor
+            deadline += _PATIENCE_S
+        time.sleep(0.02)  # the one before is leaving
+    return descriptor
 
 
 def _answers(workspace: Workspace) -> bool:
@@ -303,6 +343,10 @@ def main(home: str, *, stay: bool = False) -> int:
         _log.info("interrupted: what runs finishes, all else waits for the next agent")
         logging.shutdown()
         os._exit(130)
+    except Superseded:
+        _log.warning("another agent began: what runs finishes, and that one collects it")
+        logging.shutdown()
+        os._exit(0)
     except BaseException as error:  # noqa: BLE001  the top of the process
         _log.error("%s", error, exc_info=not isinstance(error, StoreError))
         logging.shutdown()

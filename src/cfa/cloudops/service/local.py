@@ -37,7 +37,7 @@ from cfa.cloudops.model.values import (
     Usage,
 )
 from cfa.cloudops.provider.executor import Executor, ImageProgress
-from cfa.cloudops.service import additions, usage
+from cfa.cloudops.service import additions, owner, usage
 from cfa.cloudops.service import definitions as text
 from cfa.cloudops.service.additions import no_job
 from cfa.cloudops.service.ledger import insert_job
@@ -55,7 +55,7 @@ class LocalBatch(LocalSchedules):
         settings: its workspace directory (made when absent) and parallelism are used.
 
     Raises:
-        StoreError: the workspace cannot be used.
+        UntrustedWorkspaceError: the workspace is not the caller's alone. StoreError: it cannot be used.
     """
 
     name = "local"
@@ -65,6 +65,7 @@ class LocalBatch(LocalSchedules):
         self.workspace.create()
         self._max_parallel = settings.max_parallel
         self._open()
+        owner.settle_if_alone(self._own_store, self.workspace.home, self.workspace.lock)
 
     def _open(self) -> None:
         self._pid = os.getpid()

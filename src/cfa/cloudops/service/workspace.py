@@ -16,6 +16,7 @@ import shutil
 from pathlib import Path
 
 from cfa.cloudops.errors import StoreError, StoreUnreadableError
+from cfa.cloudops.service import owner
 from cfa.cloudops.service.store import disk_errors
 
 #: Where containers and sandboxes see `root`.
@@ -42,10 +43,12 @@ class Workspace:
         """Make the directories that are not there.
 
         Raises:
-            StoreUnreadableError: not allowed, or a file is in the way. DiskFullError.
+            UntrustedWorkspaceError: it is not ours alone. StoreUnreadableError: not allowed, or a file
+                is in the way. DiskFullError.
         """
         try:
             with disk_errors(f"making the workspace {self.home}"):
+                owner.claim(self.home)
                 for path in (
                     self.workitems,
                     self.volatile,
@@ -54,9 +57,6 @@ class Workspace:
                     self.root / "startup" / "wd",
                 ):
                     path.mkdir(parents=True, exist_ok=True)
-                ignore = self.home / ".gitignore"
-                if not ignore.exists():
-                    ignore.write_text("*\n")
         except StoreError:
             raise
         except OSError as error:
