@@ -29,6 +29,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -80,10 +81,11 @@ def claim(home: Path) -> None:
         _close_to_others(home)
     elif not _is_trusted(home):
         raise fault
-    with contextlib.suppress(FileExistsError):
-        ignore = os.open(home / ".gitignore", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        os.write(ignore, b"*\n")
-        os.close(ignore)
+    with (
+        contextlib.suppress(FileExistsError),
+        open(home / ".gitignore", "x", opener=partial(os.open, mode=0o600)) as ignore,
+    ):
+        ignore.write("*\n")
     # SQLite gives its companions the mode of the database. Not opened: to close a database that this
     # process has open drops its locks.
     with contextlib.suppress(OSError):  # SQLite says better what is wrong
