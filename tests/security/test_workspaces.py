@@ -7,7 +7,6 @@ import fcntl
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import stat
 import subprocess
@@ -22,14 +21,12 @@ from typing import Any
 
 import pytest
 
-from cfa.cloudops import auth, settings
+from cfa.cloudops import settings
 from cfa.cloudops.cli import doctor, sweep
 from cfa.cloudops.errors import StoreError, UntrustedWorkspaceError
 from cfa.cloudops.local import CloudClient
-from cfa.cloudops.service import agent as agent_module
 from cfa.cloudops.service import owner
 from cfa.cloudops.service.agent import Agent, Superseded
-from cfa.cloudops.service.ledger import Ledger
 from cfa.cloudops.service.link import greeting
 from cfa.cloudops.service.local import LocalBatch
 from cfa.cloudops.service.store import Store
@@ -596,13 +593,12 @@ def environment_of(pid: int) -> dict[str, str]:
 
 
 @pytest.fixture
-def dotenv(workdir: Path, backend, monkeypatch) -> Iterator[dict[str, str]]:
+def dotenv(workdir: Path, backend, monkeypatch) -> dict[str, str]:
     """A strange `.env`; what of the real environment is to reach the agent."""
     monkeypatch.delenv("CLOUDOPS_SUBPROCESS_SANDBOX")
     monkeypatch.setenv("MY_REAL_VALUE", "real")
     Path(".env").write_text(DOTENV)
-    own = {name: os.environ[name] for name in (*NAMES, "MY_REAL_VALUE") if name in os.environ}
-    yield own
+    return {name: os.environ[name] for name in (*NAMES, "MY_REAL_VALUE") if name in os.environ}
 
 
 def check_agent(own: dict[str, str], **more: str) -> None:
