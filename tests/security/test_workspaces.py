@@ -612,13 +612,24 @@ def check_agent(own: dict[str, str], **more: str) -> None:
 
 @plain
 def test_dotenv_and_the_command_line(dotenv, backend):
-    """A command in a strange directory starts an agent with none of its dotenv file's variables, and
-    runs none of its programs itself."""
+    """A command in a strange directory starts an agent with none of its dotenv file's variables."""
     assert cloudops("pool", "create", "-n", "p").returncode == 0
     done = cloudops("job", "create", "-n", "j", "-pn", "p")
     assert done.returncode == 0, done.stderr
     assert "evil" not in done.stderr
     check_agent(dotenv)
+
+
+@plain
+def test_programs_of_a_dotenv_file(dotenv, backend, workdir):
+    """A command does not look for programs where a strange dotenv file says."""
+    evil = workdir / "evil"
+    evil.mkdir()
+    (evil / "bwrap").write_text(f"#!/bin/sh\n: >{workdir}/ran\n")
+    (evil / "bwrap").chmod(0o755)
+    Path(".env").write_text(f"PATH={evil}\n")
+    assert cloudops("pool", "create", "-n", "p").returncode == 0
+    assert not Path("ran").exists()
 
 
 @plain
