@@ -10,6 +10,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -20,7 +21,9 @@ from cfa.cloudops.cli import main, output, pools
 from cfa.cloudops.errors import BackendUnavailableError, CloudOpsError, InvalidInputError
 from cfa.cloudops.model.values import JobSpec, Mount, PoolSpec, Resources
 from cfa.cloudops.provider.executor import Capabilities
+from cfa.cloudops.service.link import greeting
 from cfa.cloudops.service.local import LocalBatch
+from cfa.cloudops.service.workspace import Workspace
 
 PROGRAM = [sys.executable, "-m", "cfa.cloudops.cli"]
 
@@ -343,6 +346,10 @@ def test_looking_changes_nothing(cloudops, workspace):
         with contextlib.closing(sqlite3.connect(workspace / "store.db")) as store:
             return list(store.iterdump())
 
+    deadline = time.monotonic() + 20
+    while not greeting(Workspace(workspace)):  # the agent writes that it has begun
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     before = dump()
     for arguments in (["job", "list"], ["pool", "show", "small"], ["logs", "fit"], ["doctor"]):
         cloudops(*arguments)

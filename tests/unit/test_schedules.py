@@ -422,6 +422,9 @@ class Agent:
     def monotonic(self) -> float:
         return self.steady
 
+    def still_ours(self) -> None:
+        pass
+
     def at(self, when: float, action) -> None:
         self.alarms.append((when, action))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cfa.cloudops.azure_only import AzureOnly, azure_only
 from cfa.cloudops.client.credentials import CredentialHandler
-from cfa.cloudops.settings import read_dotenv
+from cfa.cloudops.settings import export_dotenv, read_dotenv
 
 __all__ = [
     "CredentialHandler",
@@ -70,6 +70,8 @@ FederatedCredentialHandler = DefaultCredentialHandler
 def load_env_vars(dotenv_path: str | Path | None = None) -> Mapping[str, str]:
     """Put the entries of a dotenv file into the environment, where they win; they are returned too.
 
+    The agent that runs the tasks gets only `CLOUDOPS_*` of them. `CLOUDOPS_TRUST` counts in no file.
+
     Args:
         dotenv_path: the file; `.env` here when not given, if there is one.
 
@@ -77,7 +79,7 @@ def load_env_vars(dotenv_path: str | Path | None = None) -> Mapping[str, str]:
         SettingError: a file that was named cannot be read.
     """
     found = read_dotenv(dotenv_path)
-    os.environ.update(found)
+    export_dotenv(found)
     return found
 
 

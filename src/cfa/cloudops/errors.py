@@ -249,6 +249,10 @@ class StoreUnreadableError(StoreError, OSError):
     """The store is damaged, or its file or directory may not be read or written."""
 
 
+class UntrustedWorkspaceError(StoreError, PermissionError):
+    """The workspace belongs to another user, or others may write to it; nothing in it was opened."""
+
+
 class StoreVersionError(StoreError):
     """The store was written by a newer version of this package."""
 

@@ -28,6 +28,11 @@ VARIABLES = {
 }
 
 
+#: Workspaces of others that the user trusts, or `*`. Only the real environment counts: a dotenv file may
+#: lie in the strange directory itself.
+TRUST = "CLOUDOPS_TRUST"
+
+
 @frozen(kw_only=True)
 class Setting:
     """A value and its origin: `argument`, `environment`, a file's path, or `default`."""
@@ -138,6 +143,54 @@ def read_dotenv(path: str | Path | None) -> dict[str, str]:
         return {name: value for name, value in dotenv_values(file).items() if value is not None}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"The dotenv file {str(file)!r} cannot be read: {error}.") from None
+
+
+#: What entries of dotenv files took the place of in the environment: by name, the value before (None:
+#: there was none) and that of the file.
+_replaced: dict[str, tuple[str | None, str]] = {}
+
+
+def export_dotenv(entries: Mapping[str, str]) -> None:
+    """Put entries of a dotenv file into the environment, as the cloud's client does.
+
+    Not the one that says what is trusted.
+    """
+    own = own_environment(settings=False)
+    for name, value in entries.items():
+        if name != TRUST:
+            _replaced[name] = (own.get(name), value)
+            os.environ[name] = value
+
+
+def own_environment(*, settings: bool = True) -> dict[str, str]:
+    """The environment without what dotenv files put into it: what a process of ours starts with.
+
+    A dotenv file is found in the directory where one works, and that may be a stranger's: it must not
+    say which libraries and programs an agent loads.
+
+    Args:
+        settings: keep the `CLOUDOPS_*` entries of dotenv files.
+    """
+    found = dict(os.environ)
+    for name, (before, value) in _replaced.items():
+        if found.get(name) != value or (settings and name.startswith("CLOUDOPS_")):
+            continue  # a script has set it since
+        if before is None:
+            del found[name]
+        else:
+            found[name] = before
+    return found
+
+
+def take_back_dotenv() -> None:
+    """Take out of the environment what dotenv files put into it."""
+    own = own_environment(settings=False)
+    for name in _replaced:
+        if name in own:
+            os.environ[name] = own[name]
+        else:
+            os.environ.pop(name, None)
+    _replaced.clear()
 
 
 def _choice(found: Mapping[str, Setting], name: str, choices: tuple[str, ...] | None) -> str:

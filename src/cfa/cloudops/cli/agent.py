@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
 
 from cfa.cloudops.errors import ConflictError
+from cfa.cloudops.service import owner
 from cfa.cloudops.service.link import LEAVE, greeting, short_path
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import Settings
@@ -32,28 +30,6 @@ class AgentState:
     stale_socket: bool = False
 
 
-@contextmanager
-def agent_lock(workspace: Workspace) -> Iterator[bool]:
-    """Keep agents out of a workspace. False: one is there, or the lock is not ours to take.
-
-    An agent that starts meanwhile waits up to 15 seconds for the lock.
-    """
-    try:
-        descriptor = os.open(workspace.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError:
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
-
-
 def agent_state(workspace: Workspace) -> AgentState:
     """Ask a workspace's agent who it is. Starts none; blocks for two seconds at most."""
     words = greeting(workspace)
@@ -66,7 +42,7 @@ def agent_state(workspace: Workspace) -> AgentState:
         )
     if not workspace.lock.exists():
         return AgentState(state="none")
-    with agent_lock(workspace) as free:
+    with owner.alone(workspace.lock) as free:
         if not free:
             return AgentState(state="changing")
         return AgentState(state="none", stale_socket=workspace.socket.exists())
@@ -112,8 +88,10 @@ def serve(settings: Settings, *, stay: bool) -> int:
     the process at once, with status 130.
 
     Raises:
-        ConflictError: an agent serves it already.
+        UntrustedWorkspaceError: the workspace is not the caller's alone. ConflictError: an agent serves
+            it already.
     """
+    owner.check(settings.home)
     workspace = Workspace(settings.home)
     if not workspace.exists():
         from cfa.cloudops.service.local import LocalBatch

@@ -85,10 +85,13 @@ def find_workspace(settings: Settings) -> Workspace:
     """The workspace that the settings name. Nothing is made.
 
     Raises:
-        WorkspaceNotFoundError: there is none. StoreUnreadableError: it may not be looked at.
+        UntrustedWorkspaceError: it is not the caller's alone. WorkspaceNotFoundError: there is none.
+        StoreUnreadableError: it may not be looked at.
     """
+    from cfa.cloudops.service import owner
     from cfa.cloudops.service.workspace import Workspace
 
+    owner.check(settings.home)
     workspace = Workspace(settings.home)
     if not workspace.exists():
         raise WorkspaceNotFoundError(
@@ -136,10 +139,12 @@ def open_client(
     if not make:
         find_workspace(load_settings(ctx))
     from cfa.cloudops.local import CloudClient
+    from cfa.cloudops.settings import take_back_dotenv
 
     options = ctx.find_object(Options) or Options()
     with redirect_stdout(sys.stderr if quiet else sys.stdout):
         client = CloudClient(dotenv_path=options.dotenv, home=options.home)
+        take_back_dotenv()
         try:
             yield client
         finally:

@@ -20,6 +20,7 @@ from cfa.cloudops.cli import output
 from cfa.cloudops.cli.agent import AgentState, agent_state
 from cfa.cloudops.errors import CloudOpsError, ImageError
 from cfa.cloudops.provider.executor import Capabilities, NodeSpec
+from cfa.cloudops.service import owner
 from cfa.cloudops.service.definitions import pool_spec
 from cfa.cloudops.service.local import caller_ids
 from cfa.cloudops.service.store import Store
@@ -123,11 +124,13 @@ def examine(load: Callable[[], Settings]) -> Report:
         return report
     report.settings = _settings(settings)
     _choose(settings.backend, report)
-    _write_workspace(settings.home, report)
+    trusted = _is_trusted(settings.home, report)
+    if trusted:
+        _write_workspace(settings.home, report)
     _write_storage(settings.storage, report)
     workspace = Workspace(settings.home)
     images: Mapping[str, Sequence[str]] | None = {}
-    there = _has_store(workspace, report)
+    there = trusted and _has_store(workspace, report)
     if there:
         images = _open_store(workspace, report)
     if images is not None:
@@ -271,6 +274,15 @@ def _open_node(name: str, image: str) -> None:
 
 
 # --- places
+
+
+def _is_trusted(home: Path, report: Report) -> bool:
+    try:
+        owner.check(home)
+    except CloudOpsError as error:
+        report.problem(error.message, error.hint, fatal=True)
+        return False
+    return True
 
 
 def _write_workspace(home: Path, report: Report) -> None:

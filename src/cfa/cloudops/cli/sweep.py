@@ -22,10 +22,11 @@ from attrs import define
 
 from cfa.cloudops import backends
 from cfa.cloudops.cli import output
-from cfa.cloudops.cli.agent import agent_lock, agent_may_live
+from cfa.cloudops.cli.agent import agent_may_live
 from cfa.cloudops.cli.run import REPORT_PREFIX
-from cfa.cloudops.errors import BackendError, CloudOpsError
+from cfa.cloudops.errors import BackendError, CloudOpsError, UntrustedWorkspaceError
 from cfa.cloudops.provider.executor import Executor, NodeStatus
+from cfa.cloudops.service import owner
 from cfa.cloudops.service.definitions import pool_spec
 from cfa.cloudops.service.store import Store
 from cfa.cloudops.service.workspace import Workspace
@@ -65,12 +66,14 @@ def sweep(workspace: Workspace, broom: Broom) -> None:
     """Remove what is left of a workspace.
 
     Raises:
-        StoreError: its store cannot be read.
+        UntrustedWorkspaceError: it is not the caller's alone. StoreError: its store cannot be read.
     """
+    owner.check(workspace.home)
     store = Store(workspace.store)
     try:
-        with agent_lock(workspace) as free:
+        with owner.alone(workspace.lock) as free:
             if free:
+                owner.settle(store, workspace.home)  # a copy has no nodes yet
                 _sweep_nodes(workspace, store, broom)
             else:
                 output.note(f"an agent serves {workspace.home} and tidies up its own nodes")
@@ -234,5 +237,10 @@ def _owner(home: str) -> Iterator[str]:
         gone = error.errno in (errno.ENOENT, errno.ENOTDIR) and not agent_may_live(home)
         yield "gone" if gone else "unknown"
         return
-    with agent_lock(workspace) as free:
+    try:
+        owner.check(workspace.home)
+    except UntrustedWorkspaceError:
+        yield "unknown"
+        return
+    with owner.alone(workspace.lock) as free:
         yield "idle" if free else "unknown"

@@ -199,9 +199,13 @@ def _credentials(
         override: whether the file wins over the environment.
     """
     file = settings.read_dotenv(dotenv_path)
-    for name, value in file.items():
-        if not name.startswith("CLOUDOPS_") and (override or name not in os.environ):
-            os.environ[name] = value
+    settings.export_dotenv(
+        {
+            name: value
+            for name, value in file.items()
+            if not name.startswith("CLOUDOPS_") and (override or name not in os.environ)
+        }
+    )
     return CredentialHandler(keyvault, fields, [os.environ])
 
 

@@ -9,7 +9,6 @@ with the tasks that start next, and only then acts. Whatever is killed whenever:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import heapq
 import logging
 import os
@@ -23,11 +22,12 @@ from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
+from uuid import uuid4
 
 from attrs import define
 
 from cfa.cloudops.errors import CloudOpsError, ConflictError, DiskFullError, StoreError
-from cfa.cloudops.service import link, reserve
+from cfa.cloudops.service import link, owner, reserve
 from cfa.cloudops.service.scheduler import Scheduler
 from cfa.cloudops.service.store import no_space, shortage
 from cfa.cloudops.service.workspace import Workspace
@@ -43,6 +43,14 @@ _WORKERS = 8
 _RESERVE_S = 1.0
 #: Seconds between two looks at a full disk, and between two tries to get what is short.
 _STARVING_S, _RETRY_S = 0.5, 0.5
+#: Seconds between two looks at the lock file while nodes live.
+_GLANCE_S = 2.0
+#: Seconds for the agent before to leave.
+_PATIENCE_S = 10.0
+
+
+class Superseded(Exception):
+    """Another agent serves this workspace now."""
 
 
 @define(eq=False)
@@ -53,7 +61,7 @@ class _Client:
 
 
 class Agent:
-    """The loop. What is to be done with tasks is the `Scheduler`'s."""
+    """The loop. What is to be done with tasks is the `Scheduler`'s. Whoever makes one has the lock."""
 
     def __init__(self, workspace: Workspace, idle_s: float = IDLE_S) -> None:
         self.workspace = workspace
@@ -70,6 +78,12 @@ class Agent:
         self._listener: socket.socket | None = None
         self._selector.register(self._bell, selectors.EVENT_READ, self._hear)
         self.store = reserve.open_store(workspace)
+        owner.settle(self.store, workspace.home)
+        # Whoever wrote this last is the agent, whatever became of the lock file: see `still_ours`.
+        self._epoch = uuid4().hex
+        self.store.set_meta("agent", self._epoch)
+        self._lock_file = _identity(workspace.lock)
+        self._glancing = False
         self._served = _identity(workspace.store)
         self._address: tuple[int, int] | None = None
         self.scheduler = Scheduler(self)
@@ -128,6 +142,15 @@ class Agent:
             else:
                 self.at(client.told + _NOTIFY_S, lambda client=client: self._tell(client))  # type: ignore[misc]
 
+    def still_ours(self) -> None:
+        """Call first in every transaction: two agents must not both count.
+
+        Raises:
+            Superseded: another one has begun, after the lock file was removed.
+        """
+        if self.store.meta("agent") != self._epoch:
+            raise Superseded
+
     # --- the loop
 
     def run(self) -> None:
@@ -147,6 +170,7 @@ class Agent:
                     break
                 self._listen()  # somebody was faster than we were
                 continue
+            self._watch_lock()
             self._once(None if busy or self._idle_s == inf else idle_since + self._idle_s)
         self.scheduler.leave()
         self._workers.shutdown(wait=True, cancel_futures=True)
@@ -176,6 +200,21 @@ class Agent:
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
 
+    def _watch_lock(self) -> None:
+        """Look at the lock file from time to time, but let an idle agent sleep."""
+        if self.scheduler.crew.nodes and not self._glancing:
+            self._glancing = True
+            self.at(time.monotonic() + _GLANCE_S, self._glance)
+
+    def _glance(self) -> None:
+        self._glancing = False
+        if (_identity(self.workspace.lock), _identity(self.workspace.socket)) != (
+            self._lock_file,
+            self._address,
+        ):
+            _log.warning("lock file or socket were removed: the next agent goes on")
+            self._leaving = True
+
     def _ring(self) -> None:
         try:
             os.write(self._rope, b"!")
@@ -196,6 +235,7 @@ class Agent:
         self.workspace.socket.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.setblocking(False)
+        os.fchmod(listener.fileno(), 0o600)  # that of the file, too
         with link.short_path(self.workspace.socket) as path:
             listener.bind(path)
         listener.listen(64)
@@ -298,18 +338,18 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _lock(workspace: Workspace) -> int | None:
     """The workspace's agent lock, or None when a living agent has it."""
-    descriptor = os.open(workspace.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    deadline = time.monotonic() + 15
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if _answers(workspace) or time.monotonic() > deadline:
-                os.close(descriptor)
+    deadline = time.monotonic() + _PATIENCE_S
+    while (descriptor := owner.lock(workspace.lock)) is None:
+        if _answers(workspace):
+            return None
+        if time.monotonic() > deadline:
+            # Somebody may hold it who once could read it. Were it an agent after all, its next
+            # transaction would end it.
+            if not owner.replace_lock(workspace.lock):
                 return None
-            time.sleep(0.02)  # the one before is leaving
-            continue
-        return descriptor
+            deadline += _PATIENCE_S
+        time.sleep(0.02)  # the one before is leaving
+    return descriptor
 
 
 def _answers(workspace: Workspace) -> bool:
@@ -346,6 +386,10 @@ def main(home: str, *, stay: bool = False) -> int:
         _log.info("interrupted: what runs finishes, all else waits for the next agent")
         logging.shutdown()
         os._exit(130)
+    except Superseded:
+        _log.warning("another agent began: what runs finishes, and that one collects it")
+        logging.shutdown()
+        os._exit(0)
     except BaseException as error:  # noqa: BLE001  the top of the process
         _log.error("%s", error, exc_info=not isinstance(error, StoreError))
         logging.shutdown()

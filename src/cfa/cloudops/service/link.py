@@ -27,6 +27,7 @@ from pathlib import Path
 from cfa.cloudops.errors import AgentError, DiskFullError, StoreError
 from cfa.cloudops.service.store import no_space
 from cfa.cloudops.service.workspace import Workspace
+from cfa.cloudops.settings import own_environment
 
 _log = logging.getLogger(__name__)
 
@@ -286,13 +287,13 @@ def spawn(workspace: Workspace) -> int:
             "Cannot start an agent: this Python does not know its own program.",
             "Run the script with python3, or start one with: cloudops agent.",
         )
-    log = os.open(workspace.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    log = os.open(workspace.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     null = os.open(os.devnull, os.O_RDWR)
     try:
         return os.posix_spawn(
             sys.executable,
             [sys.executable, "-P", "-m", "cfa.cloudops.service.agent", str(workspace.home)],
-            dict(os.environ),
+            own_environment(),
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, null, 0),
                 (os.POSIX_SPAWN_DUP2, null, 1),

@@ -38,7 +38,7 @@ from cfa.cloudops.model.values import (
     Usage,
 )
 from cfa.cloudops.provider.executor import Executor, ImageProgress
-from cfa.cloudops.service import additions, reserve, usage
+from cfa.cloudops.service import additions, owner, reserve, usage
 from cfa.cloudops.service import definitions as text
 from cfa.cloudops.service.additions import no_job
 from cfa.cloudops.service.ledger import insert_job
@@ -56,7 +56,7 @@ class LocalBatch(LocalSchedules):
         settings: its workspace directory (made when absent) and parallelism are used.
 
     Raises:
-        StoreError: the workspace cannot be used.
+        UntrustedWorkspaceError: the workspace is not the caller's alone. StoreError: it cannot be used.
     """
 
     name = "local"
@@ -66,6 +66,7 @@ class LocalBatch(LocalSchedules):
         self.workspace.create()
         self._max_parallel = settings.max_parallel
         self._open()
+        owner.settle_if_alone(self._own_store, self.workspace.home, self.workspace.lock)
 
     def _open(self) -> None:
         self._pid = os.getpid()

@@ -187,6 +187,7 @@ class Scheduler:
             else:
                 requests = False
             with self.store.transaction():
+                self.agent.still_ours()
                 self.outputs.settle()
                 if requests:
                     self._take_requests()

@@ -44,6 +44,7 @@ class Schedules:
         """
         if self._take_stock(act=False):
             with self._store.transaction():  # read anew: a client may have written since
+                self._agent.still_ours()
                 self._take_stock(act=True)
 
     def _take_stock(self, *, act: bool) -> bool:

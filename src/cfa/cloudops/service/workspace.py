@@ -32,6 +32,7 @@ from pathlib import Path
 from cfa.cloudops.beneath import Place
 from cfa.cloudops.errors import FileAccessError, StoreError, StoreUnreadableError
 from cfa.cloudops.model import names
+from cfa.cloudops.service import owner
 from cfa.cloudops.service.store import disk_errors
 
 #: Where containers and sandboxes see the root of their node.
@@ -63,15 +64,14 @@ class Workspace:
         """Make the directories that are not there.
 
         Raises:
-            StoreUnreadableError: not allowed, or a file is in the way. DiskFullError.
+            UntrustedWorkspaceError: it is not ours alone. StoreUnreadableError: not allowed, or a file
+                is in the way. DiskFullError.
         """
         try:
             with disk_errors(f"making the workspace {self.home}"):
+                owner.claim(self.home)
                 for path in (self.root, self.nodes, self.accounts):
                     path.mkdir(parents=True, exist_ok=True)
-                ignore = self.home / ".gitignore"
-                if not ignore.exists():
-                    ignore.write_text("*\n")
         except StoreError:
             raise
         except OSError as error:
