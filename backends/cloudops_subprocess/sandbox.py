@@ -293,7 +293,8 @@ class _Plan:
                 if access is Access.PRIVATE:
                     self._add(path, _PLACE, "--dir", path)
             elif access is Access.PRIVATE:
-                self._add(path, _PLACE, "--tmpfs", path)
+                if os.path.isdir(host):  # what is shown cannot take a new one
+                    self._add(path, _PLACE, "--tmpfs", path)
             elif os.path.isdir(host):
                 self._empty(path)
             else:

@@ -468,6 +468,7 @@ def test_plan_where_little_is_shown(tmp_path: Path) -> None:
         "/var": Access.READ_ONLY,
         "/var/me": Access.HIDDEN,
         "/var/socket": Access.HIDDEN,
+        "/var/missing": Access.PRIVATE,
         "/var/tmp": Access.PRIVATE,
     }
     binds = [Bind(source="/s", target="/mnt/batch"), Bind(source="/s", target="/var/me/deep/x")]
@@ -657,8 +658,10 @@ def test_sockets_of_engines(tmp_path: Path) -> None:
 
 
 @needs_root
-@BOTH
-def test_root_runs_a_node_as_the_caller(opened: Open, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "mode", ["off", *(pytest.param(mode, marks=needs_bwrap) for mode in ("required", "strict"))]
+)
+def test_root_runs_a_node_as_the_caller(opened: Open, mode: str, tmp_path: Path) -> None:
     """What a node of root's executor writes belongs to the caller in the spec."""
     for directory in (tmp_path, *tmp_path.parents):
         if directory.name.startswith(("test_", "pytest-", "popen-")):  # pytest closes them
@@ -666,7 +669,13 @@ def test_root_runs_a_node_as_the_caller(opened: Open, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     os.chown(shared, 1234, 1235)
-    node = opened(f"id -u; id -g; id -G; echo x >{shared}/file", caller_uid=1234, caller_gid=1235)
+    place = "/data" if mode == "strict" else shared  # nothing in /tmp is shown there
+    node = opened(
+        f"id -u; id -g; id -G; echo x >{place}/file",
+        Bind(source=str(shared), target="/data"),
+        caller_uid=1234,
+        caller_gid=1235,
+    )
     assert read_to(node, None).split() == [b"1234", b"1235", b"1235"]
     status = (shared / "file").stat()
     assert (status.st_uid, status.st_gid) == (1234, 1235)
