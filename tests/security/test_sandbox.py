@@ -276,8 +276,9 @@ def test_system_is_read_only(project: Project) -> None:
             for line in table:
                 point, options = line.split()[4:6]
                 below = any((point + "/").startswith(name + "/") for name in names)
-                if below and "ro" not in options.split(",") and point != "/var/tmp":
-                    open_ones.append(point)
+                # Bubblewrap leaves out a mount that this user cannot reach.
+                if below and "ro" not in options.split(",") and os.path.exists(point):
+                    open_ones += [point] if point != "/var/tmp" else []
         places = ("/usr/cloudops-attack", "/var/tmp/cloudops-attack")
         made = [tried(os.mkdir, place) for place in places]
         answer([len(names) > 5, open_ones, *made])
