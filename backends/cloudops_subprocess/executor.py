@@ -27,16 +27,25 @@ from cfa.cloudops.provider.executor import (
     NodeSpec,
     NodeStatus,
 )
-from cloudops_subprocess import processes, sandbox
+from cloudops_subprocess import processes, sandbox, view
 from cloudops_subprocess.node import ProcessNode
 
-#: Where the sandbox is chosen when the options do not say: `off`, `auto` or `required`.
+#: Where the sandbox is chosen when the options do not say: one of `SANDBOXES`.
 SANDBOX_VARIABLE = "CLOUDOPS_SUBPROCESS_SANDBOX"
+SANDBOXES = ("auto", "off", "required", "strict")
 
 #: For each of at most three programs; the probe has five seconds.
 _PROBE_LIMIT_S = 1.5
 _OPEN_LIMIT_S = 30.0
 _NO_LIMITS = "Limits on processors and memory are not enforced."
+_USUAL = (
+    "The sandbox hides the workspace and shows the system read-only. Home directories and /tmp are "
+    f"this machine's; {SANDBOX_VARIABLE}=strict hides them."
+)
+_STRICT = (
+    "The sandbox is strict: tasks see the system and the caller's programs, read-only, and their "
+    "mounts, but neither home directories nor other data; /tmp and HOME are empty, and in memory."
+)
 _INSTALL = "Install bubblewrap (Debian and Ubuntu: apt-get install bubblewrap)."
 
 
@@ -60,11 +69,11 @@ _MOUNT_TRIES = 3
 class SubprocessExecutor(Executor):
     """Opens nodes as processes of this host.
 
-    With bubblewrap, where it works, a node sees its binds at their targets; its processes form a
-    pid namespace and end with its first process. Without it a node is a process in its own session,
-    binds are ignored and paths are the host's. Network, users and the rest of the file system are
-    the host's in both cases. Files belong to the user who runs this; root can run nodes as the
-    caller named in the spec.
+    With bubblewrap, where it works, a node sees its binds at their targets, and what the `view` of
+    the host shows; its processes form a pid namespace and end with its first process. Without it a
+    node is a process in its own session, binds are ignored, paths are the host's, and nothing is
+    protected from tasks. Network and users are the host's in both cases. Files belong to the user
+    who runs this; root can run nodes as the caller named in the spec.
 
     As in a container, the first process in a sandbox gets only the signals it has handlers for, but
     KILL. Without a sandbox a process that wiped its environment, left its session and lost its
@@ -72,8 +81,10 @@ class SubprocessExecutor(Executor):
 
     Options:
         sandbox: `auto` (the default), `off`, or `required`, which makes `probe` fail where there is
-            none. Also by the environment variable `CLOUDOPS_SUBPROCESS_SANDBOX`.
-        stderr: a file that takes the standard error of nodes (appended). Default: nowhere.
+            none, or `strict`, which is required and shows less. Also by the environment variable
+            `CLOUDOPS_SUBPROCESS_SANDBOX`.
+        stderr: a file that takes the standard error of nodes (appended), and that they can see.
+            Default: nowhere.
 
     Nodes of other processes are found through `/proc`, so `list_nodes` and `remove_node` see them
     on Linux only; elsewhere they find nothing. A node that ended is not listed: nothing of it is
@@ -96,7 +107,7 @@ class SubprocessExecutor(Executor):
                 rootless=os.geteuid() != 0,
                 images=False,
                 private_paths=True,
-                notes=(_NO_LIMITS,),
+                notes=(_STRICT if self._wanted() == "strict" else _USUAL, _NO_LIMITS),
             )
         note = f"No sandbox: {found.why} Paths in commands are mapped to the host's. {found.hint}"
         return Capabilities(
@@ -108,23 +119,27 @@ class SubprocessExecutor(Executor):
             notes=(note.strip(), _NO_LIMITS),
         )
 
-    def _find_sandbox(self) -> _Sandbox:
-        """Try the sandbox once and remember. Raises where the setting says `required`."""
+    def _wanted(self) -> str:
         wanted = self.options.get("sandbox") or os.environ.get(SANDBOX_VARIABLE) or "auto"
-        if wanted not in ("auto", "off", "required"):
+        if wanted not in SANDBOXES:
             raise SettingError(
                 f"The setting {SANDBOX_VARIABLE} (option 'sandbox') is {wanted!r}.",
-                "Set it to auto, off or required.",
+                f"Set it to {', '.join(SANDBOXES[:-1])} or {SANDBOXES[-1]}.",
             )
+        return wanted
+
+    def _find_sandbox(self) -> _Sandbox:
+        """Try the sandbox once and remember. Raises where the setting says that there must be one."""
+        wanted = self._wanted()
         with self._finding:
             if self._found is None:
                 self._found = (
                     _Sandbox(program=None, why="it is switched off.")
                     if wanted == "off"
-                    else _try_sandbox()
+                    else _try_sandbox(strict=wanted == "strict")
                 )
             found = self._found
-        if wanted == "required" and found.program is None:
+        if wanted in ("required", "strict") and found.program is None:
             missing = shutil.which("bwrap") is None
             kind = BackendNotInstalledError if missing else BackendUnavailableError
             raise kind(f"A sandbox is required, but there is none: {found.why}", found.hint)
@@ -136,12 +151,18 @@ class SubprocessExecutor(Executor):
         found = self._find_sandbox()
         value = processes.mark(spec.workspace, spec.node_id)
         environment = {**os.environ, **spec.environment, processes.MARK: value}
+        strict = self._wanted() == "strict"
         stderr = self.options.get("stderr") or os.devnull
         try:
             if found.program is None:
                 return _open_plain(spec, value, environment, stderr)
+            seen = view.of_this_host(spec.home, environment, strict=strict)
+            if strict:
+                environment = {**environment, **view.STRICT_ENVIRONMENT, **spec.environment}
             argv = [found.program, *found.options]
-            argv += sandbox.arguments(spec.binds, spec.working_directory or "/")
+            argv += sandbox.arguments(
+                spec.binds, spec.working_directory or "/", seen, runner=_runner(spec)
+            )
             for _ in range(_MOUNT_TRIES):
                 try:
                     return _open_sandboxed(spec, value, environment, argv, stderr)
@@ -168,7 +189,7 @@ class SubprocessExecutor(Executor):
             )
 
 
-def _try_sandbox() -> _Sandbox:
+def _try_sandbox(*, strict: bool) -> _Sandbox:
     program = shutil.which("bwrap")
     if program is None:
         return _Sandbox(program=None, why="bubblewrap is not installed.", hint=_INSTALL)
@@ -178,7 +199,7 @@ def _try_sandbox() -> _Sandbox:
     if os.geteuid() == 0:
         variants.append(("--unshare-user",))
     for options in variants:
-        why = _sandbox_fails(program, options)
+        why = _sandbox_fails(program, options, strict=strict)
         if not why:
             return _Sandbox(program=program, version=_version(program), options=options)
     return _Sandbox(
@@ -189,11 +210,12 @@ def _try_sandbox() -> _Sandbox:
     )
 
 
-def _sandbox_fails(program: str, options: tuple[str, ...]) -> str:
+def _sandbox_fails(program: str, options: tuple[str, ...], *, strict: bool) -> str:
     """Run nothing in a sandbox that is made as for a node. Returns what went wrong, or ''."""
     try:
         bind = Bind(source="/usr", target="/.cloudops-probe", read_only=True)
-        argv = [program, *options, *sandbox.arguments([bind], "/")]
+        seen = view.of_this_host("", os.environ, strict=strict)
+        argv = [program, *options, *sandbox.arguments([bind], "/", seen)]
         done = subprocess.run(
             [*argv, "/bin/sh", "-c", "test -d /.cloudops-probe && test -d /proc/self"],
             stdin=subprocess.DEVNULL,
@@ -234,6 +256,13 @@ def _user(spec: NodeSpec) -> _User:
     if os.geteuid() != 0 or spec.caller_uid == 0:
         return {}
     return {"user": spec.caller_uid, "group": spec.caller_gid, "extra_groups": []}
+
+
+def _runner(spec: NodeSpec) -> sandbox.Runner:
+    user = _user(spec)
+    if "user" not in user:
+        return sandbox.Runner.this_process()
+    return sandbox.Runner(uid=user["user"], groups=frozenset((user["group"],)))
 
 
 def _open_plain(

@@ -43,3 +43,20 @@ class TestSandbox(ExecutorContract):
     @classmethod
     def image(cls) -> str | None:
         return None
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+class TestStrictSandbox(ExecutorContract):
+    """Processes in a sandbox that shows the system only."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls) -> Iterator[Executor]:
+        executor = SubprocessExecutor({"sandbox": "strict"})
+        yield executor
+        executor.close()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def image(cls) -> str | None:
+        return None

@@ -23,6 +23,8 @@ from cfa.cloudops.errors import (
 )
 from cfa.cloudops.provider.executor import Bind, Node, NodeSpec
 from cloudops_subprocess import SubprocessExecutor, processes, sandbox
+from cloudops_subprocess.mounts import Mounts
+from cloudops_subprocess.view import Access, View, compute
 
 BWRAP = shutil.which("bwrap")
 needs_bwrap = pytest.mark.skipif(BWRAP is None, reason="bubblewrap is not installed")
@@ -254,6 +256,9 @@ def test_no_such_directory(opened: Open) -> None:
 # --- sandbox
 
 only_sandbox = pytest.mark.parametrize("mode", [pytest.param("required", marks=needs_bwrap)])
+SANDBOXES = pytest.mark.parametrize(
+    "mode", [pytest.param(mode, marks=needs_bwrap) for mode in ("required", "strict")]
+)
 
 
 @only_sandbox
@@ -302,6 +307,55 @@ def test_mount_point_in_a_read_only_bind(opened: Open, tmp_path: Path) -> None:
 
 
 @only_sandbox
+def test_entries_beside_a_mount_point_stay_read_only(opened: Open, tmp_path: Path) -> None:
+    """What a read-only bind holds cannot be written when a mount point had to be made beside it."""
+    outer, inner = tmp_path / "outer", tmp_path / "inner"
+    (outer / "kept").mkdir(parents=True)
+    inner.mkdir()
+    node = opened(
+        "touch /data/kept/x; touch /data/x; touch /data/new/in && echo done",
+        Bind(source=str(inner), target="/data/new"),
+        Bind(source=str(outer), target="/data", read_only=True),
+    )
+    assert read_to(node, None) == b"done\n"
+    assert [path.name for path in outer.iterdir()] == ["kept"]
+    assert not list((outer / "kept").iterdir())
+    assert (inner / "in").exists()
+
+
+@SANDBOXES
+def test_writable_binds_in_a_read_only_one(opened: Open, tmp_path: Path) -> None:
+    """Below a read-only bind that has their mount points, others are writable, and nothing else."""
+    home = tmp_path / ".cloudops"
+    skeleton = home / "nodes" / "n1" / "tree"
+    job, shared = home / "root" / "workitems" / "j" / "job-1", home / "root" / "shared" / "p"
+    box = home / "nodes" / "n1" / "box"
+    for directory in (job, shared, box, *(skeleton / name for name in (
+        "workitems/j/job-1", "shared", "volatile/box", "startup/wd", "fsmounts"
+    ))):  # fmt: skip
+        directory.mkdir(parents=True)
+    (skeleton / "launcher.sh").write_text("echo launched\n")
+    tasks = "/mnt/batch/tasks"
+    node = opened(
+        f"cd {tasks}; . ./launcher.sh; for d in workitems/j/job-1 shared volatile/box; do "
+        "echo x >$d/file || echo $d; done; "
+        "for d in . workitems workitems/j startup startup/wd fsmounts volatile; do "
+        "touch $d/new && echo $d; done; echo x >launcher.sh; rm -f launcher.sh; "
+        "mv workitems w; rmdir shared volatile/box; ls -A volatile; ls -A fsmounts",
+        Bind(source=str(box), target=f"{tasks}/volatile/box"),
+        Bind(source=str(job), target=f"{tasks}/workitems/j/job-1"),
+        Bind(source=str(skeleton), target=tasks, read_only=True),
+        Bind(source=str(shared), target=f"{tasks}/shared"),
+        home=str(home),
+    )
+    assert read_to(node, None) == b"launched\nbox\n"
+    for directory in (job, shared, box):
+        assert (directory / "file").read_text() == "x\n"
+    assert (skeleton / "launcher.sh").read_text() == "echo launched\n"
+    assert sum(path.is_file() for path in home.rglob("*")) == 4
+
+
+@only_sandbox
 def test_target_behind_a_link(opened: Open, tmp_path: Path) -> None:
     """A target whose parent is a symbolic link of the host is found through it."""
     real = tmp_path / "real"
@@ -317,7 +371,7 @@ def test_target_behind_a_link(opened: Open, tmp_path: Path) -> None:
 
 @only_sandbox
 def test_host_is_as_it_is(opened: Open) -> None:
-    """User, network, devices and symbolic links at the top are the host's; processes are not."""
+    """User, network and symbolic links at the top are the host's; processes are not."""
     node = opened(
         "id -u; test -c /dev/null && readlink /proc/self/ns/net; echo $$; ls -d /proc/[0-9]* | wc -l"
     )
@@ -351,35 +405,263 @@ def test_too_many_entries(tmp_path: Path) -> None:
     for number in range(501):
         (root / "full" / str(number)).touch()
     with pytest.raises(NodeError, match=r"501 entries.*Mount at the top level"):
-        sandbox.arguments([Bind(source="/", target="/full/new")], "/", root)
+        sandbox.arguments([Bind(source="/", target="/full/new")], "/", View(), root)
+
+
+def mounted(binds: list[Bind], view: View, root: Path) -> list[str]:
+    """The arguments that show something, for an ordinary user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: 1000)
+        found = sandbox.arguments(binds, "/wd", view, root)
+    assert found[-2:] == ["--chdir", "/wd"]
+    return found[found.index("--new-session") + 1 : -2]
 
 
 def test_plan(tmp_path: Path) -> None:
-    """The root's entries come first, then binds and overlays, parents before children."""
-    for name in ("usr", "mnt/disk", "data"):
+    """The root's entries come first, then places, binds and overlays, parents before children."""
+    for name in ("usr", "mnt/disk", "data", "run", "dev", "opt/project/.cloudops", "tmp"):
         (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "file").touch()
     (tmp_path / "bin").symlink_to("usr/bin")
     binds = [
         Bind(source="/s3", target="/mnt/batch/tasks/x"),
         Bind(source="/s2", target="/mnt/batch/tasks", read_only=True),
         Bind(source="/s1", target="/data"),
     ]
-    found = sandbox.arguments(binds, "/wd", tmp_path)
-    assert found[found.index("--symlink") :] == [
+    places = {
+        "/dev": Access.HIDDEN,
+        "/opt": Access.READ_ONLY,
+        "/opt/project": Access.WRITABLE,
+        "/opt/project/.cloudops": Access.HIDDEN,
+        "/run": Access.HIDDEN,
+        "/tmp": Access.PRIVATE,
+        "/usr": Access.READ_ONLY,
+    }
+    assert mounted(binds, View(places=places), tmp_path) == [
         *("--symlink", "usr/bin", "/bin"),
-        *("--dev-bind", f"{tmp_path}/usr", "/usr"),
-        *("--proc", "/proc", "--dev-bind", "/dev", "/dev"),
+        *("--ro-bind", f"{tmp_path}/file", "/file"),
+        *("--ro-bind", f"{tmp_path}/opt", "/opt"),
+        *("--ro-bind", f"{tmp_path}/usr", "/usr"),
+        *("--proc", "/proc", "--dev", "/dev"),
+        *("--dir", "/tmp"),
         *("--bind", "/s1", "/data"),
-        *("--tmpfs", "/mnt", "--dev-bind", f"{tmp_path}/mnt/disk", "/mnt/disk"),
+        *("--tmpfs", "/mnt", "--bind", f"{tmp_path}/mnt/disk", "/mnt/disk"),
+        *("--bind", f"{tmp_path}/opt/project", "/opt/project"),
+        *("--tmpfs", "/opt/project/.cloudops"),
         *("--ro-bind", "/s2", "/mnt/batch/tasks"),
         *("--bind", "/s3", "/mnt/batch/tasks/x"),
-        *("--chdir", "/wd"),
+        *("--remount-ro", "/opt/project/.cloudops"),
     ]
 
 
+def test_plan_where_little_is_shown(tmp_path: Path) -> None:
+    """What is hidden takes mount points without an overlay; what is shown in it comes before binds."""
+    for name in ("usr", "home/me/python", "mnt/disk", "var/tmp", "var/me", "var/socket"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "var/socket").rmdir()
+    (tmp_path / "var/socket").touch()
+    places = {
+        "/home/me/python": Access.READ_ONLY,
+        "/home/task": Access.PRIVATE,
+        "/usr": Access.READ_ONLY,
+        "/usr/bin": Access.READ_ONLY,
+        "/var": Access.READ_ONLY,
+        "/var/me": Access.HIDDEN,
+        "/var/socket": Access.HIDDEN,
+        "/var/missing": Access.PRIVATE,
+        "/var/tmp": Access.PRIVATE,
+    }
+    binds = [Bind(source="/s", target="/mnt/batch"), Bind(source="/s", target="/var/me/deep/x")]
+    assert mounted(binds, View(places=places, others=Access.HIDDEN), tmp_path) == [
+        *("--ro-bind", f"{tmp_path}/usr", "/usr"),
+        *("--ro-bind", f"{tmp_path}/var", "/var"),
+        *("--proc", "/proc", "--dev", "/dev"),
+        *("--dir", "/home/task"),
+        *("--tmpfs", "/var/me"),
+        *("--ro-bind", "/dev/null", "/var/socket"),
+        *("--tmpfs", "/var/tmp"),
+        *("--bind", "/s", "/mnt/batch"),
+        *("--ro-bind", f"{tmp_path}/home/me/python", "/home/me/python"),
+        *("--bind", "/s", "/var/me/deep/x"),
+        *("--remount-ro", "/var/me"),
+    ]
+
+
+def test_plan_with_the_workspace_in_a_bind(tmp_path: Path) -> None:
+    """A bind of a directory above the workspace hides that, and covers what the view says there."""
+    home = tmp_path / "project" / ".cloudops"
+    home.mkdir(parents=True)
+    view = View(places={"/data/x": Access.HIDDEN}, workspace=(str(home),))
+    binds = [
+        Bind(source=str(tmp_path), target="/data"),
+        Bind(source=str(home), target="/own"),
+        Bind(source=str(tmp_path), target="/data/project/.cloudops/deep/x"),
+    ]
+    (tmp_path / "root").mkdir()
+    assert mounted(binds, view, tmp_path / "root") == [
+        *("--proc", "/proc", "--dev", "/dev"),
+        *("--bind", str(tmp_path), "/data"),
+        *("--bind", str(home), "/own"),
+        *("--tmpfs", "/data/project/.cloudops"),
+        *("--bind", str(tmp_path), "/data/project/.cloudops/deep/x"),
+        *("--tmpfs", "/data/project/.cloudops/deep/x/project/.cloudops"),
+        *("--remount-ro", "/data/project/.cloudops"),
+        *("--remount-ro", "/data/project/.cloudops/deep/x/project/.cloudops"),
+    ]
+
+
+def test_plan_of_a_mount_point_in_the_system(tmp_path: Path) -> None:
+    """A directory of the system that has to take a mount point stays read-only with its entries."""
+    (tmp_path / "opt" / "tool").mkdir(parents=True)
+    view = View(places={"/opt": Access.READ_ONLY})
+    assert mounted([Bind(source="/s", target="/opt/new")], view, tmp_path) == [
+        *("--proc", "/proc", "--dev", "/dev"),
+        *("--tmpfs", "/opt", "--ro-bind", f"{tmp_path}/opt/tool", "/opt/tool"),
+        *("--bind", "/s", "/opt/new"),
+        *("--remount-ro", "/opt"),
+    ]
+
+
+def test_root_gives_up_its_rights(tmp_path: Path) -> None:
+    """Root keeps two capabilities, and the kernel's settings are read-only; others have neither."""
+    runner = sandbox.Runner(uid=0, groups=frozenset())
+    found = " ".join(sandbox.arguments([], "/", View(), tmp_path, runner=runner))
+    assert "--cap-drop ALL --cap-add CAP_DAC_OVERRIDE --cap-add CAP_FOWNER" in found
+    assert "--proc /proc --ro-bind-try" in found
+    assert "--ro-bind-try /proc/sys /proc/sys" in found
+    assert "--cap" not in " ".join(mounted([], View(), tmp_path))
+
+
+# --- what is shown of the host
+
+HOME = {"HOME": "/home/nobody-here"}
+MOUNTS = Mounts.parse(
+    b"""\
+20 1 8:1 / / rw - ext4 /dev/sda1 rw
+21 20 8:2 / /data rw,relatime shared:1 master:2 - xfs /dev/sdb rw
+22 20 8:2 /home /home rw - xfs /dev/sdb rw
+23 20 8:2 /home/me/a\\040b/.cloudops/root /srv/root rw - xfs /dev/sdb rw
+24 20 8:1 / /old rw - ext4 /dev/sda1 rw
+25 20 0:5 / /proc rw - proc proc rw
+26 20 0:9 / /srv/jail/proc rw - proc proc rw
+27 21 8:3 / /data/home rw - ext4 /dev/sdc rw
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "pieces", "others"),
+    [
+        ("/home/me/a b/.cloudops", True, ["/srv/root"]),
+        ("/home/me/a b/.cloudops", False, []),
+        ("/home/me/a b/.cloudops/root/x", False, ["/srv/root/x"]),
+        ("/srv/root/x", False, ["/home/me/a b/.cloudops/root/x"]),
+        ("/data/x", False, []),
+        ("/usr", False, ["/old/usr"]),
+        ("/old/usr/lib", False, ["/usr/lib"]),
+        ("/proc/1", True, []),
+    ],
+)
+def test_other_ways_to_a_directory(path: str, pieces: bool, others: list[str]) -> None:
+    """Mounts of one file system show its directories twice, unless another one covers them."""
+    assert MOUNTS.elsewhere(path, pieces=pieces) == others
+
+
+H, P, R, W = Access.HIDDEN, Access.PRIVATE, Access.READ_ONLY, Access.WRITABLE
+
+
+@pytest.mark.parametrize(
+    ("path", "usual", "strict"),
+    [
+        ("/usr/lib/x", R, R),
+        ("/etc/passwd", R, R),
+        ("/opt/tool", R, R),
+        ("/var/lib", R, R),
+        ("/var/tmp/x", W, P),
+        ("/tmp/x", W, P),
+        ("/sys/kernel", R, R),
+        ("/dev/sda", H, H),
+        ("/run/docker.sock", H, H),
+        ("/run/user/1000/bus", H, H),
+        ("/home/nobody-here/x", W, H),
+        ("/home/task", W, P),
+        ("/root", W, H),
+        ("/scratch/x", W, H),
+    ],
+)
+def test_usual_and_strict_view(path: str, usual: Access, strict: Access) -> None:
+    """What tasks may do with a path."""
+    for expected, is_strict in ((usual, False), (strict, True)):
+        view = compute("", HOME, (), Mounts(()), strict=is_strict)
+        assert view.access(path) is expected
+
+
+def test_project_below_the_system(tmp_path: Path) -> None:
+    """A project, a home and a temporary directory there are writable, or hidden; workspaces hidden."""
+    places = ("project/.cloudops", "home", "tmp")
+    for name in places:
+        (tmp_path / name).mkdir(parents=True)
+    system = {**HOME, "HOME": f"{tmp_path}/home", "TMPDIR": f"{tmp_path}/tmp"}
+    top = f"/{tmp_path.parts[1]}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cloudops_subprocess.view.SYSTEM", (top[1:],))
+        patch.setattr("cloudops_subprocess.view._PEOPLE", ())
+        patch.setattr("cloudops_subprocess.view._PRIVATE", ())
+        home = f"{tmp_path}/project/.cloudops"
+        usual = compute(home, system, (), Mounts(()), strict=False)
+        strict = compute(home, system, (), Mounts(()), strict=True)
+    assert [usual.access(f"{tmp_path}/{name}") for name in ("x", "project", *places)] == [
+        *(R, W),
+        *(H, W, W),
+    ]
+    assert [strict.access(f"{tmp_path}/{name}") for name in ("x", "project", *places)] == [
+        *(R, H),
+        *(H, H, H),
+    ]
+
+
+def test_programs_in_hidden_places(tmp_path: Path) -> None:
+    """The strict view shows Python and the entries of PATH, but never people's own directories."""
+    for name in ("me/bin", "me/env/bin", "me/py/lib", "me/p/.cloudops/bin", "me/p/.venv/bin"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "me/env/pyvenv.cfg").touch()
+    (tmp_path / "link").symlink_to("me/py")
+    path = [f"{tmp_path}/me/{name}" for name in ("bin", "env/bin", "", "p", "p/.cloudops/bin")]
+    environment = {"HOME": f"{tmp_path}/me", "PATH": ":".join([*path, "relative", "/", "/usr/bin"])}
+    home = f"{tmp_path}/me/p/.cloudops"
+    prefixes = (f"{tmp_path}/me/p/.venv", f"{tmp_path}/link")
+    view = compute(home, environment, prefixes, Mounts(()), strict=True)
+    shown = {place for place, access in view.places.items() if place.startswith(str(tmp_path))}
+    assert {place[len(str(tmp_path)) :] for place in shown if view.places[place] is R} == {
+        *("/me/bin", "/me/env", "/me/py", "/link", "/me/p/.venv")
+    }
+    assert view.access("/") is H
+    assert view.access(f"{tmp_path}/me") is P  # as all of the temporary directory
+    assert view.access(f"{home}/bin") is H
+
+
+def test_sockets_of_engines(tmp_path: Path) -> None:
+    """The socket that the environment names for an engine is hidden, and a second /proc."""
+    (tmp_path / "docker.sock").touch()
+    environment = {
+        **HOME,
+        "DOCKER_HOST": f"unix://{tmp_path}/docker.sock",
+        "CONTAINER_HOST": "tcp:x",
+    }
+    jail = tmp_path / "proc"
+    jail.mkdir()
+    mounts = Mounts.parse(f"1 0 0:9 / / rw - ext4 a rw\n2 1 0:5 / {jail} rw - proc p rw".encode())
+    view = compute("", environment, (), mounts, strict=False)
+    assert view.access(f"{tmp_path}/docker.sock") is H
+    assert view.access(str(jail)) is H
+    assert view.access(str(tmp_path)) is W
+
+
 @needs_root
-@BOTH
-def test_root_runs_a_node_as_the_caller(opened: Open, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "mode", ["off", *(pytest.param(mode, marks=needs_bwrap) for mode in ("required", "strict"))]
+)
+def test_root_runs_a_node_as_the_caller(opened: Open, mode: str, tmp_path: Path) -> None:
     """What a node of root's executor writes belongs to the caller in the spec."""
     for directory in (tmp_path, *tmp_path.parents):
         if directory.name.startswith(("test_", "pytest-", "popen-")):  # pytest closes them
@@ -387,7 +669,13 @@ def test_root_runs_a_node_as_the_caller(opened: Open, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     os.chown(shared, 1234, 1235)
-    node = opened(f"id -u; id -g; id -G; echo x >{shared}/file", caller_uid=1234, caller_gid=1235)
+    place = "/data" if mode == "strict" else shared  # nothing in /tmp is shown there
+    node = opened(
+        f"id -u; id -g; id -G; echo x >{place}/file",
+        Bind(source=str(shared), target="/data"),
+        caller_uid=1234,
+        caller_gid=1235,
+    )
     assert read_to(node, None).split() == [b"1234", b"1235", b"1235"]
     status = (shared / "file").stat()
     assert (status.st_uid, status.st_gid) == (1234, 1235)
@@ -403,8 +691,20 @@ def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.private_paths, found.images, found.enforces_memory) == (False, False, False)
     assert found.version == "plain processes"
     assert "switched off" in found.notes[0]
-    with pytest.raises(SettingError, match=r"'on'.*auto, off or required"):
+    with pytest.raises(SettingError, match=r"'on'.*auto, off, required or strict"):
         SubprocessExecutor({"sandbox": "on"}).probe()
+
+
+@needs_bwrap
+def test_notes_say_which_sandbox() -> None:
+    """The notes tell what is hidden, and how more is."""
+    usual = SubprocessExecutor({"sandbox": "required"}).probe()
+    assert "hides the workspace and shows the system read-only" in usual.notes[0]
+    assert "CLOUDOPS_SUBPROCESS_SANDBOX=strict" in usual.notes[0]
+    strict = SubprocessExecutor({"sandbox": "strict"}).probe()
+    assert strict.private_paths
+    assert "strict" in strict.notes[0]
+    assert "HOME" in strict.notes[0]
 
 
 def test_without_bubblewrap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -413,8 +713,9 @@ def test_without_bubblewrap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     found = SubprocessExecutor({"sandbox": "auto"}).probe()
     assert not found.private_paths
     assert "Install bubblewrap" in found.notes[0]
-    with pytest.raises(BackendNotInstalledError, match="Install bubblewrap"):
-        SubprocessExecutor({"sandbox": "required"}).probe()
+    for wanted in ("required", "strict"):
+        with pytest.raises(BackendNotInstalledError, match="Install bubblewrap"):
+            SubprocessExecutor({"sandbox": wanted}).probe()
 
 
 def test_bubblewrap_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
