@@ -121,6 +121,13 @@ def set_user_id_image(
 WHO = "import os; print(os.geteuid(), os.getegid()); open(f'by-{os.geteuid()}', 'w')"
 
 
+@pytest.mark.promise(
+    "add_task",
+    "A task in a container can neither become another user nor leave somebody else's files in a mount.",
+    local="few capabilities, no new privileges; `CLOUDOPS_DOCKER_CAP_ADD` and others give back",
+    cloud="root in a container of Docker's usual kind",
+    difference="`chown`, `su` and `sudo` may be refused",
+)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_set_user_id_program(
     run: Run,

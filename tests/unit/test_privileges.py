@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ def test_swapped_for_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     target = program(top / "x")
     grip = privileges._grip
 
-    def swap(directory, name):
+    def swap(directory: int, name: str) -> AbstractContextManager[int]:
         if name == "x":
             target.unlink()
             target.symlink_to(victim)
@@ -153,7 +154,7 @@ def test_moved_away_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in "ab":
         program(top / "d" / name / "first")
 
-    def move(walk, level, entry):
+    def move(walk: privileges._Walk, level: privileges._Level, entry: os.DirEntry[str]) -> None:
         look(walk, level, entry)
         if level.name in ("a", "b") and (top / "d" / level.name).exists():
             (top / "d" / level.name).rename(outside / "moved")
