@@ -311,7 +311,6 @@ def test_processes_by_default(run: Run, backend: Backend) -> None:
         ("setpriv --reuid 5 id", "CAP_ADD=SETUID,SETGID"),
         ("mknod d c 1 3", "CAP_ADD=MKNOD"),
         ("chroot / id", "CAP_ADD=SYS_CHROOT"),
-        ("python3 -c 'import os; os.setuid(5)' || echo os.setuid: Operation not permitted >&2", ""),
     ],
 )
 def test_advice(
@@ -320,12 +319,9 @@ def test_advice(
     executor: Executor,
     command: str,
     expected: str,
-    caller: tuple[int, int],
 ) -> None:
     """What real programs say when they are refused is told apart, and which setting gives it back."""
     code = f"import subprocess; subprocess.run({command!r}, shell=True, stderr=1)"
     said = run(code, loaded(backend, images.PYTHON))
     assert "not permitted" in said
-    found = executor.advise(said)
-    variable = f"CLOUDOPS_{backend.executor.upper()}_"
-    assert not expected or f"{variable}{expected}" in found
+    assert f"CLOUDOPS_{backend.executor.upper()}_{expected}" in executor.advise(said)

@@ -39,7 +39,7 @@ class Capabilities:
         builds: images can be built, tagged, listed and pushed.
         enforces_cpus: the limit of cores in `Resources` really holds.
         enforces_memory: the limit of memory really holds.
-        enforces_pids: nodes have a limit of processes, and it really holds.
+        enforces_pids: nodes have a limit of processes, the option `pids_limit`, and it really holds.
         hardened: whatever is in its image, a task can neither become another user of the node nor
             make a file of another owner in a bind.
         shares_network: a node can use the network of another, and starts faster by it; see
@@ -304,8 +304,8 @@ class Executor(abc.ABC):
             output: the end of its standard error.
 
         Returns:
-            One sentence that names the setting, or '' when nothing looks like it. Never raises, asks
-            no engine that has not answered yet.
+            One sentence that names the setting, or '' when nothing looks like it. Never raises; may
+            reach the engine as `probe` does.
         """
         del output
         return ""
