@@ -81,6 +81,8 @@ class DockerExecutor(ContainerExecutor):
     Options:
         host: address of the engine, as in `DOCKER_HOST`, which is honoured otherwise; then the
             current context, then the usual sockets of rootful, rootless and desktop engines.
+        cap_add, pids_limit, no_new_privileges: see `provider.hardening`. Also by the environment
+            variables `CLOUDOPS_DOCKER_CAP_ADD` and so on.
     """
 
     name: ClassVar[str] = "docker"
@@ -235,7 +237,13 @@ class DockerExecutor(ContainerExecutor):
                     "Type": "json-file",
                     "Config": {"max-size": str(LOG_BYTES), "max-file": "1"},
                 },
-                security_opt=["label=disable"] if plan.unlabelled else None,
+                security_opt=[
+                    *(["label=disable"] if plan.unlabelled else []),
+                    *(["no-new-privileges"] if plan.no_new_privileges else []),
+                ],
+                cap_drop=list(plan.cap_drop),
+                cap_add=list(plan.cap_add),
+                pids_limit=plan.pids_limit,
             )
             # Not detached, with standard input open: the SDK sets StdinOnce, so that the end of the
             # attached connection is the end of the container's input.
@@ -367,6 +375,7 @@ def _describe(endpoint: Endpoint, client: APIClient) -> Engine:
     confined = info.get("CgroupDriver") != "none" and not (
         rootless and str(info.get("CgroupVersion", "1")) == "1"
     )
+    pids = confined and bool(info.get("PidsLimit"))
     notes = []
     cpus = confined and bool(info.get("CpuCfsQuota") and info.get("CpuCfsPeriod"))
     memory = confined and bool(info.get("MemoryLimit"))
@@ -384,6 +393,7 @@ def _describe(endpoint: Endpoint, client: APIClient) -> Engine:
             builds=True,
             enforces_cpus=cpus,
             enforces_memory=memory,
+            enforces_pids=pids,
             notes=tuple(notes),
         ),
         remapped=any(option.startswith("name=userns") for option in options),

@@ -57,6 +57,8 @@ class PodmanExecutor(ContainerExecutor):
             `CLOUDOPS_PODMAN_SOCKET`; then the usual sockets of root or of this user.
         idle_s: whole seconds after which a service that was started here leaves when nobody uses
             it; what keeps it from outliving a killed process for long.
+        cap_add, pids_limit, no_new_privileges: see `provider.hardening`. Also by the environment
+            variables `CLOUDOPS_PODMAN_CAP_ADD` and so on.
     """
 
     name: ClassVar[str] = "podman"

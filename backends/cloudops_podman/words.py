@@ -44,12 +44,14 @@ def describe(endpoint: Endpoint, info: Mapping[str, Any]) -> Engine:
             builds=True,
             enforces_cpus=cpus,
             enforces_memory=memory,
+            enforces_pids="pids" in controllers,
             # Rootless, each container has users and so a network of its own.
             shares_network=not rootless,
             notes=tuple(notes),
         ),
         reports_oom=major.isdecimal() and int(major) >= 5,
         selinux=bool(security.get("selinuxEnabled")),
+        ambient=True,
     )
 
 
@@ -96,6 +98,8 @@ def specification(plan: Plan, network: str = "") -> dict[str, Any]:
         limits["cpu"] = {"period": CPU_PERIOD_US, "quota": plan.cpu_quota_us}
     if plan.memory_bytes:
         limits["memory"] = {"limit": plan.memory_bytes, "swap": plan.memory_bytes}
+    if plan.pids_limit is not None:
+        limits["pids"] = {"limit": plan.pids_limit or -1}  # 0 would be Podman's own
     optional = {
         "name": plan.name,
         "user": plan.user,
@@ -106,6 +110,9 @@ def specification(plan: Plan, network: str = "") -> dict[str, Any]:
         "netns": {"nsmode": "path", "value": network} if network else {},
         "hostname": plan.host_name,
         "sysctl": dict(plan.sysctl),
+        "cap_drop": list(plan.cap_drop),
+        "cap_add": list(plan.cap_add),
+        "no_new_privileges": plan.no_new_privileges,
     }
     return {**wanted, **{name: value for name, value in optional.items() if value}}
 

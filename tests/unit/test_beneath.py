@@ -165,6 +165,16 @@ def test_remove_deep_tree(place):
     assert place.names() == ["a"]
 
 
+def test_remove_deep_tree_of_closed_directories(place, tmp_path):
+    """One whose directories their owner may neither read nor write goes as well."""
+    ways = ["deep" + "/d" * level for level in range(80)]
+    place.enter(ways[-1], make=True).close()
+    for way in reversed(ways):
+        os.chmod(tmp_path / "top" / way, 0)
+    place.remove_tree("deep")
+    assert not place.exists("deep")
+
+
 def test_remove_says_what_it_could_not(place, tmp_path):
     if os.getuid() == 0:
         pytest.skip("root may remove everything")

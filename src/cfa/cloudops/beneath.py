@@ -443,6 +443,10 @@ def _empty(directory: int, top: int, depth: int, problems: list[OSError]) -> boo
                     brought |= _empty(below, top, depth + 1, problems)
                 else:
                     for deeper in os.listdir(below):
+                        # A directory that its owner may not write cannot be moved.
+                        opened = _open_to_empty(below, deeper)
+                        if opened is not None:
+                            os.close(opened)
                         free = f".cloudops-{os.urandom(8).hex()}"
                         os.rename(deeper, free, src_dir_fd=below, dst_dir_fd=top)
                         brought = True

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from attrs import Factory, define, frozen
 
 from cfa.cloudops.provider.executor import Bind, Capabilities, ImageProgress, NodeSpec
+from cfa.cloudops.provider.hardening import ALL, Hardening
 
 WORKSPACE_LABEL = "cfa.cloudops.workspace"
 NODE_LABEL = "cfa.cloudops.node"
@@ -28,6 +29,11 @@ class Ownership:
 
     user: str
     userns: str = ""
+
+    @property
+    def root(self) -> bool:
+        """Whether processes of the container have the capabilities that it is given."""
+        return self.user.partition(":")[0] == "0"
 
 
 def ownership(
@@ -56,11 +62,12 @@ class Engine:
     """What is known of an engine that answers.
 
     `reports_oom`: its own flag tells whether a container ran out of memory. Podman before 5 leaves
-    it unset.
+    it unset. `ambient`: named capabilities are given to users other than root, too.
     """
 
     capabilities: Capabilities
     reports_oom: bool = True
+    ambient: bool = False
     remapped: bool = False
     selinux: bool = False
 
@@ -76,7 +83,8 @@ class Plan:
     The container has its standard input open once and no terminal; nothing removes it by itself.
     `cpu_quota_us` counts in `CPU_PERIOD_US`. `unlabelled`: SELinux must let it use its binds.
     `network_of`: the container whose network it uses, '' for one of its own; `host_name`: '' for
-    the engine's choice. `sysctl`: parameters of the kernel in its network.
+    the engine's choice. `sysctl`: parameters of the kernel in its network. `cap_add`: the only
+    capabilities that it has; `pids_limit`: None for the engine's choice, 0 for none.
     """
 
     name: str
@@ -94,9 +102,24 @@ class Plan:
     network_of: str = ""
     host_name: str = ""
     sysctl: Mapping[str, str] = Factory(dict)
+    cap_add: tuple[str, ...] = ()
+    no_new_privileges: bool = True
+    pids_limit: int | None = None
+
+    @property
+    def cap_drop(self) -> tuple[str, ...]:
+        """What an engine must take away first."""
+        return () if ALL in self.cap_add else (ALL,)
 
 
-def plan(spec: NodeSpec, name: str, image: str, engine: Engine, engine_name: str) -> Plan:
+def plan(
+    spec: NodeSpec,
+    name: str,
+    image: str,
+    engine: Engine,
+    engine_name: str,
+    hardening: Hardening = Hardening(),  # noqa: B008  a frozen value
+) -> Plan:
     """The container for a node. Limits that the engine would not enforce are left out."""
     found = engine.capabilities
     owner = ownership(
@@ -126,6 +149,9 @@ def plan(spec: NodeSpec, name: str, image: str, engine: Engine, engine_name: str
         network_of=spec.network_of or "",
         host_name=spec.node_id if spec.network_of else "",
         sysctl=_FORGETFUL if spec.keeps_network else {},
+        cap_add=hardening.capabilities(root=owner.root),
+        no_new_privileges=hardening.no_new_privileges,
+        pids_limit=hardening.pids_limit if found.enforces_pids else None,
     )
 
 

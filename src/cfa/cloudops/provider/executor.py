@@ -39,6 +39,9 @@ class Capabilities:
         builds: images can be built, tagged, listed and pushed.
         enforces_cpus: the limit of cores in `Resources` really holds.
         enforces_memory: the limit of memory really holds.
+        enforces_pids: nodes have a limit of processes, the option `pids_limit`, and it really holds.
+        hardened: whatever is in its image, a task can neither become another user of the node nor
+            make a file of another owner in a bind.
         shares_network: a node can use the network of another, and starts faster by it; see
             `NodeSpec.network_of`.
         notes: limits and oddities found, one sentence each, for `cloudops doctor`.
@@ -52,6 +55,8 @@ class Capabilities:
     builds: bool = False
     enforces_cpus: bool = False
     enforces_memory: bool = False
+    enforces_pids: bool = False
+    hardened: bool = False
     shares_network: bool = False
     notes: tuple[str, ...] = ()
 
@@ -291,6 +296,19 @@ class Executor(abc.ABC):
             BackendUnavailableError: the engine does not answer.
         """
         return {}
+
+    def advise(self, output: str) -> str:
+        """Optional: what a failed task probably lacked that this executor can give to it.
+
+        Args:
+            output: the end of its standard error.
+
+        Returns:
+            One sentence that names the setting, or '' when nothing looks like it. Never raises; may
+            reach the engine as `probe` does.
+        """
+        del output
+        return ""
 
     def build_image(
         self,

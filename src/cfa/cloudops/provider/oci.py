@@ -8,11 +8,13 @@ removed when, which error means what. What is about images is in `oci_images`, t
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from cfa.cloudops.errors import BackendUnavailableError, ImageError, NodeError
+from cfa.cloudops.errors import BackendUnavailableError, CloudOpsError, ImageError, NodeError
+from cfa.cloudops.provider import advice, hardening
 from cfa.cloudops.provider.attach import AttachStream, EngineError
 from cfa.cloudops.provider.container import (
     HOME_LABEL,
@@ -101,7 +103,23 @@ class ContainerExecutor(ContainerImages):
 
     def probe(self) -> Capabilities:
         """See `Executor`."""
-        return self.engine().capabilities
+        found = self.engine()
+        return self._hardening().describe(found.capabilities, self.name)
+
+    def _hardening(self) -> hardening.Hardening:
+        return hardening.read(self.name, self.options, os.environ)
+
+    def advise(self, output: str) -> str:
+        """See `Executor`."""
+        try:
+            found, given = self.engine(), self._hardening()
+        except CloudOpsError:
+            return ""
+        root = found.capabilities.rootless or os.getuid() == 0
+        limited = found.capabilities.enforces_pids and given.pids_limit > 0
+        return advice.advise(
+            output, self.name, given, root=root, ambient=found.ambient, limited=limited
+        )
 
     # --- nodes
 
@@ -141,7 +159,7 @@ class ContainerExecutor(ContainerImages):
         for name in (spec.name, f"{spec.name}-{spec.node_id}"):
             if not reserved.enter_context(self._reserve(name)):
                 continue
-            wanted = plan(spec, name, image, engine, self.name)
+            wanted = plan(spec, name, image, engine, self.name, self._hardening())
             for replaced in (False, True):
                 try:
                     return self.create(wanted)

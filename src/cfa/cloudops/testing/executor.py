@@ -682,6 +682,53 @@ class ExecutorContract:
             pytest.skip("reported: processor limits do not hold here")
         assert ticks / os.sysconf("SC_CLK_TCK") < 0.6
 
+    def test_process_limit(self, spec: Make, executor: Executor) -> None:
+        """E40: a limit of processes stops a fork bomb, and the node can be closed after it.
+
+        It is the executor's option `pids_limit`, which has a default."""
+        if not executor.probe().enforces_pids:
+            pytest.skip("reported: processes are not limited here")
+        bomb = (
+            "n=0; (while [ $n -lt 200 ]; do n=$((n + 1)); sleep 60 & done) 2>/dev/null; "
+            "n=0; for p in /proc/[0-9]*; do n=$((n + 1)); done; echo $n; exec cat"
+        )
+        limited = type(executor)({**executor.options, "pids_limit": "50"})
+        try:
+            node = limited.open_node(spec(bomb))
+            try:
+                assert 25 < int(read_line(node)) <= 50
+            finally:
+                node.close(0)
+        finally:
+            limited.close()
+
+    # --- privileges
+
+    def test_no_privileges(
+        self,
+        spec: Make,
+        opened: Open,
+        executor: Executor,
+        shared: Path,
+        caller: tuple[int, int],
+    ) -> None:
+        """E41: hardened, a node makes no file of another owner, no device, no other user."""
+        if not executor.probe().hardened:
+            pytest.skip("not hardened: nodes do what their user may")
+        script = """
+            grep NoNewPrivs: /proc/self/status
+            : >file; : >group
+            chown 12345 file; chgrp 12345 group; mknod device c 1 3; mknod disk b 7 0
+            chroot / true && echo a root of its own
+            su -s /bin/sh nobody -c ': >other' </dev/null
+            exit 0
+        """
+        node = opened(spec(script, **self.at(shared, executor)))
+        assert read_all(node).split() == [b"NoNewPrivs:", b"1"]
+        made = {path.name: path.lstat() for path in shared.iterdir()}
+        assert set(made) == {"file", "group"}
+        assert {(status.st_uid, status.st_gid) for status in made.values()} == {caller}
+
     # --- networks
 
     def test_shared_network(self, spec: Make, opened: Open, executor: Executor) -> None:
