@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from cfa.cloudops.beneath import Place
 from cfa.cloudops.provider.blob import LocalFile
 from cloudops_fsspec import _files, _resume
 from cloudops_fsspec._stage import Stage
@@ -15,8 +16,8 @@ BATCH = 128
 #: Two threads keep two cores and the disk's queue busy; more fight for the interpreter's lock.
 WORKERS = 2
 
-#: (open source, its status, open directory, name there, watch)
-Copy = Callable[[int, os.stat_result, int, str, _files.Watch | None], None]
+#: (open source, its status, open folder, name there, watch)
+Copy = Callable[[int, os.stat_result, Place, str, _files.Watch | None], None]
 #: (file of the caller, own name of the blob)
 Files = Sequence[tuple[LocalFile, str]]
 Item = TypeVar("Item")
@@ -30,7 +31,7 @@ def cut(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
 
 def store(
     source: LocalFile,
-    parent: int,
+    parent: Place,
     base: str,
     blob: str,
     copy: Copy,
@@ -65,7 +66,7 @@ def fill(stage: Stage, folder: str, files: Files, watch: _files.Watch) -> None:
                     stage.note(done)
                     done.clear()
         finally:
-            os.close(parent)
+            parent.close()
             stage.note(done)
 
 

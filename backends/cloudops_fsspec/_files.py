@@ -13,13 +13,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import itertools
 import logging
 import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
 
+from cfa.cloudops.beneath import Place, WrongTypeError
 from cfa.cloudops.errors import (
     BackendError,
     CloudOpsError,
@@ -30,6 +30,7 @@ from cfa.cloudops.errors import (
     InvalidNameError,
     LocalFileNotFoundError,
 )
+from cfa.cloudops.provider.blob import FileBeneath, LocalFile
 from cloudops_fsspec import _resume
 
 #: How often a file is copied anew because its directory or temporary was removed meanwhile.
@@ -38,10 +39,9 @@ ATTEMPTS = 8
 _CHUNK = 1 << 28
 _log = logging.getLogger(__name__)
 _READ = os.O_RDONLY | os.O_CLOEXEC
+#: What exists, a link or a pipe that somebody put there as well, is not opened at all.
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _PREFIX, _SUFFIX = ".cloudops-", ".part"
-_numbers = itertools.count()
-_token = os.urandom(5).hex()
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _CONFLICT = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY}
@@ -107,8 +107,8 @@ class Watch:
 
 
 def temporary() -> str:
-    """A new name that no blob can have."""
-    return f"{_PREFIX}{os.getpid()}-{_token}-{next(_numbers)}{_SUFFIX}"
+    """A new name that no blob can have, and that nobody can guess."""
+    return f"{_PREFIX}{os.getpid()}-{os.urandom(8).hex()}{_SUFFIX}"
 
 
 def is_temporary(name: str) -> bool:
@@ -159,24 +159,28 @@ def speaking(what: str) -> Iterator[None]:
         ) from error
 
 
-def open_source(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
+def open_source(path: LocalFile) -> tuple[int, os.stat_result]:
     """An open file of the caller, who may have linked it from anywhere.
 
     Raises:
         LocalFileNotFoundError, InvalidInputError, FileAccessError.
     """
     try:
-        fd = os.open(path, _READ | os.O_NONBLOCK)  # a pipe must not block us
+        if isinstance(path, FileBeneath):
+            fd = path.place.file(path.way)
+        else:
+            fd = os.open(path, _READ | os.O_NONBLOCK)  # a pipe must not block us
     except (FileNotFoundError, NotADirectoryError):
         raise LocalFileNotFoundError(
-            f"The file {os.fspath(path)!r} does not exist.", "Check the path and local_root_dir."
+            f"The file {str(path)!r} does not exist.", "Check the path and local_root_dir."
         ) from None
     except ValueError as error:  # NUL in the path, or text that no file name can be
-        raise InvalidInputError(f"{os.fspath(path)!r} cannot be a path: {error}.") from None
+        raise InvalidInputError(f"{str(path)!r} cannot be a path: {error}.") from None
     except OSError as error:
-        if error.errno == errno.ENXIO:  # a socket
+        # A socket; a link, on the way or at its end.
+        if isinstance(error, WrongTypeError) or error.errno in (errno.ENXIO, errno.EXDEV):
             raise _not_a_file(path) from None
-        raise explain(error, f"Could not read {os.fspath(path)!r}") from None
+        raise explain(error, f"Could not read {str(path)!r}") from None
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         os.close(fd)
@@ -184,17 +188,24 @@ def open_source(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
     return fd, status
 
 
-def split_target(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """The folder and the own name of a file of the caller that is to be written.
+def source_status(path: LocalFile) -> os.stat_result:
+    """What `open_source` would say now. Raises: OSError."""
+    return path.place.status(path.way) if isinstance(path, FileBeneath) else os.stat(path)
+
+
+def split_target(path: LocalFile) -> tuple[str, str]:
+    """The folder and the own name of a file that is to be written.
 
     Raises:
-        InvalidInputError: the path can only be a folder's, or nothing's, or is a device's or pipe's,
-            such as `/dev/null`, in whose place the file would be put.
+        InvalidInputError: the path can only be a folder's, or nothing's, or is a device's or pipe's
+            of the caller, such as `/dev/null`, in whose place the file would be put.
     """
-    text = os.fspath(path)
+    text = path.way if isinstance(path, FileBeneath) else os.fspath(path)
     folder, name = os.path.split(text)
     if name in ("", ".", "..") or "\0" in text:
         raise InvalidInputError(f"{text!r} does not name a file.", "Name the file to write.")
+    if isinstance(path, FileBeneath):
+        return folder, name
     with contextlib.suppress(OSError):  # mostly there is none
         mode = os.stat(text).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
@@ -204,9 +215,21 @@ def split_target(path: str | os.PathLike[str]) -> tuple[str, str]:
     return folder or ".", name
 
 
-def _not_a_file(path: str | os.PathLike[str]) -> InvalidInputError:
+def open_target_folder(path: LocalFile, folder: str) -> Place:
+    """The folder of a file that is to be written, as `split_target` says, made if missing.
+
+    Raises:
+        OSError: not possible. FileNotFoundError: it is deleted again and again.
+    """
+    if isinstance(path, FileBeneath):
+        return path.place.enter(folder, make=True)
+    os.makedirs(folder, exist_ok=True)
+    return Place.open(folder)
+
+
+def _not_a_file(path: LocalFile) -> InvalidInputError:
     return InvalidInputError(
-        f"{os.fspath(path)!r} is not an ordinary file.", "For a folder call upload_folders."
+        f"{str(path)!r} is not an ordinary file.", "For a folder call upload_folders."
     )
 
 
@@ -249,19 +272,20 @@ def _sendfile(target: int, source: int) -> int:
 def place(
     source: int,
     status: os.stat_result,
-    directory: int,
+    folder: Place,
     name: str,
     watch: Watch | None = None,
 ) -> None:
-    """Copy an open file to `name` in an open directory, replacing what is there, at once.
+    """Copy an open file to `name` in an open folder, replacing what is there, at once.
 
     Raises:
-        VanishedError: the directory was removed; open it again and repeat.
+        VanishedError: the folder was removed; open it again and repeat.
         OSError: nothing changed, nothing is left.
     """
+    directory = folder.fileno()
     for _ in range(ATTEMPTS):
         try:
-            temp, target, done = _open_part(status, directory)
+            temp, target, done = _open_part(status, folder)
         except FileNotFoundError:
             raise VanishedError from None
         try:
@@ -289,14 +313,14 @@ def place(
     raise VanishedError
 
 
-def _open_part(status: os.stat_result, directory: int) -> tuple[str, int, int]:
+def _open_part(status: os.stat_result, folder: Place) -> tuple[str, int, int]:
     """A temporary to copy a file to: its name, its descriptor, and how much of the file it has."""
     if status.st_size >= _resume.FROM_BYTES:
-        found = _resume.open_part(status, directory, _permissions(status))
+        found = _resume.open_part(status, folder, _permissions(status))
         if found:
             return found
     temp = temporary()
-    return temp, os.open(temp, _NEW, _permissions(status), dir_fd=directory), 0
+    return temp, os.open(temp, _NEW, _permissions(status), dir_fd=folder.fileno()), 0
 
 
 def _broken_off(error: BaseException, watch: Watch | None) -> bool:
@@ -309,15 +333,15 @@ def _broken_off(error: BaseException, watch: Watch | None) -> bool:
 def create(
     source: int,
     status: os.stat_result,
-    directory: int,
+    folder: Place,
     name: str,
     watch: Watch | None = None,
 ) -> None:
-    """Copy an open file to a new name in a directory that nobody else sees yet."""
+    """Copy an open file to a new name in a folder that is not shown yet."""
     if status.st_size >= _resume.FROM_BYTES:
-        place(source, status, directory, name, watch)
+        place(source, status, folder, name, watch)
         return
-    target = os.open(name, _NEW, _permissions(status), dir_fd=directory)
+    target = os.open(name, _NEW, _permissions(status), dir_fd=folder.fileno())
     try:
         copy(source, target, status.st_size, watch)
     finally:
@@ -340,28 +364,17 @@ def lock(fd: int) -> bool:
     return True
 
 
-def reap(directory: int | str, name: str) -> bool:
+def reap(folder: Place, name: str) -> bool:
     """Remove a temporary, file or folder, if its writer is dead. True when this removed it."""
-    if not isinstance(directory, int):
-        with contextlib.suppress(OSError):
-            fd = os.open(directory, _READ | os.O_DIRECTORY)
-            try:
-                return reap(fd, name)
-            finally:
-                os.close(fd)
-        return False
     try:
-        fd = os.open(name, _READ | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+        fd = os.open(name, _READ | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder.fileno())
     except OSError:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _resume.is_name(name) and _resume.is_fresh(os.fstat(fd)):
             return False
-        if stat.S_ISDIR(os.fstat(fd).st_mode):
-            remove_tree(name, directory)
-        else:
-            os.unlink(name, dir_fd=directory)
+        folder.remove_tree(name)
     except OSError:
         return False  # its writer lives, or it is not ours to remove
     finally:
@@ -369,16 +382,9 @@ def reap(directory: int | str, name: str) -> bool:
     return True
 
 
-def remove_tree(name: str, directory: int | None = None) -> None:
-    """Remove a folder and all in it; links in it are removed, not followed."""
-    import shutil  # slow to import for what is rarely done
-
-    shutil.rmtree(name, dir_fd=directory)
-
-
-def sweep(directory: int) -> None:
-    """Remove what dead writers left in an open directory."""
-    with os.scandir(directory) as entries:
+def sweep(folder: Place) -> None:
+    """Remove what dead writers left in an open folder."""
+    with os.scandir(folder.fileno()) as entries:
         found = [entry.name for entry in entries if is_temporary(entry.name)]
     for name in found:
-        reap(directory, name)
+        reap(folder, name)

@@ -12,7 +12,6 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from cfa.cloudops.errors import (
@@ -25,7 +24,13 @@ from cfa.cloudops.errors import (
     UnknownBackendError,
 )
 from cfa.cloudops.model import names
-from cfa.cloudops.provider.blob import BlobProperties, BlobProvider, LocalFile, Progress
+from cfa.cloudops.provider.blob import (
+    BlobProperties,
+    BlobProvider,
+    FileBeneath,
+    LocalFile,
+    Progress,
+)
 from cloudops_fsspec import _files
 from cloudops_fsspec._records import RemoteRecords
 
@@ -178,8 +183,14 @@ class RemoteBlobs(BlobProvider):
     # --- writing
 
     def upload(self, source: LocalFile, container: str, blob: str) -> None:
+        self._upload(source, container, blob)
+
+    def _upload(self, source: LocalFile, container: str, blob: str) -> int:
+        """Returns the bytes of the source."""
         path = f"{self._existing(container)}/{_checked(blob)}"
-        fd, _ = _files.open_source(source)
+        fd, status = _files.open_source(source)
+        # By its own name where that is safe: some guess the type of the content from it.
+        local = _opened(fd) if isinstance(source, FileBeneath) else os.fspath(source)
         with os.fdopen(fd, "rb") as file, _files.speaking(f"store the blob {blob!r}"):
             if not self._atomic or self._memory:
                 if self._fs.isdir(path):
@@ -192,9 +203,10 @@ class RemoteBlobs(BlobProvider):
             if self._memory:
                 self._fs.pipe_file(path, file.read())
             elif self._atomic:
-                self._fs.put_file(os.fspath(source), path)
+                self._fs.put_file(local, path)
             else:
-                self._move_in(os.fspath(source), path)
+                self._move_in(local, path)
+        return status.st_size
 
     def _move_in(self, source: str, path: str) -> None:
         temp = f"{path.rpartition('/')[0]}/{_files.temporary()}"
@@ -207,21 +219,33 @@ class RemoteBlobs(BlobProvider):
             raise
 
     def download(self, container: str, blob: str, target: LocalFile) -> None:
+        self._download(container, blob, target)
+
+    def _download(self, container: str, blob: str, target: LocalFile) -> int:
+        """Returns the bytes of the blob."""
         path = self._existing(container)
         self._info(path, container, blob)
         parent, name = _files.split_target(target)
-        target = Path(parent) / name
-        temp = Path(parent) / _files.temporary()
-        with _files.speaking(f"fetch the blob {blob!r} to {str(target)!r}"):
-            target.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            _files.speaking(f"fetch the blob {blob!r} to {str(target)!r}"),
+            _files.open_target_folder(target, parent) as folder,
+        ):
+            temp = _files.temporary()
+            fd = folder.file(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             try:
-                if self._memory:
-                    temp.write_bytes(self._fs.cat_file(f"{path}/{blob}"))
-                else:
-                    self._fs.get_file(f"{path}/{blob}", str(temp))
-                temp.replace(target)
-            finally:
-                temp.unlink(missing_ok=True)
+                with os.fdopen(fd, "wb") as file:
+                    if self._memory:
+                        file.write(self._fs.cat_file(f"{path}/{blob}"))
+                        file.flush()
+                    else:
+                        self._fs.get_file(f"{path}/{blob}", _opened(fd))
+                    size = os.fstat(fd).st_size
+                folder.rename(temp, folder, name)
+            except BaseException:
+                with contextlib.suppress(OSError):  # the first error is the one to tell
+                    folder.unlink(temp)
+                raise
+        return size
 
     def upload_many(
         self,
@@ -231,9 +255,9 @@ class RemoteBlobs(BlobProvider):
         progress: Progress | None = None,
     ) -> None:
         for blob, source in sources.items():
-            self.upload(source, container, blob)
+            size = self._upload(source, container, blob)
             if progress:
-                progress(1, os.path.getsize(source))
+                progress(1, size)
 
     def download_many(
         self,
@@ -243,9 +267,9 @@ class RemoteBlobs(BlobProvider):
         progress: Progress | None = None,
     ) -> None:
         for blob, target in targets.items():
-            self.download(container, blob, target)
+            size = self._download(container, blob, target)
             if progress:
-                progress(1, os.path.getsize(target))
+                progress(1, size)
 
     # --- deleting
 
@@ -264,6 +288,11 @@ def _checked(blob: str) -> str:
             f"{blob!r} has the form of our temporary names.", "Choose another name."
         )
     return blob
+
+
+def _opened(descriptor: int) -> str:
+    """A path for fsspec to an open file, which no one can exchange."""
+    return f"/dev/fd/{descriptor}"
 
 
 def _safe(blob: str) -> bool:

@@ -17,6 +17,9 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 
+from cfa.cloudops.beneath import Place
+from cloudops_fsspec import _folders
+
 #: A file from this size on is continued in its middle.
 FROM_BYTES = 64 << 20
 #: How long what was left waits for its call to be repeated.
@@ -24,7 +27,8 @@ KEEP_S = 24 * 3600
 _PREFIX, _SUFFIX = ".cloudops-resume-", ".part"
 #: The names of complete files in a new folder that is not shown yet.
 JOURNAL = ".cloudops-journal.part"
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Bytes of a journal that are read: of what a million files need.
+_MOST_NOTED = 1 << 28
 
 
 def is_name(name: str) -> bool:
@@ -55,34 +59,35 @@ def identity(status: os.stat_result) -> str:
 
 
 def open_part(
-    status: os.stat_result, directory: int, permissions: int
+    status: os.stat_result, folder: Place, permissions: int
 ) -> tuple[str, int, int] | None:
-    """A temporary with the beginning of a file, or an empty one; None when another writes it.
+    """A temporary with the beginning of a file, or an empty one; None when another writes it, or
+    something else has its name.
 
     Returns:
         Its name, a locked descriptor, and how many bytes it has.
     """
     name = f"{_PREFIX}{_boot()}-{identity(status)}{_SUFFIX}"
     try:
-        fd = os.open(name, _CREATE, permissions, dir_fd=directory)
+        fd = folder.file(name, os.O_WRONLY | os.O_CREAT, permissions)
     except OSError:
         return None
     try:
-        if claim(fd, name, directory):
+        if claim(fd, name, folder):
             found = os.fstat(fd)
             # A link to it would be a blob that grows with it.
-            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            if found.st_nlink == 1:
                 done = found.st_size if found.st_size <= status.st_size else 0
                 os.ftruncate(fd, done)
                 return name, fd, done
     except OSError:  # no locks here
         with contextlib.suppress(OSError):
-            os.unlink(name, dir_fd=directory)
+            folder.unlink(name)
     os.close(fd)
     return None
 
 
-def claim(fd: int, name: str, directory: int) -> bool:
+def claim(fd: int, name: str, folder: Place) -> bool:
     """Lock an open temporary for certain. False: another has it, or it is not ours or not it.
 
     Raises:
@@ -93,75 +98,78 @@ def claim(fd: int, name: str, directory: int) -> bool:
     except BlockingIOError:
         return False
     mine = os.fstat(fd)
-    here = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    return os.path.samestat(here, mine) and mine.st_uid == os.geteuid()
+    return os.path.samestat(folder.status(name), mine) and mine.st_uid == os.geteuid()
 
 
-def note(directory: int, files: Iterable[tuple[str, str]]) -> None:
+def note(folder: Place, files: Iterable[tuple[str, str]]) -> None:
     """Add complete files, blobs with the identities of their sources, to an open folder's journal."""
     text = "".join(f"{known}/{blob}\0" for blob, known in files)
     if text:
         with contextlib.suppress(OSError):  # then they are copied again
-            fd = os.open(JOURNAL, _CREATE | os.O_APPEND, 0o600, dir_fd=directory)
+            fd = folder.file(JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
                 os.write(fd, os.fsencode(text))
             finally:
                 os.close(fd)
 
 
-def forget(directory: int) -> None:
+def forget(folder: Place) -> None:
     """Remove the journal of a folder that is complete."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(JOURNAL, dir_fd=directory)
+    folder.remove_tree(JOURNAL)
 
 
 def prune(
-    directory: int, folder: str, wanted: Callable[[str], os.stat_result | None]
+    top: Place, folder: str, wanted: Callable[[str], os.stat_result | None]
 ) -> dict[str, int]:
     """Remove all from an open folder that an earlier call left but complete files still wanted.
 
     Args:
-        directory: the temporary.
+        top: the temporary.
         folder: the folder of the container that it will be.
         wanted: gives the status of a blob's source, None for one that is not to be stored.
 
     Returns:
         Blob -> bytes of what is complete.
     """
-    noted = _noted(directory)
+    noted = _noted(top)
     kept: dict[str, int] = {}
-    for path, folders, files, fd in os.fwalk(".", topdown=False, dir_fd=directory):
-        below = path.removeprefix(".").strip("/")
-        prefix = f"{folder}/{below}/" if below else f"{folder}/"
+    met: list[str] = []
+    for way, place, files in _folders.below(top):
+        met.append(way)
+        prefix = f"{folder}/{way}/" if way else f"{folder}/"
         for name in files:
             blob = prefix + name
-            if is_name(name) or (name == JOURNAL and not below):
+            if is_name(name) or (name == JOURNAL and not way):
                 continue
             status = wanted(blob) if blob in noted else None
             if (
                 status is not None
                 and identity(status) == noted[blob]
-                and os.stat(name, dir_fd=fd, follow_symlinks=False).st_size == status.st_size
+                and _size(place, name) == status.st_size
             ):
                 kept[blob] = status.st_size
             else:
-                os.unlink(name, dir_fd=fd)
-        for name in folders:
-            with contextlib.suppress(OSError):  # not empty
-                os.rmdir(name, dir_fd=fd)
-    forget(directory)  # an entry of a file just removed would vouch for its next, partial copy
-    note(directory, ((blob, noted[blob]) for blob in kept))
+                place.unlink(name)
+    for way in reversed(met[1:]):
+        with contextlib.suppress(OSError):  # not empty
+            top.remove_directory(way)
+    forget(top)  # an entry of a file just removed would vouch for its next, partial copy
+    note(top, ((blob, noted[blob]) for blob in kept))
     return kept
 
 
-def _noted(directory: int) -> dict[str, str]:
+def _size(place: Place, name: str) -> int:
+    """Of an ordinary file; -1 of anything else."""
+    status = place.status(name)
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1
+
+
+def _noted(top: Place) -> dict[str, str]:
     """Blob -> identity of its source, from the journal. A torn last entry names no blob."""
     try:
-        fd = os.open(JOURNAL, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        entries = os.fsdecode(top.read(JOURNAL, _MOST_NOTED)).split("\0")[:-1]
     except OSError:
         return {}
-    with open(fd, "rb") as file:
-        entries = os.fsdecode(file.read()).split("\0")[:-1]
     return {blob: known for known, _, blob in (entry.partition("/") for entry in entries)}
 
 

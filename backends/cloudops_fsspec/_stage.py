@@ -13,26 +13,26 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 
+from cfa.cloudops.beneath import Place
 from cfa.cloudops.provider.blob import LocalFile
-from cloudops_fsspec import _files, _resume
-from cloudops_fsspec._tree import DIRECTORY
+from cloudops_fsspec import _files, _folders, _resume
 
 
 class Stage:
     """The hidden twin of `folder`, a path in a container, beside which it will appear.
 
     Args:
-        parent: a descriptor of the folder that will hold it; closed with the stage.
+        parent: the open folder that will hold it; closed with the stage.
         folder: the path in the container.
         sources: blob -> local file of all that is to be stored, some of it below `folder`.
     """
 
-    def __init__(self, parent: int, folder: str, sources: Mapping[str, LocalFile]) -> None:
+    def __init__(self, parent: Place, folder: str, sources: Mapping[str, LocalFile]) -> None:
         self._parent = parent
         self.folder = folder
         self._sources = sources
         self._name = ""
-        self._fd = -1
+        self._place = Place(-1)
         #: Blob -> bytes of what an earlier call stored here.
         self.kept: dict[str, int] = {}
 
@@ -42,49 +42,50 @@ class Stage:
                 return self
             for _ in range(_files.ATTEMPTS):
                 self._name = _files.temporary()
-                os.mkdir(self._name, dir_fd=self._parent)
+                if not self._parent.make(self._name):
+                    continue
                 try:
-                    self._fd = os.open(self._name, DIRECTORY, dir_fd=self._parent)
+                    self._place = self._parent.enter(self._name)
                 except FileNotFoundError:
                     continue
                 # As with a file, a cleaner may come between making and locking.
-                if _files.lock(self._fd) and os.fstat(self._fd).st_nlink:
+                descriptor = self._place.fileno()
+                if _files.lock(descriptor) and os.fstat(descriptor).st_nlink:
                     return self
-                os.close(self._fd)
+                self._place.close()
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         except BaseException:
-            os.close(self._parent)
+            self._place.close()
+            self._parent.close()
             raise
 
     def _adopt(self) -> bool:
         """Take the stage that a dead call left, or make one that a later call will find."""
         self._name = _resume.folder_name(self.folder)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(self._name, dir_fd=self._parent)
+        self._parent.make(self._name)
         try:
-            self._fd = os.open(self._name, DIRECTORY, dir_fd=self._parent)
+            self._place = self._parent.enter(self._name)
         except OSError:
             return False  # no folder, or removed by a cleaner
         try:
-            if _resume.claim(self._fd, self._name, self._parent):
-                self.kept = _resume.prune(self._fd, self.folder, self._source)
+            if _resume.claim(self._place.fileno(), self._name, self._parent):
+                self.kept = _resume.prune(self._place, self.folder, self._source)
                 return True
         except OSError:  # no locks here, or what was left cannot be removed
             with contextlib.suppress(OSError):
-                os.rmdir(self._name, dir_fd=self._parent)
-        os.close(self._fd)
-        self._fd = -1
+                self._parent.remove_directory(self._name)
+        self._place.close()
         return False  # another call is at work here
 
     def _source(self, blob: str) -> os.stat_result | None:
         try:
-            return os.stat(self._sources[blob])
+            return _files.source_status(self._sources[blob])
         except (KeyError, OSError):
             return None
 
     def note(self, files: Iterable[tuple[str, os.stat_result]]) -> None:
         """These blobs are complete; the status is that of their sources."""
-        _resume.note(self._fd, ((blob, _resume.identity(status)) for blob, status in files))
+        _resume.note(self._place, ((blob, _resume.identity(status)) for blob, status in files))
 
     def __exit__(
         self,
@@ -97,47 +98,35 @@ class Stage:
             broken_off = kind is not None and not issubclass(kind, Exception)
             if self._name and not (broken_off and _resume.is_name(self._name)):
                 with contextlib.suppress(OSError):
-                    _files.remove_tree(self._name, self._parent)
+                    self._parent.remove_tree(self._name)
         finally:
-            os.close(self._fd)
-            os.close(self._parent)
+            self._place.close()
+            self._parent.close()
 
-    def open_folder(self, folder: str) -> int:
-        """A descriptor of the hidden twin of `self.folder` or one below it, made if missing."""
-        fd = os.dup(self._fd)
-        for part in filter(None, folder.removeprefix(self.folder).split("/")):
-            try:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=fd)
-                lower = os.open(part, DIRECTORY, dir_fd=fd)
-            finally:
-                os.close(fd)
-            fd = lower
-        return fd
+    def open_folder(self, folder: str) -> Place:
+        """The hidden twin of `self.folder` or of one below it, made if missing."""
+        return self._place.enter(folder.removeprefix(self.folder).strip("/"), make=True)
 
-    def publish(self, open_folder: Callable[[str], int]) -> None:
+    def publish(self, open_folder: Callable[[str], Place]) -> None:
         """Show the folder. If another made it meanwhile, its files are added one by one.
 
         Args:
             open_folder: opens a folder of the container for writing, making it if missing.
         """
         base = self.folder.rpartition("/")[2]
-        _resume.forget(self._fd)
+        _resume.forget(self._place)
         try:
-            os.rename(self._name, base, src_dir_fd=self._parent, dst_dir_fd=self._parent)
+            self._parent.rename(self._name, self._parent, base)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            # ENOTDIR: a link to a folder, or a blob, for which `open_folder` has the words.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
             self._merge(open_folder)
         else:
             self._name = ""
 
-    def _merge(self, open_folder: Callable[[str], int]) -> None:
-        for path, _, files, source in os.fwalk(self._name, dir_fd=self._parent):
-            below = path.removeprefix(self._name).strip("/")
-            target = open_folder(f"{self.folder}/{below}".rstrip("/"))
-            try:
+    def _merge(self, open_folder: Callable[[str], Place]) -> None:
+        for way, place, files in _folders.below(self._place):
+            with open_folder(f"{self.folder}/{way}".rstrip("/")) as target:
                 for name in files:
-                    os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
-            finally:
-                os.close(target)
+                    place.rename(name, target, name)

@@ -286,6 +286,8 @@ class _Walk:
                     above.append(self._step(here, name, _DIRECTORY if left else flags, mode))
                     if not left:
                         return above.pop()
+                    if not self._links and len(above) > 1:
+                        os.close(above.pop(-2))  # nothing leads back
                 except OSError as error:
                     if not self._links or error.errno not in (errno.ELOOP, errno.ENOTDIR):
                         raise

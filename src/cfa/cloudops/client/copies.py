@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from cfa.cloudops.beneath import Place
 from cfa.cloudops.client import progress, selection
 from cfa.cloudops.client.protecting import Protecting
 from cfa.cloudops.errors import (
@@ -273,7 +274,14 @@ class CopyMixin:
         if next(iter(self._blobs.list_blobs(container, folder)), None) is not None:
             return True
         here = self._blobs.local_path(container)  # an empty one that the user made counts
-        return here is not None and (here / folder).is_dir()
+        if here is None:
+            return False
+        try:
+            with Place.open(here) as top:
+                top.enter(folder, links=True).close()
+        except OSError:
+            return False
+        return True
 
     def _check_location(self, container: str, location: str, create: bool) -> None:
         if location and not self._has_folder(container, location):

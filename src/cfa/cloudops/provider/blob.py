@@ -12,13 +12,35 @@ from typing import ClassVar
 
 from attrs import frozen
 
+from cfa.cloudops.beneath import Place
 from cfa.cloudops.errors import BlobNotFoundError, UnsupportedError
 from cfa.cloudops.provider.executor import PROVIDER_API
 from cfa.cloudops.provider.protection import Protection
 
-#: A local file as callers give it. Text is taken in bulk calls, where building `Path`s would cost
-#: more than copying a small file.
-LocalFile = str | os.PathLike[str]
+
+@frozen
+class FileBeneath:
+    """A local file below an open directory in which others, a task for instance, may change anything
+    at any moment. It is reached from there without following a link, and only when it is its turn:
+    many of them need one descriptor.
+
+    It is no `os.PathLike` on purpose: nothing shall open it by a path.
+
+    Args:
+        place: the directory, which the caller opens and closes.
+        way: the file's relative path in it.
+    """
+
+    place: Place
+    way: str
+
+    def __str__(self) -> str:
+        return f"{self.place.path}/{self.way}"
+
+
+#: A local file as callers give it. A path is the caller's own, and links in it are followed. Text is
+#: taken in bulk calls, where building `Path`s would cost more than copying a small file.
+LocalFile = str | os.PathLike[str] | FileBeneath
 
 #: Told of work done: files completed, bytes copied, since the last call. From any thread.
 Progress = Callable[[int, int], None]
@@ -94,14 +116,16 @@ class BlobProvider(abc.ABC):
             BlobContainerNotFoundError: there is no such container.
             ProtectedBlobError: the blob is protected, where the provider `protects`.
             LocalFileNotFoundError: there is no such file.
-            InvalidInputError: the source is no ordinary file. FileAccessError: it may not be read.
+            InvalidInputError: the source is no ordinary file, or with `FileBeneath` is reached
+                through a link. FileAccessError: it may not be read.
             ConflictError: a folder has this name, or a blob has the name of a folder on the way.
             DiskFullError: no space; the old blob is as it was.
         """
 
     @abc.abstractmethod
     def download(self, container: str, blob: str, target: LocalFile) -> None:
-        """Fetch a blob into a local file, making parent directories; atomic as `upload`.
+        """Fetch a blob into a local file, making parent directories; atomic as `upload`. With
+        `FileBeneath` none of these is a link, and what has the file's name is replaced.
 
         Raises:
             BlobContainerNotFoundError, BlobNotFoundError: there is none.

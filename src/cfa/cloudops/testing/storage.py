@@ -29,6 +29,7 @@ from typing import ClassVar
 
 import pytest
 
+from cfa.cloudops.beneath import Place
 from cfa.cloudops.errors import (
     BlobContainerNotFoundError,
     BlobNotFoundError,
@@ -40,7 +41,7 @@ from cfa.cloudops.errors import (
     UnsafePathError,
     UnsupportedError,
 )
-from cfa.cloudops.provider.blob import BlobProvider
+from cfa.cloudops.provider.blob import BlobProvider, FileBeneath
 from cfa.cloudops.provider.executor import PROVIDER_API
 
 #: Names that some program somewhere gets wrong; all are blobs on the cloud.
@@ -672,6 +673,61 @@ class StorageContract:
         told.clear()
         storage.download_many(box, {blob: tmp_path / blob for blob in blobs}, progress=tell)
         assert (sum(n for n, _ in told), sum(size for _, size in told)) == (300, 300_000)
+
+    # --- files below an open directory
+
+    def test_takes_files_beneath_a_directory(
+        self, storage: BlobProvider, box: str, tmp_path: Path
+    ) -> None:
+        """S42 A source below an open directory is stored; one that is a link, or reached through
+        one, or no ordinary file, is a typed error and not read."""
+        top = tmp_path / "top"
+        (top / "d").mkdir(parents=True)
+        (top / "d" / "file").write_bytes(b"1")
+        (tmp_path / "secret").write_bytes(b"secret")
+        (top / "link").symlink_to(tmp_path / "secret")
+        (top / "out").symlink_to(tmp_path)
+        os.mkfifo(top / "pipe")
+        with Place.open(top) as place:
+            storage.upload(FileBeneath(place, "d/file"), box, "a")
+            storage.upload_many(
+                box, {name: FileBeneath(place, "d/file") for name in ("b", "new/c", "new/d/e")}
+            )
+            assert _names(storage, box) == ["a", "b", "new/c", "new/d/e"]
+            for name in ("a", "b", "new/c", "new/d/e"):
+                assert _get(storage, box, name, tmp_path) == b"1"
+            for way in ("link", "out/secret", "../secret", "pipe", "d", "none"):
+                with pytest.raises((InvalidInputError, LocalFileNotFoundError)):
+                    storage.upload(FileBeneath(place, way), box, "a")
+                with pytest.raises((InvalidInputError, LocalFileNotFoundError)):
+                    storage.upload_many(box, {"f": FileBeneath(place, way)})
+            assert place.names()  # still open
+        assert _names(storage, box) == ["a", "b", "new/c", "new/d/e"]
+
+    def test_fetches_to_files_beneath_a_directory(
+        self, storage: BlobProvider, box: str, tmp_path: Path
+    ) -> None:
+        """S43 A target below an open directory is written, its folders made; a link or a pipe of its
+        name is replaced, and one on the way is a typed error."""
+        top, outside = tmp_path / "top", tmp_path / "outside"
+        top.mkdir()
+        outside.mkdir()
+        (outside / "file").write_bytes(b"old")
+        (top / "link").symlink_to(outside / "file")
+        (top / "out").symlink_to(outside)
+        os.mkfifo(top / "pipe")
+        _put(storage, box, "a", b"1", tmp_path)
+        with Place.open(top) as place:
+            storage.download(box, "a", FileBeneath(place, "d/e/file"))
+            storage.download_many(box, {"a": FileBeneath(place, "link")})
+            storage.download(box, "a", FileBeneath(place, "pipe"))
+            for way in ("out/file", "out/new/file", "../outside/file"):
+                with pytest.raises(CloudOpsError):
+                    storage.download(box, "a", FileBeneath(place, way))
+        for name in ("d/e/file", "link", "pipe"):
+            assert not (top / name).is_symlink()
+            assert (top / name).read_bytes() == b"1"
+        assert [(path.name, path.read_bytes()) for path in outside.iterdir()] == [("file", b"old")]
 
 
 def _protects(storage: BlobProvider) -> None:
