@@ -54,18 +54,18 @@ def isolated(bench) -> bool:
 LINKS = r"""
 cd "$AZ_BATCH_NODE_ROOT_DIR" || exit 9
 for name in volatile startup fsmounts shared workitems; do
-    mv "$name" "$name.old" 2>/dev/null && ln -s "$1" "$name"
+    mv "$name" "$name.old" 2>/dev/null && ln -sn "$1" "$name"
 done
 cd "$AZ_BATCH_TASK_DIR" || exit 9
 for name in stdout.txt stderr.txt cmd exit wd; do
     mv "$name" "old.$name" 2>/dev/null
-    ln -s "$1/file" "$name"
+    ln -sn "$1/file" "$name"
 done
 cd .. || exit 9
 mv "$AZ_BATCH_TASK_ID" kept
-ln -s "$1" "$AZ_BATCH_TASK_ID"
-for next in 2 3 4; do ln -s "$1" "j--$next"; done
-cd .. 2>/dev/null && mv job-1 old-1 2>/dev/null && ln -s "$1" job-1
+ln -sn "$1" "$AZ_BATCH_TASK_ID"
+for next in 2 3 4; do ln -sn "$1" "j--$next"; done
+cd .. 2>/dev/null && mv job-1 old-1 2>/dev/null && ln -sn "$1" job-1
 exit 1
 """
 

@@ -97,6 +97,8 @@ def test_modes(backend, workdir, umask):
     home = Path(".cloudops")
     found = {path.name: mode(path) for path in home.iterdir() if path.name != "root"}
     assert {"store.db", "agent.lock", "agent.log", ".gitignore"} <= set(found)
+    kept = {name: found.pop(name) for name in ("nodes", "accounts")}
+    assert set(kept.values()) == {0o700}, kept
     assert set(found.values()) == {0o600}, found
     assert mode(home) == 0o700
 
@@ -396,7 +398,7 @@ def test_copy(backend, image, workdir):
     subprocess.run(["cp", "-a", workdir, "../copy"], check=True)
     swept = cloudops("sweep", cwd="../copy")
     assert swept.returncode == 0, swept.stderr
-    assert "node" not in swept.stdout
+    assert " node " not in swept.stdout
     copy = (
         "from cfa.cloudops.local import CloudClient\n"
         "client = CloudClient(at_exit='detach')\n"

@@ -10,17 +10,19 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 import socket
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from attrs import define
 
 from cfa.cloudops import backends
+from cfa.cloudops.beneath import Place
 from cfa.cloudops.cli import output
 from cfa.cloudops.cli.agent import agent_may_live
 from cfa.cloudops.cli.run import REPORT_PREFIX
@@ -99,9 +101,12 @@ def _sweep_nodes(workspace: Workspace, store: Store, broom: Broom) -> None:
             if name in open_nodes.values():
                 broom.failed += 1
                 output.note(f"{name} was not looked at, though nodes may be there: {error}")
-    for directory in sorted(workspace.nodes.glob("*")):
-        if open_nodes.get(directory.name) not in silent:
-            broom.remove(f"directory {directory}", lambda directory=directory: _rmtree(directory))  # type: ignore[misc]
+    with contextlib.suppress(FileNotFoundError), Place.open(workspace.nodes) as nodes:
+        for name in sorted(nodes.names()):
+            if open_nodes.get(name) not in silent:
+                broom.remove(
+                    f"directory {workspace.nodes / name}", partial(nodes.remove_tree, name)
+                )
     if workspace.socket.exists():
         broom.remove(f"socket {workspace.socket}", workspace.socket.unlink)
 
@@ -114,20 +119,15 @@ def _remove(broom: Broom, executor: Executor, workspace: str, node: NodeStatus, 
     )
 
 
-def _rmtree(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-
-
 # --- temporary files
 
 
 def _sweep_temporaries(store: Store, broom: Broom) -> None:
     """Reports of runs, and half-written blobs in the containers that the pools mount."""
-    for path in sorted(Path(tempfile.gettempdir()).glob(f"{REPORT_PREFIX}*")):
-        _reap(path, broom)
+    with Place.open(tempfile.gettempdir()) as temporary:
+        for name in sorted(temporary.names()):
+            if name.startswith(REPORT_PREFIX):
+                _reap(temporary, name, broom)
     mounted: dict[str, set[str]] = {}
     for (text,) in store.rows("SELECT definition FROM pool"):
         pool = pool_spec(text)
@@ -145,25 +145,31 @@ def _sweep_temporaries(store: Store, broom: Broom) -> None:
             storage.close()
 
 
-def _sweep_container(place: Path, broom: Broom) -> None:
-    for folder, names, files in os.walk(place):
-        for name in [*names, *files]:
-            if name.startswith(_PARTIAL[0]) and name.endswith(_PARTIAL[1]):
-                _reap(Path(folder, name), broom)
-        names[:] = [name for name in names if not name.startswith(_PARTIAL[0])]
+def _sweep_container(path: Path, broom: Broom) -> None:
+    with Place.open(path) as top:
+        ways = [""]
+        while ways:
+            way = ways.pop()
+            with contextlib.suppress(OSError), top.enter(way) as folder:  # it is gone, or not ours
+                for name in sorted(folder.names()):
+                    if name.startswith(_PARTIAL[0]) and name.endswith(_PARTIAL[1]):
+                        _reap(folder, name, broom)
+                    elif stat.S_ISDIR(folder.status(name).st_mode):
+                        ways.append(f"{way}/{name}" if way else name)
 
 
-def _reap(path: Path, broom: Broom) -> None:
+def _reap(folder: Place, name: str, broom: Broom) -> None:
     """Remove a temporary file or folder of ours, if nobody writes it."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(name, flags, dir_fd=folder.fileno())
     except OSError:
         return
     try:
         if os.fstat(descriptor).st_uid != os.geteuid():
             return
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        broom.remove(f"temporary {path}", lambda: _rmtree(path))
+        broom.remove(f"temporary {folder.path}/{name}", partial(folder.remove_tree, name))
     except OSError:
         return  # its writer lives
     finally:

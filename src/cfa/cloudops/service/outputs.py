@@ -8,8 +8,8 @@ saved is tried again a few times and then given up, with a sentence in the job.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from cfa.cloudops import backends
+from cfa.cloudops.beneath import Place
 from cfa.cloudops.errors import CloudOpsError
 from cfa.cloudops.model.values import JobSpec
-from cfa.cloudops.provider.blob import BlobProvider
+from cfa.cloudops.provider.blob import BlobProvider, FileBeneath
 from cfa.cloudops.service.definitions import job_spec
 from cfa.cloudops.service.store import OWED
+from cfa.cloudops.service.workspace import STREAMS
 
 if TYPE_CHECKING:
     from cfa.cloudops.service.scheduler import Scheduler
@@ -41,12 +43,11 @@ _ONE_BY_ONE_S = 10.0
 
 @frozen
 class Owed:
-    """A task whose logs are to be saved: its number, id, day of adding and directory."""
+    """A task whose logs are to be saved: its number, id and day of adding."""
 
     number: int
     task_id: str
     day: str
-    directory: str
 
 
 @frozen
@@ -162,11 +163,7 @@ class Outputs:
             if found is None:
                 continue
             spec = job_spec(found[0])
-            directory = self._workspace.job_directory(spec.id)
-            tasks = [
-                Owed(number, task_id, day, f"{directory}/{task_id}")
-                for _, number, task_id, day in group
-            ]
+            tasks = [Owed(number, task_id, day) for _, number, task_id, day in group]
             batches.append((job, spec, tasks))
         if batches:
             self._sending = True
@@ -192,22 +189,34 @@ class Outputs:
             storage = self._storages.get(spec.log_storage)
             if storage is None:
                 storage = self._storages[spec.log_storage] = backends.load_storage(spec.log_storage)
-            return save(storage, job, spec, tasks)
+            try:
+                directory = self._workspace.open_job(spec.id)
+            except OSError as error:
+                where = self._workspace.job_directory(spec.id)
+                return Result(job, hopeless=f"{where} cannot be opened: {error.strerror}.")
+            with directory:
+                return save(storage, job, spec, directory, tasks)
         except Exception as error:  # noqa: BLE001  a plugin's fault must not end the agent
             known = isinstance(error, CloudOpsError)
             _log.warning("saving logs of job %s: %s", spec.id, error, exc_info=not known)
             return Result(job, hopeless=_sentence(error))
 
 
-def save(storage: BlobProvider, job: int, spec: JobSpec, tasks: Sequence[Owed]) -> Result:
-    """Save the logs of some tasks of a job; what cannot be saved does not hinder the others."""
+def save(
+    storage: BlobProvider, job: int, spec: JobSpec, directory: Place, tasks: Sequence[Owed]
+) -> Result:
+    """Save the logs of some tasks of a job; what cannot be saved does not hinder the others.
+
+    Args:
+        directory: the job's.
+    """
     container = spec.log_container or ""
     if not storage.container_exists(container):
         return Result(job, hopeless=f"There is no blob container {container!r}.")
-    files = {task.number: _files(spec.log_folder, task) for task in tasks}
+    files = {task.number: _files(spec.log_folder, directory, task) for task in tasks}
     try:
         storage.upload_many(
-            container, {blob: path for part in files.values() for blob, path in part}
+            container, {blob: source for part in files.values() for blob, source in part}
         )
     except (CloudOpsError, OSError) as error:
         _log.debug("saving logs of job %s one by one: %s", spec.id, error)
@@ -230,21 +239,18 @@ def save(storage: BlobProvider, job: int, spec: JobSpec, tasks: Sequence[Owed]) 
     return Result(job, saved, failed)
 
 
-def _files(folder: str, task: Owed) -> list[tuple[str, str]]:
-    """Blob names and local paths of a task's streams, those that are there.
+def _files(folder: str, directory: Place, task: Owed) -> list[tuple[str, FileBeneath]]:
+    """Blob names and sources of a task's streams, those that are there.
 
-    A task can do what it likes in its directory: only ordinary files count.
+    A task can do what it likes in its directory: only ordinary files count, now and when they are read.
     """
     place = f"{folder}/{task.day}/{task.task_id}" if folder else f"{task.day}/{task.task_id}"
     found = []
-    for name in ("stdout.txt", "stderr.txt"):
-        path = f"{task.directory}/{name}"
-        try:
-            plain = stat.S_ISREG(os.lstat(path).st_mode)
-        except OSError:
-            plain = False
-        if plain:
-            found.append((f"{place}/{name}", path))
+    for name in STREAMS:
+        way = f"{task.task_id}/{name}"
+        with contextlib.suppress(OSError):
+            if stat.S_ISREG(directory.status(way).st_mode):
+                found.append((f"{place}/{name}", FileBeneath(directory, way)))
     return found
 
 

@@ -70,8 +70,9 @@ class Workspace:
         try:
             with disk_errors(f"making the workspace {self.home}"):
                 owner.claim(self.home)
-                for path in (self.root, self.nodes, self.accounts):
-                    path.mkdir(parents=True, exist_ok=True)
+                self.root.mkdir(exist_ok=True)
+                for path in (self.nodes, self.accounts):
+                    path.mkdir(mode=0o700, exist_ok=True)
         except StoreError:
             raise
         except OSError as error:
