@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -238,3 +239,66 @@ def test_hostile_names_of_other_jobs(bench):
         except (NotFoundError, OSError):
             pass
     assert client._batch.read_task_file("j", "j--1", "own") == b"x\n"
+
+
+def test_set_user_id_files_are_disarmed(bench):
+    """What a task marks set-user-id in a mount is an ordinary file when the job's nodes are gone."""
+    (bench.place / "d").mkdir()
+    (bench.place / "d" / "before").write_text("")
+    (bench.place / "d" / "before").chmod(0o4755)
+    client = bench.ready(mounts=["d"])
+    script = "cp /bin/sh d; mkdir -p sub; cp d sub/x; chmod 4755 d; chmod 2755 sub/x; ls -l d"
+    client.add_task(f"sh -c 'cd /d && {script}'")
+    task = bench.finished(client)["j--1"]
+    assert task.result == "success", bench.output(client, "j--1", name="stderr")
+    client.delete_job("j")
+    files = [bench.place / "d" / name for name in ("d", "sub/x")]
+    deadline = time.monotonic() + 20
+    while any(path.stat().st_mode & 0o6000 for path in files):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o755}
+    assert all(path.stat().st_uid == os.getuid() for path in files)
+
+
+def test_failure_that_looks_like_a_missing_capability(bench):
+    """A task that may not change an owner learns which setting would let it."""
+    if not bench.containers:
+        pytest.skip("only containers have capabilities to be given back")
+    if os.getuid() and not bench.backend.capabilities.rootless:
+        pytest.skip("an ordinary user cannot be given any")
+    client = bench.ready()
+    client.add_task("sh -c 'echo x >f; chown 5:5 f'")
+    failure = bench.finished(client)["j--1"].failure
+    assert "CAP_ADD" in failure.message, failure
+    assert "CHOWN" in failure.message
+
+
+def test_delete_job_tells_the_truth(bench):
+    """Files that cannot be removed are named, and the job stays until they can be."""
+    client = bench.ready()
+    client.add_task("sh -c 'echo x >f'")
+    task = bench.finished(client)["j--1"]
+    place = Path(task.directory) / "wd"
+    if os.getuid() == 0:
+        immutable(place, True)
+    else:
+        pytest.skip("an ordinary user can make nothing that it cannot remove")
+    try:
+        with pytest.raises(OSError, match="could not be deleted"):
+            client.delete_job("j")
+        assert (place / "f").exists()
+        assert client._batch.get_job("j").state == "completed"
+    finally:
+        immutable(place, False)
+    client.delete_job("j")
+    assert not place.exists()
+
+
+def immutable(path: Path, on: bool) -> None:
+    """Let nobody, root included, change a directory; or let them again."""
+    done = subprocess.run(
+        ["chattr", "+i" if on else "-i", path], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"no immutable files here: {done.stderr}")

@@ -97,7 +97,8 @@ class Crew:
             self._remove(node, str(error))
             return
         node.node, node.root, node.mapping = opened.node, opened.root, opened.mapping
-        node.place = opened.place
+        node.place, node.shown = opened.place, opened.shown
+        self._scheduler.showed(node)
         node.commands = Commands(self._agent.workspace.control(node.id))
         node.idle_since = time.monotonic()
         if not node.single_use:  # those would fill the log

@@ -7,6 +7,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cfa.cloudops.errors import CloudOpsError
 from cfa.cloudops.service.additions import BY_ITSELF
 from cfa.cloudops.service.placement import Job
 from cfa.cloudops.service.store import COMPLETED
@@ -25,17 +26,26 @@ class Endings:
         self._store = scheduler.store
         self._ledger = scheduler.ledger
         self._removed: list[int] = []  # numbers of jobs whose files are gone
+        self._kept: list[tuple[int, str]] = []  # those of which some are not, and why
 
     @property
     def news(self) -> bool:
         """Whether `settle` has something to do."""
-        return bool(self._removed)
+        return bool(self._removed or self._kept)
 
     def settle(self) -> None:
-        """Forget jobs whose files are gone. In a transaction."""
+        """Forget jobs whose files are gone, and keep the others. In a transaction."""
         removed, self._removed = self._removed, []
         for number in removed:
             self._remove_rows(number)
+        kept, self._kept = self._kept, []
+        for number, why in kept:
+            self._store.execute(
+                "UPDATE job SET state = 'completed', ended = COALESCE(ended, ?), problem = ? "
+                "WHERE number = ?",
+                (time.time(), why, number),
+            )
+            self._scheduler.jobs.pop(number, None)
 
     def complete(self) -> None:
         """End the jobs that have come to their end. In a transaction."""
@@ -110,9 +120,12 @@ class Endings:
         job.removing = True
 
         def removed(_: object, error: BaseException | None) -> None:
-            if error is not None:
-                _log.error("removing files of job %s", job.id, exc_info=error)
-            self._removed.append(job.number)
+            if error is None:
+                self._removed.append(job.number)
+                return
+            known = isinstance(error, CloudOpsError)
+            _log.error("removing files of job %s: %s", job.id, error, exc_info=not known and error)
+            self._kept.append((job.number, str(error)))
 
         self._scheduler.agent.work(
             partial(self._scheduler.workspace.remove_job, job.id, job.number), removed
@@ -128,6 +141,7 @@ class Endings:
         self._store.execute("DELETE FROM meta WHERE name = ?", (f"given-ids-{number}",))
         job = self._scheduler.jobs.pop(number, None)
         if job is not None:
+            self._scheduler.after(partial(self._scheduler.strip, job))
             self._tell_schedule(job.id)
 
     def _tell_schedule(self, job_id: str) -> None:

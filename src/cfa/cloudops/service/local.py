@@ -234,11 +234,18 @@ class LocalBatch(LocalSchedules):
             number, _ = self._job_state(job_id)
             self._store.execute("UPDATE job SET state = 'deleting' WHERE number = ?", (number,))
         self._link.wake()
-        self._wait_until(
-            lambda: self._store.row("SELECT 1 FROM job WHERE number = ?", (number,)) is None,
-            timeout_s,
-            f"job {job_id!r} to be deleted",
-        )
+        found: list[tuple[Any, ...] | None] = [None]
+
+        def ended() -> bool:
+            found[0] = self._store.row("SELECT state, problem FROM job WHERE number = ?", (number,))
+            return found[0] is None or found[0][0] != "deleting"
+
+        self._wait_until(ended, timeout_s, f"job {job_id!r} to be deleted")
+        if found[0] is not None:
+            raise FileAccessError(
+                f"The job {job_id!r} could not be deleted. {found[0][1] or ''}".strip(),
+                "Delete it again when that is done.",
+            )
 
     def _job_state(self, job_id: str) -> tuple[int, str]:
         row = self._store.row("SELECT number, state FROM job WHERE id = ?", (job_id,))

@@ -73,6 +73,8 @@ class LiveNode:
     root: str = NODE_ROOT
     #: The directory of its job that it was shown, as device and inode.
     place: tuple[int, int] = (0, 0)
+    #: Host directories that it was shown as mounts.
+    shown: tuple[str, ...] = ()
     #: What its slots are to run.
     commands: Commands | None = None
     mapping: tuple[tuple[str, str], ...] = ()
@@ -249,6 +251,7 @@ class Opened:
     node: Node
     root: str
     place: tuple[int, int]
+    shown: tuple[str, ...]
     mapping: tuple[tuple[str, str], ...]
 
 
@@ -298,7 +301,7 @@ def open_node(executors: Executors, what: Opening) -> Opened:
         mapping = tuple((f"/{target}", source) for target, source in sources.items())
         shared = str(workspace.home / shared_way(what.pool.id))
         mapping += ((f"{NODE_ROOT}/shared", shared), (NODE_ROOT, root))
-    return Opened(node, root, place, mapping)
+    return Opened(node, root, place, tuple(sources.values()), mapping)
 
 
 def _verb(what: Opening, capabilities: Capabilities, control: str) -> tuple[str, ...]:

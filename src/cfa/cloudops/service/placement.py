@@ -53,6 +53,8 @@ class Job:
     #: No task is active or running.
     out_of_work: bool = False
     removing: bool = False
+    #: Host directories that its nodes were shown as mounts, with the time since when (epoch).
+    shown: dict[str, float] = field(factory=dict)
     #: What was said about its pool.
     waits_for_pool: str | None = None
     #: Nobody will add tasks: its nodes need not wait for more.

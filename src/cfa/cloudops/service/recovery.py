@@ -19,6 +19,7 @@ from cfa.cloudops.errors import CloudOpsError
 from cfa.cloudops.provider.executor import NodeStatus
 from cfa.cloudops.service.ledger import Attempt
 from cfa.cloudops.service.networks import keeps
+from cfa.cloudops.service.nodes import mount_sources
 from cfa.cloudops.service.store import no_space
 from cfa.cloudops.service.workspace import SERVING
 
@@ -63,8 +64,11 @@ class Recovery:
     def begin(self) -> None:
         """Read the store. Nothing else of the agent runs yet."""
         store = self._scheduler.store
-        for node_id, backend in store.rows("SELECT id, backend FROM node WHERE ended IS NULL"):
+        for node_id, backend, job, opened in store.rows(
+            "SELECT id, backend, job, opened FROM node WHERE ended IS NULL ORDER BY opened"
+        ):
             self._orphans[node_id] = _Orphan(node_id, backend)
+            self._find_mounts(job, opened)
         for attempt, started in self._scheduler.ledger.running():
             self._scheduler.adopt(attempt, started)
             orphan = self._orphans.get(attempt.node)
@@ -77,6 +81,19 @@ class Recovery:
         self._patience = time.monotonic() + _DEAF_S
         for backend in {orphan.backend for orphan in self._orphans.values()}:
             self._search(backend, _FIRST_S)
+
+    def _find_mounts(self, job_number: int, opened: float) -> None:
+        """What the nodes of a dead agent were shown, as far as the pool says."""
+        job = self._scheduler.jobs.get(job_number)
+        if job is None or job.pool is None or not job.pool.mounts:
+            return
+        pool = job.pool
+
+        def done(sources: dict[str, str] | None, _: BaseException | None) -> None:
+            for source in (sources or {}).values():
+                job.shown.setdefault(source, opened)
+
+        self._agent.work(lambda: mount_sources(pool.storage, pool.mounts), done)
 
     def _remove_rests(self) -> None:
         """Remove directories of nodes that ended when nobody could remove them any more."""

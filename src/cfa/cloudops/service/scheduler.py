@@ -7,13 +7,16 @@ begins from the store.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cfa.cloudops.beneath import Place
 from cfa.cloudops.errors import BlobContainerNotFoundError, CloudOpsError, ImageError, NodeError
+from cfa.cloudops.privileges import strip_privileges
 from cfa.cloudops.service import journal
 from cfa.cloudops.service import ledger as rules
 from cfa.cloudops.service.crew import GRACE_S, Crew, verdict
@@ -29,6 +32,7 @@ from cfa.cloudops.service.recovery import Recovery
 from cfa.cloudops.service.scaling import Scaling
 from cfa.cloudops.service.schedules import Schedules
 from cfa.cloudops.service.store import ACTIVE, DELETE, OWED, RUNNING, shortage
+from cfa.cloudops.service.workspace import STREAMS
 
 if TYPE_CHECKING:
     from cfa.cloudops.service.agent import Agent
@@ -42,6 +46,10 @@ _MAX_LOSSES = 10
 #: How often in a row a node must be refused before the tasks that need it fail.
 _OPEN_TRIES = 6
 _BACKOFF_S = (0.2, 10.0)
+#: Bytes of a failed program's standard error that are looked at.
+_LAST_WORDS = 4096
+#: Files that are named in the log.
+_NAMED = 20
 #: Seconds in which nothing starts after something was short.
 _PAUSE_S = 1.0
 
@@ -130,6 +138,13 @@ class Scheduler:
 
     def node_ended(self, node_id: str, reason: str) -> None:
         self._ended_nodes.append((node_id, reason))
+
+    def showed(self, node: LiveNode) -> None:
+        """A node was shown its mounts."""
+        job = self.jobs.get(node.group.job)
+        if job is not None:
+            for source in node.shown:
+                job.shown.setdefault(source, time.time() - (time.monotonic() - node.enlisted))
 
     def opening_failed(self, node: LiveNode, error: BaseException) -> None:
         """A node could not be opened: try later, or fail the tasks that need it."""
@@ -443,8 +458,24 @@ class Scheduler:
             self.ledger.retry(attempt, number)
             self._feed(job)
         else:
-            message = f"The program ended with exit code {number}."
+            message = f"The program ended with exit code {number}. {self._advice(job, attempt)}"
+            message = message.rstrip()
             self._finish(job, attempt, Outcome(number, rules.EXIT_CODE, message))
+
+    def _advice(self, job: Job | None, attempt: Attempt) -> str:
+        """What may have been missing, by the last words of a program that failed."""
+        if job is None or job.pool is None:
+            return ""
+        try:
+            with self.workspace.open_task(job.id, attempt.task_id) as task:
+                start = max(0, task.status(STREAMS[1]).st_size - _LAST_WORDS)
+                words = task.read(STREAMS[1], _LAST_WORDS, start).decode(errors="replace")
+            return self.crew.executors.get(job.pool.backend).advise(words) if words else ""
+        except OSError:
+            return ""
+        except Exception:  # noqa: BLE001  a plugin's fault must not end the agent
+            _log.exception("asking the backend %s for advice", job.pool.backend)
+            return ""
 
     def _take_loss(self, attempt: Attempt, reason: str) -> None:
         job = self._forget(attempt)
@@ -557,5 +588,27 @@ class Scheduler:
                         self.agent.at(now + left, partial(setattr, node, "alarmed", False))
                 else:
                     self.crew.dismiss(node, GRACE_S)
+            if not job.nodes and job.shown:
+                self.strip(job)
             if job.state == "completed" and not job.nodes:
                 del self.jobs[job.number]
+
+    def strip(self, job: Job) -> None:
+        """Take set-user-id bits off what the tasks of a job left in its mounts; its nodes are gone."""
+        shown, job.shown = job.shown, {}
+
+        def strip() -> list[str]:
+            left = []
+            for source, since in shown.items():
+                with contextlib.suppress(OSError), Place.open(source) as place:
+                    _, names = strip_privileges(place, since)
+                    left += [f"{source}/{name}" for name in names]
+            return left
+
+        def done(left: list[str] | None, error: BaseException | None) -> None:
+            if error is not None:
+                _log.error("looking through the mounts of job %s", job.id, exc_info=error)
+            for name in (left or ())[:_NAMED]:
+                _log.warning("a file that a task left belongs to another user: %r", name)
+
+        self.agent.work(strip, done)
