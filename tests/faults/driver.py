@@ -19,6 +19,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -207,8 +208,10 @@ class Driver:
         return [
             pid
             for pid, words in commands()
-            if any(word.endswith(b"/volatile/launcher.sh") for word in words)
-            and verb in words[-3:-1]
+            if any(
+                word.endswith(b"/volatile/launcher.sh") and after == verb
+                for word, after in pairwise(words)
+            )
             and not marks.isdisjoint(environment(pid))
         ]
 

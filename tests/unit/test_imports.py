@@ -37,7 +37,7 @@ ARROWS = {
     "parameters": {"errors", "documents"},
     "rehearsal": INTERFACES,
     "client": REGISTRY | {"dag", "drawing", "parameters", "rehearsal"},
-    "service": REGISTRY,
+    "service": REGISTRY | {"privileges"},
 }
 
 #: What `from cfa.cloudops.local import CloudClient` must not load: each is slow, and none is needed

@@ -59,7 +59,7 @@ class Launcher:
             text.replace("shell=/bin/sh\n", f"shell={program}\n")
         )
         self.process = subprocess.Popen(
-            [program, self.control / "launcher.sh", verb, self.control],
+            [program, self.control / "launcher.sh", verb, self.control, place],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={"PATH": path},
@@ -88,7 +88,7 @@ class Launcher:
         with Place.open(self.place) as above:
             workspace.prepare_task(above, name, new=False)
         self.commands.write(slot, words)
-        self.send(f"run {slot} {attempt} {self.secrets.of('N', attempt)} {self.task(name)}")
+        self.send(f"run {slot} {attempt} {self.secrets.of('N', attempt)} {name}")
         return self.task(name)
 
     def recorded(self, attempt: str) -> str | None:
@@ -103,7 +103,7 @@ class Launcher:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if words[-4:] == [b"slot", os.fsencode(self.control), b"%d" % slot, b""]:
+            if words[-5:-2] == [b"slot", os.fsencode(self.control), b"%d" % slot]:
                 return pid
         raise LookupError(slot)
 

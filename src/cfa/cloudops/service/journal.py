@@ -42,7 +42,7 @@ class Secrets:
     def of(self, node_id: str, attempt: str = "") -> str:
         """The secret of an attempt on a node, or of the node itself."""
         text = f"{node_id} {attempt}".encode()
-        return hashlib.blake2s(text, key=self._key, digest_size=16).hexdigest()
+        return hashlib.blake2s(text, key=self._key, digest_size=8).hexdigest()
 
     def are(self, secret: str, node_id: str, attempt: str = "") -> bool:
         """Whether this is it."""

@@ -1,6 +1,7 @@
 #!/bin/sh
-# The launcher: runs the tasks of one node. Started as `sh launcher.sh serve <directory>`; `once
-# <directory> [memory]` runs a single task, `keep <directory>` none: it keeps a network for others.
+# The launcher: runs the tasks of one node. Started as `sh launcher.sh serve <directory> <job directory>`;
+# `once <directory> <job directory> [memory]` runs a single task, `keep <directory>` none: it keeps a
+# network for others.
 #
 # <directory> is the agent's. In a container or sandbox nobody can write to it but for `box`, which has
 # the directory `open` in it: that is opened here, and the agent then takes it out of everybody's sight.
@@ -10,11 +11,12 @@
 #
 #   stdin                                            stdout
 #   node <secret>                                    ready <protocol>
-#   run <slot> <attempt> <secret> <task directory>   exited <attempt> <secret> <code>
+#   run <slot> <attempt> <secret> <task>             exited <attempt> <secret> <code>
 #   kill <slot> <attempt> <signal>                   full <attempt> <secret>: its result waits for space
 #   check <word>: does all of it live?               lost <slot> <node secret> [alone | refused]
 #   end of file: drain                               alive <word>: the answer, after what was lost
 #
+# A shell reads its lines byte by byte, each with a call of the kernel: they are short.
 # A code may also be `missing`, `denied` or `gone`: no such program, none that may be run, no directory
 # of the task. A task writes to our output if it likes: what it says is believed only with the secret,
 # which it is not given.
@@ -42,13 +44,14 @@ __resolve() {
 
 # Runs $__attempt in $__task. `$__command` is `set -- <program> <arguments>`, made by the agent.
 __run() {
-    AZ_BATCH_TASK_ID=${__task##*/}
+    AZ_BATCH_TASK_ID=$__task
+    __task=$__job/$__task
     AZ_BATCH_TASK_DIR=$__task
     AZ_BATCH_TASK_WORKING_DIR=$__task/wd
     AZ_BATCH_CERTIFICATES_DIR=$__task/certs
     CLOUDOPS_ATTEMPT=$__attempt@$CLOUDOPS_DIRECTORY # other nodes may show in /proc as well
     # Not for tasks: where this shell was before, which the task before may have been as well.
-    if ! [ -d "$__task" ]; then
+    if [ -n "$__home" ] && ! [ -d "$__task" ]; then
         __code=gone
     elif cd "${__home:-$__task/wd}" && unset OLDPWD && . "$__command"; then
         case $1 in
@@ -73,6 +76,7 @@ __run() {
         fi
     else
         __code=denied
+        [ -d "$__task" ] || __code=gone
     fi
     __memory=
     [ -n "$__peak" ] && read -r __memory <"$__peak"
@@ -81,8 +85,10 @@ __run() {
     # A full disk is waited for, so that no result is lost. What it tore off ends with the empty line.
     : $((__count += 1))
     __told=
-    until echo "
-= $__attempt $__secret $__code $$ $__count $__memory" >&3 && times >&3; do
+    until {
+        echo "
+= $__attempt $__secret $__code $$ $__count $__memory" && times
+    } >&3; do
         [ -n "$__told" ] || echo "full $__attempt $__secret"
         __told=1
         sleep 1
@@ -115,7 +121,7 @@ __slot() {
     # signals, are not inherited by programs.
     trap : HUP INT QUIT TERM USR1 USR2 PIPE ALRM
     __prepare
-    __command=$1/cmd.$2
+    __command=$1/cmd.$2 __job=$3
     __opened=
     while read -r __attempt __secret __task; do
         [ "$__attempt" = quit ] && exit 0
@@ -151,7 +157,7 @@ guard() {
     shell_pid=
     # By `command`, because a shell that cannot make a process would end.
     export CLOUDOPS_SLOT="$1@$CLOUDOPS_DIRECTORY" # by which its shell and its tasks can be found
-    command eval '$setsid $reset "$shell" "$self" slot "$directory" "$1" <&4 4<&- &' && shell_pid=$! &&
+    command eval '$setsid $reset "$shell" "$self" slot "$directory" "$1" "$job" <&4 4<&- &' && shell_pid=$! &&
         wait "$shell_pid"
     case $? in
         0) return ;;
@@ -271,6 +277,7 @@ end_all() {
 
 serve() {
     begin "$1"
+    job=$2
     self=$0
     shell=/bin/sh
     setsid=$(command -v setsid) || setsid=
@@ -347,11 +354,11 @@ once() {
     exec 5<&-
     trap : HUP INT QUIT TERM USR1 USR2 ALRM # as for a slot's shell
     __prepare
-    __command=$directory/cmd.$slot
+    __command=$directory/cmd.$slot __job=$2
     __open "$slot"
     # The highest memory of the container is the task's. Only the agent knows whether the container
     # has a control group of its own: what can be seen here may be the whole machine's.
-    [ "$2" = memory ] && for __file in memory.peak memory/memory.max_usage_in_bytes; do
+    [ "$3" = memory ] && for __file in memory.peak memory/memory.max_usage_in_bytes; do
         [ -r "/sys/fs/cgroup/$__file" ] && __peak=/sys/fs/cgroup/$__file
     done
     __run
@@ -396,8 +403,8 @@ look() {
 }
 
 case $1 in
-    serve) serve "$2" ;;
-    once) once "$2" "$3" ;;
+    serve) serve "$2" "$3" ;;
+    once) once "$2" "$3" "$4" ;;
     keep) keep "$2" ;;
-    slot) __slot "$2" "$3" ;;
+    slot) __slot "$2" "$3" "$4" ;;
 esac

@@ -286,7 +286,7 @@ def open_node(executors: Executors, what: Opening) -> Opened:
             node_id=what.node_id,
             name=_node_name(what),
             image=what.image,
-            argv=("/bin/sh", f"{control}/launcher.sh", *_verb(what, capabilities, control)),
+            argv=("/bin/sh", f"{control}/launcher.sh", *_verb(what, capabilities, control, root)),
             environment=_environment(what, root, private=private),
             binds=tuple(binds),
             resources=what.pool.resources,
@@ -304,14 +304,15 @@ def open_node(executors: Executors, what: Opening) -> Opened:
     return Opened(node, root, place, tuple(sources.values()), mapping)
 
 
-def _verb(what: Opening, capabilities: Capabilities, control: str) -> tuple[str, ...]:
+def _verb(what: Opening, capabilities: Capabilities, control: str, root: str) -> tuple[str, ...]:
     """The arguments of the launcher."""
     if what.keeps_network:
         return ("keep", control)
+    job = f"{root}/{job_way(what.job_id)}"
     # Only in a container is the launcher out of the reach of a task that ends its process group.
     if what.pool.isolation is not Isolation.TASK or not capabilities.images:
-        return ("serve", control)
-    return ("once", control, "memory" if capabilities.enforces_memory else "")
+        return ("serve", control, job)
+    return ("once", control, job, "memory" if capabilities.enforces_memory else "")
 
 
 def _binds(what: Opening, sources: dict[str, str]) -> list[Bind]:

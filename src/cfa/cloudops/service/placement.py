@@ -250,7 +250,7 @@ class Placement:
 
         Raises:
             StaleNodeError: the node's view of its job's directory is not what is there now.
-            DiskFullError, OSError: the task's directory or its command could not be made.
+            OSError: the task's directory or its command could not be made.
         """
         node = self._crew.nodes[attempt.node]
         way = job_way(self._jobs[attempt.job].id)
@@ -270,5 +270,4 @@ class Placement:
             node.commands.write(attempt.slot, words)
         self._crew.watch_over(node)
         secret = self._secrets.of(node.id, attempt.token)
-        task = f"{node.root}/{way}/{attempt.task_id}"
-        send(node, f"run {attempt.slot} {attempt.token} {secret} {task}\n")
+        send(node, f"run {attempt.slot} {attempt.token} {secret} {attempt.task_id}\n")

@@ -253,23 +253,21 @@ def prepare_task(job: Place, task_id: str, *, new: bool) -> None:
         new: the task has not run before.
 
     Raises:
-        DiskFullError: no space for it. OSError: it could not be made.
+        OSError: it could not be made.
     """
-    with disk_errors(f"making the directory of the task {task_id}"):
-        if not job.make(task_id):
-            if new or not _is_directory(job, task_id):
-                _clear(job, task_id)
-                job.make(task_id)
-            else:
-                with job.enter(task_id) as task:
-                    for name in STREAMS:
-                        task.remove_tree(name)
-                    if not task.make("wd") and not _is_directory(task, "wd"):
-                        task.remove_tree("wd")
-                        task.make("wd")
-                return
-        with job.enter(task_id) as task:
-            task.make("wd")
+    if not job.make(task_id):
+        if not new and _is_directory(job, task_id):
+            with job.enter(task_id) as task:
+                for name in STREAMS:
+                    task.remove_tree(name)
+                if not task.make("wd") and not _is_directory(task, "wd"):
+                    task.remove_tree("wd")
+                    task.make("wd")
+            return
+        _clear(job, task_id)
+        job.make(task_id)
+    with job.enter(task_id) as task:
+        task.make("wd")
 
 
 def _is_directory(place: Place, name: str) -> bool:
@@ -297,19 +295,18 @@ class Commands:
         self._descriptors: dict[int, int] = {}
 
     def write(self, slot: int, words: Sequence[str]) -> None:
-        """Leave a command for a slot. Raises DiskFullError, OSError."""
+        """Leave a command for a slot. Raises OSError."""
         text = "set -- " + " ".join(map(quote, words)) + "\n"
         data = text.encode(errors="surrogateescape")
-        with disk_errors(f"writing the command of slot {slot}"):
-            descriptor = self._descriptors.get(slot)
-            if descriptor is None:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-                descriptor = os.open(self._control / f"cmd.{slot}", flags, 0o600)
-                self._descriptors[slot] = descriptor
-            done = 0
-            while done < len(data):  # the last block of a disk takes a part
-                done += os.pwrite(descriptor, data[done:], done)
-            os.ftruncate(descriptor, done)
+        descriptor = self._descriptors.get(slot)
+        if descriptor is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+            descriptor = os.open(self._control / f"cmd.{slot}", flags, 0o600)
+            self._descriptors[slot] = descriptor
+        done = 0
+        while done < len(data):  # the last block of a disk takes a part
+            done += os.pwrite(descriptor, data[done:], done)
+        os.ftruncate(descriptor, done)
 
     def close(self) -> None:
         """May be called twice."""
