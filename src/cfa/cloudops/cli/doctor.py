@@ -23,6 +23,7 @@ from cfa.cloudops.provider.executor import Capabilities, NodeSpec
 from cfa.cloudops.service.definitions import pool_spec
 from cfa.cloudops.service.local import caller_ids
 from cfa.cloudops.service.store import Store
+from cfa.cloudops.service.sums import sound
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import VARIABLES, Settings
 
@@ -283,7 +284,10 @@ def _open_store(workspace: Workspace, report: Report) -> dict[str, list[str]] | 
     try:
         store = Store(workspace.store)
         try:
-            for (text,) in store.rows("SELECT definition FROM pool ORDER BY number"):
+            store.examine()
+            for (text,) in store.rows(
+                f"SELECT {sound('pool.definition')} FROM pool ORDER BY number"  # noqa: S608
+            ):
                 pool = pool_spec(text)
                 known = images.setdefault(pool.backend, [])
                 if pool.image is not None and pool.image not in known:

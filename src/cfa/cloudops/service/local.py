@@ -44,6 +44,7 @@ from cfa.cloudops.service.ledger import insert_job
 from cfa.cloudops.service.link import Link
 from cfa.cloudops.service.local_schedules import LocalSchedules
 from cfa.cloudops.service.store import COMPLETED, DELETE, TERMINATE, Store
+from cfa.cloudops.service.sums import sound
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import Settings
 
@@ -239,7 +240,10 @@ class LocalBatch(LocalSchedules):
         )
 
     def _job_state(self, job_id: str) -> tuple[int, str]:
-        row = self._store.row("SELECT number, state FROM job WHERE id = ?", (job_id,))
+        row = self._store.row(
+            f"SELECT number, {sound('job.state')} FROM job WHERE id = ?",  # noqa: S608
+            (job_id,),
+        )
         if row is None:
             raise no_job(self._store, job_id)
         return row[0], row[1]
@@ -248,7 +252,7 @@ class LocalBatch(LocalSchedules):
 
     def add_tasks(self, job_id: str, specs: Sequence[TaskSpec]) -> list[str]:
         for spec in specs:
-            text.split_command(spec.command_line)
+            text.check_command(spec.command_line)
         if not specs:
             self._job_state(job_id)
             return []
@@ -301,7 +305,8 @@ class LocalBatch(LocalSchedules):
         with self._store.transaction():
             job, _ = self._job_state(job_id)
             row = self._store.row(
-                "SELECT number, state FROM task WHERE job = ? AND id = ?", (job, task_id)
+                f"SELECT number, {sound('task.state')} FROM task WHERE job = ? AND id = ?",  # noqa: S608
+                (job, task_id),
             )
             if row is None:
                 raise self._no_task(job_id, task_id)
@@ -313,7 +318,8 @@ class LocalBatch(LocalSchedules):
 
     def task_counts(self, job_id: str) -> TaskCounts:
         row = self._store.row(
-            "SELECT active, running, succeeded, failed FROM job WHERE id = ?", (job_id,)
+            f"SELECT {sound('job.active')}, running, succeeded, failed FROM job WHERE id = ?",  # noqa: S608
+            (job_id,),
         )
         if row is None:
             raise no_job(self._store, job_id)
@@ -345,7 +351,7 @@ class LocalBatch(LocalSchedules):
     def list_events(self, job_id: str, after: int = 0) -> list[Event]:
         number, _ = self._job_state(job_id)
         rows = self._store.rows(
-            "SELECT event.number, time, task.id, what, detail FROM event "
+            f"SELECT event.number, {sound('event.time')}, {sound('task.id')}, what, detail FROM event "  # noqa: S608
             "LEFT JOIN task ON task.number = event.task "
             "WHERE event.job = ? AND event.number > ? ORDER BY event.number",
             (number, after),

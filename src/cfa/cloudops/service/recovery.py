@@ -20,6 +20,7 @@ from cfa.cloudops.provider.executor import NodeStatus
 from cfa.cloudops.service.ledger import Attempt
 from cfa.cloudops.service.networks import keeps
 from cfa.cloudops.service.store import no_space
+from cfa.cloudops.service.sums import sound
 from cfa.cloudops.service.workspace import SERVING, read_exit
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ class Recovery:
     def begin(self) -> None:
         """Read the store. Nothing else of the agent runs yet."""
         store = self._scheduler.store
-        for node_id, backend in store.rows("SELECT id, backend FROM node WHERE ended IS NULL"):
+        for node_id, backend in store.rows(
+            f"SELECT {sound('node.id')}, backend FROM node WHERE ended IS NULL"  # noqa: S608
+        ):
             self._orphans[node_id] = _Orphan(node_id, backend)
         for attempt, started in self._scheduler.ledger.running():
             self._scheduler.adopt(attempt, started)
