@@ -80,7 +80,7 @@ def test_formula_that_was_only_kept(formula: str) -> None:
         '{"id": "p", "backend": "b", "mounts": 1}',
         '{"id": "p", "backend": "b", "isolation": "none"}',
         '{"id": 1, "pool_id": 1, "metadata": 7}',
-    ],  # fmt: skip
+    ],
 )
 @pytest.mark.parametrize(
     "read", [definitions.pool_spec, definitions.job_spec, definitions.schedule_spec]

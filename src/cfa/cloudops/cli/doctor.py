@@ -19,6 +19,7 @@ from cfa.cloudops import backends
 from cfa.cloudops.cli import output
 from cfa.cloudops.cli.agent import AgentState, agent_state
 from cfa.cloudops.errors import CloudOpsError, ImageError
+from cfa.cloudops.model.plain import plain
 from cfa.cloudops.provider.executor import Capabilities, NodeSpec
 from cfa.cloudops.service.definitions import pool_spec
 from cfa.cloudops.service.local import caller_ids
@@ -390,21 +391,24 @@ def show(report: Report) -> None:
     if report.problems:
         output.heading("Problems")
         for problem in report.problems:
-            print(f"{problem.what}\n  {problem.advice}")
-    print()
-    print(
+            output.line(problem.what)
+            output.line(f"  {problem.advice}")
+    output.line("")
+    output.line(
         f"Tasks run on {report.chosen}." if report.usable else "No task can run as things are set."
     )
 
 
 def _show_engine(engine: EngineReport, *, chosen: bool) -> None:
     mark = "*" if chosen else " "
-    print(f"{mark} {engine.name}: {output.styled(engine.state)}")
+    print(f"{mark} {plain(engine.name)}: {output.styled(engine.state)}")
     found = engine.found
     if found is None:
-        print(f"    {engine.why}")
+        output.line(f"    {engine.why}")
         return
-    print(f"    {found.version}, {found.endpoint}, {'rootless' if found.rootless else 'as root'}")
+    output.line(
+        f"    {found.version}, {found.endpoint}, {'rootless' if found.rootless else 'as root'}"
+    )
     limits = (
         f"cores {'enforced' if found.enforces_cpus else 'not enforced'}, "
         f"memory {'enforced' if found.enforces_memory else 'not enforced'}"
@@ -413,11 +417,11 @@ def _show_engine(engine: EngineReport, *, chosen: bool) -> None:
         places = "containers from images"
     else:
         places = "sandbox" if found.private_paths else "no sandbox: paths are mapped"
-    print(f"    {places}; limits: {limits}")
+    output.line(f"    {places}; limits: {limits}")
     for note in found.notes:
-        print(f"    {note}")
+        output.line(f"    {note}")
     if engine.trial is not None:
-        print(f"    {_trial_text(engine.trial)}")
+        output.line(f"    {_trial_text(engine.trial)}")
 
 
 def _trial_text(trial: Trial) -> str:

@@ -58,7 +58,7 @@ class Broom:
             output.note(f"could not remove {what}: {error}")
             return
         self.count += 1
-        print(f"{'would remove' if self.dry_run else 'removed'} {what}", flush=True)
+        output.line(f"{'would remove' if self.dry_run else 'removed'} {what}", flush=True)
 
 
 def sweep(workspace: Workspace, broom: Broom) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cfa.cloudops import autoscale, backends, settings
 from cfa.cloudops.errors import CloudOpsError, InvalidInputError, PoolExistsError, UnsafePathError
 from cfa.cloudops.model import names, sizes
+from cfa.cloudops.model.plain import plain
 from cfa.cloudops.model.values import Mount, PoolSpec, Resources
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class PoolMixin:
     def _choose_backend(self) -> str:
         name, why = backends.choose(self._settings.backend)
         if self._settings.backend == "auto":
-            print(f"cloudops: tasks run on {name} ({why})", file=sys.stderr)  # noqa: T201  promised
+            print(f"cloudops: tasks run on {name} ({plain(why)})", file=sys.stderr)  # noqa: T201  promised
         return name
 
     def _keep_existing(self, spec: PoolSpec) -> None:
@@ -236,7 +237,7 @@ class _PullProgress:
         self._terminal = sys.stderr.isatty()
 
     def __call__(self, step: ImageProgress) -> None:
-        text = f"{step.image}: {step.status}"
+        text = plain(f"{step.image}: {step.status}")
         if step.total and self._terminal:
             text += f" {100 * step.done // step.total} %"
         if text == self._last:
