@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfa.cloudops import autoscale, backends, settings
 from cfa.cloudops.errors import CloudOpsError, InvalidInputError, PoolExistsError, UnsafePathError
-from cfa.cloudops.model import names, sizes
+from cfa.cloudops.model import names, references, sizes
 from cfa.cloudops.model.plain import plain
 from cfa.cloudops.model.values import Mount, PoolSpec, Resources
 
@@ -113,7 +113,7 @@ class PoolMixin:
         spec = PoolSpec(
             id=pool_id,
             backend=backend,
-            image=_image(container_image_name),
+            image=references.image(container_image_name),
             mounts=wanted,
             vm_size=size,
             nodes=nodes,
@@ -334,15 +334,6 @@ def _formula(text: Any, most: int) -> str:
     for note in autoscale.parse(text).notes:
         _log.warning("autoscale_formula, line %d: %s", note.at.line, note.text)
     return text
-
-
-def _image(name: Any) -> str | None:
-    """An image name without the scheme that `container_image_name` attributes carry."""
-    if not name:
-        return None
-    if not isinstance(name, str) or any(sign.isspace() or sign == "\0" for sign in name):
-        raise InvalidInputError(f"{name!r} cannot be the name of an image.", "Check the name.")
-    return name.partition("://")[2] or name
 
 
 def _machine() -> Resources:

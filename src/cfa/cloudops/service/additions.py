@@ -17,6 +17,7 @@ from cfa.cloudops.errors import (
     TaskNotFoundError,
 )
 from cfa.cloudops.model import names
+from cfa.cloudops.model.plain import some
 from cfa.cloudops.model.values import Job, TaskSpec
 from cfa.cloudops.service import definitions as text
 from cfa.cloudops.service.ledger import Ledger
@@ -269,7 +270,8 @@ def _refuse_cycles(edges: dict[int, set[int]], identifiers: Sequence[str], first
     except CycleError as error:
         cycle = [identifiers[number - first] for number in error.args[1]]
         raise DependencyCycleError(
-            f"The tasks depend on one another in a circle: {' -> '.join(map(repr, cycle))}.",
+            f"The tasks depend on one another in a circle: "
+            f"{some([repr(name) for name in cycle], between=' -> ')}.",
             "Remove one dependency.",
             cycle,
         ) from None

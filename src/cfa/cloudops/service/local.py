@@ -25,6 +25,7 @@ from cfa.cloudops.errors import (
     WaitTimeoutError,
 )
 from cfa.cloudops.model import names
+from cfa.cloudops.model.plain import some
 from cfa.cloudops.model.values import (
     Event,
     Job,
@@ -130,7 +131,7 @@ class LocalBatch(LocalSchedules):
     def get_pool(self, pool_id: str) -> Pool:
         row = self._pool_row(pool_id)
         if row is None:
-            have = ", ".join(repr(pool.spec.id) for pool in self.list_pools()) or "none"
+            have = some([repr(pool.spec.id) for pool in self.list_pools()]) or "none"
             raise PoolNotFoundError(
                 f"There is no pool {pool_id!r} in {self.workspace.home}; there are: {have}.",
                 "Make it with create_pool, or run in the directory where it was made.",

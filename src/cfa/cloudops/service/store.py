@@ -24,6 +24,7 @@ from zlib import crc32
 
 from cfa.cloudops.errors import (
     DiskFullError,
+    InvalidInputError,
     StoreError,
     StoreUnreadableError,
     StoreVersionError,
@@ -233,7 +234,12 @@ class Store:
             yield
         except sqlite3.Error as error:
             raise _translate(error, self.path, verb) from None
-        except (MemoryError, UnicodeError, OverflowError) as error:
+        except (UnicodeEncodeError, OverflowError) as error:  # only a caller's values are encoded
+            raise InvalidInputError(
+                f"Could not {verb} the store {self.path}: a value cannot be kept: {error}.",
+                "Pass text without undecodable bytes, and numbers of at most 63 bits.",
+            ) from None
+        except (MemoryError, UnicodeDecodeError) as error:
             # A damaged length asks for gigabytes; an error about damaged text cannot be shown.
             raise _damaged(self.path, f"{type(error).__name__}: {error}.") from None
 
