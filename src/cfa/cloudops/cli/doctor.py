@@ -22,6 +22,7 @@ from cfa.cloudops.errors import CloudOpsError, ImageError
 from cfa.cloudops.model.plain import plain
 from cfa.cloudops.provider.executor import Capabilities, NodeSpec
 from cfa.cloudops.service.definitions import pool_spec
+from cfa.cloudops.service.disks import LOCAL_DISK, unfit
 from cfa.cloudops.service.local import caller_ids
 from cfa.cloudops.service.store import Store
 from cfa.cloudops.service.sums import sound
@@ -276,7 +277,31 @@ def _open_node(name: str, image: str) -> None:
 
 
 def _write_workspace(home: Path, report: Report) -> None:
-    report.places.append(_write_directory("workspace", home, "CLOUDOPS_HOME", report))
+    place = _write_directory("workspace", home, "CLOUDOPS_HOME", report)
+    report.places.append(place)
+    if place.writable:
+        _try_store(_existing(home), report)
+
+
+def _try_store(there: Path, report: Report) -> None:
+    """Make a store and what else a workspace needs: a file system may hold files and not these."""
+    if cannot := unfit(there):
+        report.problem(cannot, LOCAL_DISK, fatal=True)
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix=".cloudops-doctor-", dir=there) as directory:
+            Store(Path(directory, "s.db")).close()
+    except CloudOpsError as error:
+        report.problem(error.message, error.hint, fatal=True)
+    except OSError:
+        pass  # full by now: that is said of its own
+
+
+def _existing(path: Path) -> Path:
+    """A directory, or the one in which it would be made."""
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    return path
 
 
 def _open_store(workspace: Workspace, report: Report) -> dict[str, list[str]] | None:
@@ -319,9 +344,7 @@ def _write_storage(url: str, report: Report) -> None:
 
 def _write_directory(name: str, path: Path, variable: str, report: Report) -> Place:
     """Write a file into a directory, or into where it would be made."""
-    there = path
-    while not os.path.lexists(there) and there != there.parent:
-        there = there.parent
+    there = _existing(path)
     writable = True
     try:
         with tempfile.NamedTemporaryFile(prefix=".cloudops-doctor-", dir=there) as file:

@@ -10,7 +10,6 @@ where that takes a moment only; what is written in rows is known by its checksum
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import threading
@@ -23,13 +22,15 @@ from uuid import uuid4
 from zlib import crc32
 
 from cfa.cloudops.errors import (
-    DiskFullError,
     InvalidInputError,
     StoreError,
     StoreUnreadableError,
     StoreVersionError,
 )
 from cfa.cloudops.service import sums
+from cfa.cloudops.service.disks import LOCAL_DISK, disk_full, read_only
+from cfa.cloudops.service.disks import disk_errors as disk_errors
+from cfa.cloudops.service.disks import no_space as no_space
 from cfa.cloudops.service.schema import MIGRATIONS, SUMMED
 
 #: Codes of `task.state`: small integers keep the index of ready tasks small.
@@ -76,7 +77,9 @@ class Store:
             )
         try:
             with self._translated("open"):
-                self._db.execute("PRAGMA journal_mode = WAL")
+                journal = self._db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+                if journal != "wal":
+                    raise _no_store(path, f"its journal can only be: {journal}")
                 self._db.execute("PRAGMA synchronous = NORMAL")
                 self._db.execute("PRAGMA foreign_keys = ON")
                 self._db.execute("PRAGMA cache_size = -8192")
@@ -274,9 +277,16 @@ def _translate(error: sqlite3.Error, path: Path, verb: str) -> StoreError:
     tried = f"Could not {verb} the store {path}: {text}."
     match code:
         case sqlite3.SQLITE_FULL:
-            return DiskFullError(tried, "Free some space; what was committed is safe.")
+            return disk_full(tried, path.parent)
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if no_space(path.parent):
-            return DiskFullError(tried, "Free some space; what was committed is safe.")
+            return disk_full(tried, path.parent)
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY if read_only(path.parent):
+            return StoreUnreadableError(
+                f"{tried} Its disk is mounted for reading only.",
+                "Mount it for writing, or set CLOUDOPS_HOME to a directory on another disk.",
+            )
+        case sqlite3.SQLITE_IOERR if verb == "open":
+            return _no_store(path, text)
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreError(
                 f"{tried} Another process held it for over {_BUSY_S:.0f} seconds.",
@@ -292,34 +302,20 @@ def _translate(error: sqlite3.Error, path: Path, verb: str) -> StoreError:
             return StoreError(tried, "If it happens again, please report it with this message.")
 
 
+def _no_store(path: Path, text: str) -> StoreUnreadableError:
+    """The error for a file system without what a write-ahead log needs: shared memory and locks."""
+    return StoreUnreadableError(
+        f"The file system of {path.parent} cannot hold a store ({text}), or its disk is failing.",
+        LOCAL_DISK,
+    )
+
+
 def _damaged(path: Path, found: str) -> StoreUnreadableError:
     return StoreUnreadableError(
         f"The store {path} is damaged. {found}",
         f"Task output is still in {path.parent}/root/workitems. Restore {path.name} from a copy; or "
         "move it away, or set CLOUDOPS_HOME to another directory, to begin anew.",
     )
-
-
-def no_space(directory: Path) -> bool:
-    """Whether the disk of a directory is full."""
-    try:
-        found = os.statvfs(directory)
-        return (found.f_bavail if os.geteuid() else found.f_bfree) == 0  # root may use the rest
-    except OSError:
-        return False
-
-
-@contextmanager
-def disk_errors(what: str) -> Iterator[None]:
-    """Turn a full disk met while writing files of ours into `DiskFullError`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"No space left while {what}: {error}.", "Free some space and try again."
-            ) from None
-        raise
 
 
 Row = tuple[Any, ...]
