@@ -179,7 +179,6 @@ def test_flipped_bytes(home: Path) -> None:
         counts[outcome] += 1
         if outcome == "wrong":
             bad.append((place, "wrong"))
-    print(dict(counts))
     assert (counts["raw"], counts["wrong"]) == (0, 0), bad
     assert counts["right"]
     assert counts["typed"] > FLIPS / 3  # the rest of the bytes mean nothing
@@ -199,6 +198,7 @@ def damage(store: Path, old: bytes, new: bytes) -> None:
         (b'"slots_per_node": 1', b'"slots_per_node": 9'),
         (b"ended with exit code 3", b"ended with exit code 4"),
         (b"FailureExitCode", b"FailureExitMode"),
+        (b"max_parallel", b"max_paralleL"),
     ],
 )
 def test_changed_values_of_a_large_store(

@@ -352,7 +352,7 @@ class LocalBatch(LocalSchedules):
     def list_events(self, job_id: str, after: int = 0) -> list[Event]:
         number, _ = self._job_state(job_id)
         rows = self._store.rows(
-            f"SELECT event.number, {sound('event.time')}, {sound('task.id')}, what, detail FROM event "  # noqa: S608
+            f"SELECT event.number, {sound('event.time')}, task.id, what, detail FROM event "  # noqa: S608
             "LEFT JOIN task ON task.number = event.task "
             "WHERE event.job = ? AND event.number > ? ORDER BY event.number",
             (number, after),

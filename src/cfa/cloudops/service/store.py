@@ -145,6 +145,8 @@ class Store:
     def _examine(self) -> None:
         if self.meta("schema") != self._schema():
             raise _damaged(self.path, "Its tables are not those that were made.")
+        # A damaged name would only not be found: no index has it a second time.
+        self.row(f"SELECT COUNT({sums.sound('meta.name')}) FROM meta")  # noqa: S608
         size = self.row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
         if size is not None and size[0] <= _EXAMINED_BYTES:
             self.examine()
