@@ -32,7 +32,7 @@ ARROWS = {
     "settings": VALUES,
     "backends": INTERFACES,
     "documents": {"errors"},
-    "dag": {"errors"},
+    "dag": {"errors", "model"},
     "drawing": {"errors", "dag"},
     "parameters": {"errors", "documents"},
     "rehearsal": INTERFACES,

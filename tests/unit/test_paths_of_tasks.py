@@ -41,6 +41,8 @@ ALLOWED: dict[str, str] = {
             "service/agent:Agent._listen",
             "service/agent:Agent._stop_listening",
             "service/agent:_identity",
+            "service/disks:disk_errors",
+            "service/disks:unfit",
             "service/link:Link._last_words",
             "service/link:short_path",
             "service/link:spawn",
@@ -77,6 +79,7 @@ ALLOWED: dict[str, str] = {
     **dict.fromkeys(
         (
             "cli/autoscale:_text",
+            "cli/doctor:_existing",
             "cli/doctor:_write_directory",
             "cli/run:run",
             "cli/samples:generate_sample_env",

@@ -142,9 +142,10 @@ def test_error_inside_a_transaction(tmp_path: Path) -> None:
 def test_stream_beside_writes(tmp_path: Path) -> None:
     """A long result can be read while the same connection writes."""
     with closing(Store(tmp_path / "a.db")) as store:
-        store.execute_many("INSERT INTO meta VALUES (?, '')", ((str(n),) for n in range(5000)))
+        numbers = ((str(number),) for number in range(5000))
+        store.execute_many("INSERT INTO meta (name, value) VALUES (?, '')", numbers)
         seen = 0
-        for _ in store.stream("SELECT name FROM meta WHERE name <> 'workspace'"):
+        for _ in store.stream("SELECT name FROM meta WHERE value = ''"):
             if seen % 1000 == 0:
                 store.set_meta("workspace", str(seen))
             seen += 1

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from attrs import frozen
 
 from cfa.cloudops.errors import AmbiguousCallError, DependencyCycleError
+from cfa.cloudops.model.plain import some
 
 __all__ = ["Graph", "Task", "graph", "labels"]
 
@@ -135,7 +136,8 @@ def graph(arguments: Iterable[Task | Iterable[Task]]) -> Graph:
     except CycleError as error:
         cycle: list[Task] = error.args[1]
         raise DependencyCycleError(
-            f"The tasks depend on one another in a circle: {' -> '.join(map(_say, cycle))}.",
+            f"The tasks depend on one another in a circle: "
+            f"{some([_say(task) for task in cycle], between=' -> ')}.",
             "Remove one dependency.",
             cycle,
         ) from None

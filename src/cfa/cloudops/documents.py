@@ -94,10 +94,13 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
 
 def read_toml(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
     """A TOML file. Raises: as `read_text`; InvalidInputError: it is not TOML."""
+    text = read_text(path, what)
     try:
-        return tomllib.loads(read_text(path, what))
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(text)
+    except ValueError as error:  # tells line and column, but not of a number that is too long
         raise InvalidInputError(f"{os.fspath(path)}: this is not TOML: {error}.") from None
+    except RecursionError:
+        raise InvalidInputError(f"{os.fspath(path)}: this is nested too deeply.") from None
 
 
 def read_json(path: str | os.PathLike[str], what: str) -> Any:
@@ -115,7 +118,8 @@ def read_yaml(path: str | os.PathLike[str], what: str) -> Any:
     """A YAML file with one document, in which no mapping names a key twice.
 
     Raises:
-        As `read_text`; InvalidInputError: it is not YAML, or has a key twice.
+        As `read_text`; InvalidInputError: it is not YAML, has a key twice, `1:30`, which would be read
+        as 90, or aliases that stand for millions of values.
     """
     text = read_text(path, what)
     import yaml  # only for those who have such files
@@ -123,10 +127,39 @@ def read_yaml(path: str | os.PathLike[str], what: str) -> Any:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         _refuse_doubles(root)
+        _refuse_many(root)
         return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        said = " ".join(str(error).split())
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, RecursionError) as error:
+        deep = isinstance(error, RecursionError)
+        said = "it is nested too deeply" if deep else " ".join(str(error).split())
         raise InvalidInputError(f"{os.fspath(path)}: this is not good YAML: {said}.") from None
+
+
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+#: Values that a document stands for, each alias counted.
+_MOST_VALUES = 10_000_000
+
+
+def _refuse_many(root: Any) -> None:
+    """Refuse aliases of aliases that are small as a file and endless when written out."""
+    sizes: dict[int, int] = {}
+
+    def size(node: Any) -> int:
+        if node is None or isinstance(node.value, str):
+            return 1
+        if id(node) not in sizes:
+            sizes[id(node)] = 0  # a node within itself ends here
+            inner = (
+                one for item in node.value for one in (item if type(item) is tuple else [item])
+            )
+            sizes[id(node)] = 1 + sum(map(size, inner))
+        return sizes[id(node)]
+
+    number = size(root)
+    if number > _MOST_VALUES:
+        raise ValueError(
+            f"its aliases stand for {number:,} values, and {_MOST_VALUES:,} are the most"
+        )
 
 
 def _refuse_doubles(root: Any) -> None:
@@ -134,7 +167,14 @@ def _refuse_doubles(root: Any) -> None:
     todo, seen = [root], set()
     while todo:
         node = todo.pop()
-        if node is None or id(node) in seen or isinstance(node.value, str):
+        if node is None or id(node) in seen:
+            continue
+        if isinstance(node.value, str):
+            if node.tag in _NUMBERS and ":" in node.value:
+                raise ValueError(
+                    f"{node.value} in line {node.start_mark.line + 1} would be read as a number to "
+                    "the base 60; put it into quotes"
+                )
             continue
         seen.add(id(node))
         names = set()

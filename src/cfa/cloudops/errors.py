@@ -18,12 +18,22 @@ from functools import partial
 from graphlib import CycleError
 from typing import Any
 
+#: Signs of a message, and what is left of a longer one: names in it are of any length.
+_LONGEST, _BEGIN, _END = 6000, 4000, 1000
+
+
+def _bounded(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    left = len(text) - _BEGIN - _END
+    return f"{text[:_BEGIN]}... ({left:,} more characters) ...{text[-_END:]}"
+
 
 class CloudOpsError(Exception):
     """Root of the catalogue.
 
     Args:
-        message: what was tried and what happened, one or two sentences.
+        message: what was tried and what happened, one or two sentences; a long one is cut.
         hint: what to do next; empty when there is nothing better than reading the message.
     """
 
@@ -33,9 +43,9 @@ class CloudOpsError(Exception):
     exit_status: int = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = _bounded(message)
+        self.hint = _bounded(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
@@ -78,7 +88,7 @@ class DependencyCycleError(InvalidInputError, CycleError):
 
     def __init__(self, message: str, hint: str = "", cycle: Sequence[object] = ()) -> None:
         super().__init__(message, hint)
-        self.args = (message, list(cycle))
+        self.args = (self.message, list(cycle))
 
     def __reduce__(self) -> tuple[type[CloudOpsError], tuple[Any, ...]]:
         return type(self), (self.message, self.hint, self.args[1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import shlex
 from collections.abc import Mapping
@@ -24,6 +25,28 @@ ParameterSet = dict[str, Any]
 
 _FLAG = "(flag)"
 _RESERVED = frozenset({"fix", "vary", "if", "comment"})
+
+
+#: A job of the cloud has no more tasks at once.
+MOST_SETS = 1_000_000
+
+
+def check_number(here: Place, *factors: int) -> None:
+    """Refuse combinations that are too many, before the first is made.
+
+    Args:
+        here: what describes them.
+        factors: how many values each part has.
+
+    Raises:
+        InvalidInputError: there would be more than `MOST_SETS`.
+    """
+    number = math.prod(factors)
+    if number > MOST_SETS:
+        raise here.error(
+            f"it makes {number:,} parameter sets, and {MOST_SETS:,} are the most that can be made.",
+            "Give fewer values, or several files.",
+        )
 
 
 def command_lines(base_cmd: str, file_path: str | os.PathLike[str]) -> list[str]:
@@ -124,6 +147,7 @@ def _v03(content: dict[str, Any], top: Place) -> list[ParameterSet]:
     parameters = here.table(top.need(content, "parameters"))
     parts = [(name, *_v03_part(here / name, name, value)) for name, value in parameters.items()]
     sets: list[ParameterSet] = [{}]
+    check_number(here, *(len(values) for _, values, condition in parts if condition is None))
     for _, values, _ in (part for part in parts if part[2] is None):
         sets = [{**old, **new} for old in sets for new in values]
     for name, values, condition in parts:
@@ -135,6 +159,7 @@ def _v03(content: dict[str, Any], top: Place) -> list[ParameterSet]:
         fitting = [wanted in old and _same(old[wanted], value) for old in sets]
         matching = [old for old, fits in zip(sets, fitting, strict=True) if fits]
         others = [old for old, fits in zip(sets, fitting, strict=True) if not fits]
+        check_number(here / name, len(matching), len(values))
         sets = [{**old, **new} for old in matching for new in values] + others
     return sets
 
@@ -207,6 +232,7 @@ def _v01(content: dict[str, Any], top: Place) -> list[ParameterSet]:
     here = top / "grid_parameters"
     grid = here.table(content.get("grid_parameters", {}))
     columns = [(here / name).array(values) for name, values in grid.items()]
+    check_number(here, *map(len, columns))
     sets = [
         {**dict(zip(grid, row, strict=True)), **baseline} for row in itertools.product(*columns)
     ]
@@ -269,7 +295,9 @@ def _experiment(value: Any, here: Place) -> list[ParameterSet]:
     if not parts:
         raise inner.error("it is empty.", "Put at least one experiment there.")
     if name == "union":
+        check_number(inner, sum(map(len, parts)))
         return list(itertools.chain.from_iterable(parts))
+    check_number(inner, *map(len, parts))
     return [_merged(row) for row in itertools.product(*parts)]
 
 

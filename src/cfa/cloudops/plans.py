@@ -29,7 +29,8 @@ from cfa.cloudops.errors import (
     TaskNotFoundError,
 )
 from cfa.cloudops.model import names
-from cfa.cloudops.parameters import command_lines
+from cfa.cloudops.model.plain import some
+from cfa.cloudops.parameters import check_number, command_lines
 
 _log = logging.getLogger(__name__)
 
@@ -211,6 +212,7 @@ def _grid(here: Place, base_cmd: str, variables: dict[str, Any]) -> list[str]:
         if not values:
             raise (here / name).error("it has no values.", "Add one, or remove the variable.")
     _check_places(here / "base_cmd", base_cmd, variables)
+    check_number(here, *map(len, columns))
     lines = []
     for row in itertools.product(*columns):
         try:
@@ -269,7 +271,7 @@ def _task(
         if name not in numbers:
             raise TaskNotFoundError(
                 f"{here / 'depends_on'}no task has the name {name!r}.",
-                f"Named are: {', '.join(numbers) or 'none'}.",
+                f"Named are: {some(list(numbers)) or 'none'}.",
             )
         if numbers[name] >= index:
             raise (here / "depends_on").error(

@@ -57,6 +57,10 @@ class Settings:
     origins: Mapping[str, str]
 
 
+#: Of a whole number: Python reads no endless ones, and nothing here counts that far.
+_MOST_DIGITS = 9
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -112,8 +116,8 @@ def load(
         found["CLOUDOPS_ISOLATION"] = Setting(value=Isolation.TASK, origin="CLOUDOPS_STRICT")
     return Settings(
         backend=_choice(found, "CLOUDOPS_BACKEND", None),
-        storage=_storage_root(found["CLOUDOPS_STORAGE"].value),
-        home=Path(found["CLOUDOPS_HOME"].value).expanduser().absolute(),
+        storage=_storage_root(found["CLOUDOPS_STORAGE"]),
+        home=_path("CLOUDOPS_HOME", found["CLOUDOPS_HOME"]),
         isolation=Isolation(_choice(found, "CLOUDOPS_ISOLATION", tuple(Isolation))),
         max_parallel=_positive(found, "CLOUDOPS_MAX_PARALLEL"),
         autoscale_interval_s=_seconds(found, "CLOUDOPS_AUTOSCALE_INTERVAL_S"),
@@ -211,12 +215,13 @@ def _switch(found: Mapping[str, Setting], name: str) -> bool:
 
 def _positive(found: Mapping[str, Setting], name: str) -> int:
     setting = found[name]
-    if not setting.value.strip().isdecimal() or int(setting.value) < 1:
+    digits = setting.value.strip()
+    if not digits.isdecimal() or len(digits) > _MOST_DIGITS or int(digits) < 1:
         raise SettingError(
             f"{name}={setting.value!r} (from {setting.origin}) is not a whole number above 0.",
             f"Set {name} to the number of tasks to run at once.",
         )
-    return int(setting.value)
+    return int(digits)
 
 
 def _registry(found: Mapping[str, Setting]) -> str:
@@ -251,12 +256,38 @@ def _seconds(found: Mapping[str, Setting], name: str) -> float:
     return seconds
 
 
-def _storage_root(url: str) -> str:
-    """An absolute URL, so that a later change of directory does not move the storage."""
-    scheme, colon, rest = url.partition(":")
+def _path(name: str, setting: Setting, part: str | None = None) -> Path:
+    """An absolute path, so that a later change of directory does not move what is there.
+
+    Args:
+        name: the variable.
+        setting: its value.
+        part: the path in it, where it is more than that.
+    """
+    path = setting.value if part is None else part
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise SettingError(
+            f"{name}={setting.value!r} (from {setting.origin}) names the home directory of a user "
+            "who does not exist here.",
+            f"Write out the path, or ./{path} for a directory of that name.",
+        ) from None
+    except OSError as error:  # the current directory is gone
+        raise SettingError(
+            f"{name}={setting.value!r} (from {setting.origin}) is relative, and the current "
+            f"directory cannot be told: {error.strerror}.",
+            "Change to a directory that exists.",
+        ) from None
+
+
+def _storage_root(setting: Setting) -> str:
+    """An absolute URL."""
+    scheme, colon, rest = setting.value.partition(":")
     if not colon or "/" in scheme:  # a plain path
-        return "file://" + str(Path(url).expanduser().absolute())
-    if scheme != "file":
-        return url
-    path = rest.removeprefix("//") or "."
-    return "file://" + str(Path(path).expanduser().absolute())
+        rest = setting.value
+    elif scheme == "file":
+        rest = rest.removeprefix("//") or "."
+    else:
+        return setting.value
+    return f"file://{_path('CLOUDOPS_STORAGE', setting, rest)}"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cfa.cloudops.cli import automation, completion, greeting, lookups, output, samples
-from cfa.cloudops.cli.context import Json, Options, find_workspace, load_settings, open_batch
+from cfa.cloudops.cli.context import Json, Options, Raw, find_workspace, load_settings, open_batch
 from cfa.cloudops.cli.groups import Root, plain
 from cfa.cloudops.errors import AmbiguousCallError, BackendError
 
@@ -154,6 +154,7 @@ def logs(
     ] = False,
     stdout: Annotated[bool, typer.Option("--stdout", help="Only their standard output.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="Only their standard error.")] = False,
+    raw: Raw = False,
 ) -> None:
     """Show what the tasks of a job wrote.
 
@@ -168,7 +169,7 @@ def logs(
         name for name, other in (("stdout.txt", stderr), ("stderr.txt", stdout)) if not other
     ]
     with open_batch(ctx) as batch:
-        status = show(batch, job, tasks or [], streams, follow)
+        status = show(batch, job, tasks or [], streams, wait=follow, raw=raw)
     raise typer.Exit(status)
 
 

@@ -86,7 +86,7 @@ def add_tasks_from_yaml(
 
 def _show(lines: list[str]) -> None:
     for line in lines:
-        print(line)
+        output.line(line)
 
 
 def _carry_out(ctx: typer.Context, plan: Plan, dry_run: bool, detach: bool) -> None:

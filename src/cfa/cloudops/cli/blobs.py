@@ -28,7 +28,7 @@ def create_container(
     """Make a blob container; one that exists is left as it is."""
     with open_storage(ctx) as storage:
         storage.create_blob_container(container_name)
-    print(f"blob container {container_name} is ready")
+    output.line(f"blob container {container_name} is ready")
 
 
 @app.command("list")
@@ -56,7 +56,7 @@ def list_blobs(
         output.document(found)
         return
     for name in found:
-        print(name)
+        output.line(name)
 
 
 @app.command("delete-file")
@@ -68,7 +68,7 @@ def delete_file(
     """Delete one blob. Exit status: 4 when it is protected."""
     with open_storage(ctx) as storage:
         storage.delete_blob_file(blob_name, container_name)
-    print(f"deleted {blob_name}")
+    output.line(f"deleted {blob_name}")
 
 
 @app.command("delete-folder")
@@ -82,7 +82,7 @@ def delete_folder(
     """Delete all blobs below a folder. Exit status: 4 when one is protected; then none is deleted."""
     with open_storage(ctx) as storage:
         storage.delete_blob_folder(blob_folder_name, container_name)
-    print(f"deleted {blob_folder_name}")
+    output.line(f"deleted {blob_folder_name}")
 
 
 @app.command()
@@ -103,4 +103,4 @@ def protect(
     with open_storage(ctx) as storage:
         storage.update_blob_protection(source_path, container_name, legal_hold, read_only)
     done = "set" if legal_hold else "cleared"
-    print(f"{done} the legal hold of {', '.join(source_path)}")
+    output.line(f"{done} the legal hold of {', '.join(source_path)}")

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 #: The option of every command that lists or shows.
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+#: The option of commands that show what programs wrote.
+Raw = Annotated[
+    bool, typer.Option("--raw", help="Show control characters of programs as they are.")
+]
 
 
 @frozen(kw_only=True)

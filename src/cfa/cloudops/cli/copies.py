@@ -70,7 +70,7 @@ def upload_file(
     """Upload one file. A blob that exists is replaced."""
     with open_storage(ctx) as storage:
         storage.upload_files(source_path, container_name, local_root_dir, location_in_blob)
-    print(f"uploaded {source_path} to {container_name}")
+    output.line(f"uploaded {source_path} to {container_name}")
 
 
 def upload_folder(
@@ -105,7 +105,7 @@ def upload_folder(
             force_upload=force_upload,
             create_new_folder=create_new_folder,
         )
-    print(f"uploaded {output.files(len(paths))} to {container_name}")
+    output.line(f"uploaded {output.files(len(paths))} to {container_name}")
 
 
 def async_upload_folder(
@@ -147,7 +147,7 @@ def async_upload_folder(
             immutability_lock_days=immutability_lock_days,
             read_only=read_only,
         )
-    print(f"uploaded {output.files(len(paths))} to {container_name}")
+    output.line(f"uploaded {output.files(len(paths))} to {container_name}")
 
 
 def download_file(
@@ -218,4 +218,4 @@ def async_download_folder(
 
 
 def _say(files: int, target: str) -> None:
-    print(f"downloaded {output.files(files)} to {target}")
+    output.line(f"downloaded {output.files(files)} to {target}")

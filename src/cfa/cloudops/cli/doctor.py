@@ -19,11 +19,14 @@ from cfa.cloudops import backends
 from cfa.cloudops.cli import output
 from cfa.cloudops.cli.agent import AgentState, agent_state
 from cfa.cloudops.errors import CloudOpsError, ImageError
+from cfa.cloudops.model.plain import plain
 from cfa.cloudops.provider.executor import Capabilities, NodeSpec
 from cfa.cloudops.service import owner
 from cfa.cloudops.service.definitions import pool_spec
+from cfa.cloudops.service.disks import LOCAL_DISK, unfit
 from cfa.cloudops.service.local import caller_ids
 from cfa.cloudops.service.store import Store
+from cfa.cloudops.service.sums import sound
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import VARIABLES, Settings
 
@@ -286,7 +289,31 @@ def _is_trusted(home: Path, report: Report) -> bool:
 
 
 def _write_workspace(home: Path, report: Report) -> None:
-    report.places.append(_write_directory("workspace", home, "CLOUDOPS_HOME", report))
+    place = _write_directory("workspace", home, "CLOUDOPS_HOME", report)
+    report.places.append(place)
+    if place.writable:
+        _try_store(_existing(home), report)
+
+
+def _try_store(there: Path, report: Report) -> None:
+    """Make a store and what else a workspace needs: a file system may hold files and not these."""
+    if cannot := unfit(there):
+        report.problem(cannot, LOCAL_DISK, fatal=True)
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix=".cloudops-doctor-", dir=there) as directory:
+            Store(Path(directory, "s.db")).close()
+    except CloudOpsError as error:
+        report.problem(error.message, error.hint, fatal=True)
+    except OSError:
+        pass  # full by now: that is said of its own
+
+
+def _existing(path: Path) -> Path:
+    """A directory, or the one in which it would be made."""
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    return path
 
 
 def _open_store(workspace: Workspace, report: Report) -> dict[str, list[str]] | None:
@@ -295,7 +322,10 @@ def _open_store(workspace: Workspace, report: Report) -> dict[str, list[str]] | 
     try:
         store = Store(workspace.store)
         try:
-            for (text,) in store.rows("SELECT definition FROM pool ORDER BY number"):
+            store.examine()
+            for (text,) in store.rows(
+                f"SELECT {sound('pool.definition')} FROM pool ORDER BY number"  # noqa: S608
+            ):
                 pool = pool_spec(text)
                 known = images.setdefault(pool.backend, [])
                 if pool.image is not None and pool.image not in known:
@@ -326,9 +356,7 @@ def _write_storage(url: str, report: Report) -> None:
 
 def _write_directory(name: str, path: Path, variable: str, report: Report) -> Place:
     """Write a file into a directory, or into where it would be made."""
-    there = path
-    while not os.path.lexists(there) and there != there.parent:
-        there = there.parent
+    there = _existing(path)
     writable = True
     try:
         with tempfile.NamedTemporaryFile(prefix=".cloudops-doctor-", dir=there) as file:
@@ -398,21 +426,24 @@ def show(report: Report) -> None:
     if report.problems:
         output.heading("Problems")
         for problem in report.problems:
-            print(f"{problem.what}\n  {problem.advice}")
-    print()
-    print(
+            output.line(problem.what)
+            output.line(f"  {problem.advice}")
+    output.line("")
+    output.line(
         f"Tasks run on {report.chosen}." if report.usable else "No task can run as things are set."
     )
 
 
 def _show_engine(engine: EngineReport, *, chosen: bool) -> None:
     mark = "*" if chosen else " "
-    print(f"{mark} {engine.name}: {output.styled(engine.state)}")
+    print(f"{mark} {plain(engine.name)}: {output.styled(engine.state)}")
     found = engine.found
     if found is None:
-        print(f"    {engine.why}")
+        output.line(f"    {engine.why}")
         return
-    print(f"    {found.version}, {found.endpoint}, {'rootless' if found.rootless else 'as root'}")
+    output.line(
+        f"    {found.version}, {found.endpoint}, {'rootless' if found.rootless else 'as root'}"
+    )
     limits = (
         f"cores {'enforced' if found.enforces_cpus else 'not enforced'}, "
         f"memory {'enforced' if found.enforces_memory else 'not enforced'}"
@@ -421,11 +452,11 @@ def _show_engine(engine: EngineReport, *, chosen: bool) -> None:
         places = "containers from images"
     else:
         places = "sandbox" if found.private_paths else "no sandbox: paths are mapped"
-    print(f"    {places}; limits: {limits}")
+    output.line(f"    {places}; limits: {limits}")
     for note in found.notes:
-        print(f"    {note}")
+        output.line(f"    {note}")
     if engine.trial is not None:
-        print(f"    {_trial_text(engine.trial)}")
+        output.line(f"    {_trial_text(engine.trial)}")
 
 
 def _trial_text(trial: Trial) -> str:

@@ -50,7 +50,7 @@ def build(
         name = images.package_and_upload_dockerfile(
             registry_name, repo_name, tag, path_to_dockerfile, use_device_code
         )
-    print(name)
+    output.line(name)
 
 
 @app.command()
@@ -69,7 +69,7 @@ def upload(
         name = images.upload_docker_image(
             image_name, registry_name, repo_name, tag, use_device_code
         )
-    print(name)
+    output.line(name)
 
 
 @app.command("list-tags")
@@ -83,7 +83,7 @@ def list_tags(
         output.document(tags)
         return
     for tag in tags:
-        print(tag)
+        output.line(tag)
 
 
 @app.command()
@@ -101,7 +101,7 @@ def available(
         output.document(found)
         return
     for one in found:
-        print(one.node_agent_sku_id, one.os_type)
+        output.line(f"{one.node_agent_sku_id} {one.os_type}")
 
 
 @contextmanager

@@ -126,7 +126,7 @@ def create(
             timeout,
             exist_ok,
         )
-    print(f"job {job_id} exists" if existed else f"created job {job_id}")
+    output.line(f"job {job_id} exists" if existed else f"created job {job_id}")
     if verbose:
         show(ctx, job_id)
 
@@ -151,7 +151,7 @@ def stats(
     job_id = names.job_id(one_of(job, job_name, "job"))
     with open_client(ctx) as client:
         client.download_job_stats(job_id, file_name)
-    print(f"{file_name or job_id + '-stats'}.csv")
+    output.line(f"{file_name or job_id + '-stats'}.csv")
 
 
 @app.command()
@@ -181,7 +181,7 @@ def download(
     with open_client(ctx) as client:
         client.download_after_job(job_id, blob_paths, target, container_name)
         counts = client._batch.task_counts(job_id)
-    print(f"downloaded {', '.join(blob_paths)} to {target}")
+    output.line(f"downloaded {', '.join(blob_paths)} to {target}")
     raise typer.Exit(1 if counts.failed or counts.active else 0)
 
 
@@ -261,9 +261,9 @@ def status(ctx: typer.Context, job: Word = None, job_name: Name = None) -> None:
         try:
             found = batch.get_job(names.job_id(one_of(job, job_name, "job")))
         except JobNotFoundError:
-            print("does not exist")
+            output.line("does not exist")
             raise
-    print("complete" if found.state is JobState.COMPLETED else found.state)
+    output.line("complete" if found.state is JobState.COMPLETED else found.state)
     raise typer.Exit(1 if found.counts.failed else 0)
 
 
@@ -273,7 +273,7 @@ def terminate(ctx: typer.Context, jobs: Words = None, job_name: Names = None) ->
     with open_batch(ctx) as batch:
         for job in map(names.job_id, all_of(jobs, job_name, "job")):
             batch.terminate_job(job)
-            print(f"terminated job {job}")
+            output.line(f"terminated job {job}")
 
 
 @app.command()
@@ -282,7 +282,7 @@ def delete(ctx: typer.Context, jobs: Words = None, job_name: Names = None) -> No
     with open_batch(ctx) as batch:
         for job in map(names.job_id, all_of(jobs, job_name, "job")):
             batch.delete_job(job)
-            print(f"deleted job {job}")
+            output.line(f"deleted job {job}")
 
 
 def counts_text(job: Job) -> str:

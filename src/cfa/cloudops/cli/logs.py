@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 def show(
-    batch: BatchProvider, job_id: str, task_ids: Sequence[str], streams: Sequence[str], wait: bool
+    batch: BatchProvider,
+    job_id: str,
+    task_ids: Sequence[str],
+    streams: Sequence[str],
+    *,
+    wait: bool,
+    raw: bool = False,
 ) -> int:
     """Print output of tasks, all of the job's when none is named; the exit status.
 
@@ -27,6 +33,7 @@ def show(
         task_ids: the tasks; the output of a single one is printed as it is.
         streams: `stdout.txt`, `stderr.txt` or both. One alone goes to standard output.
         wait: go on until the tasks are completed.
+        raw: pass control characters on also to a terminal.
 
     Raises:
         JobNotFoundError, TaskNotFoundError: something that was named is not there.
@@ -37,6 +44,7 @@ def show(
         batch,
         (lambda _, task_id: task_id in wanted) if wanted else None,
         prefix=len(wanted) != 1,
+        raw=raw,
         streams=streams,
     )
     while True:

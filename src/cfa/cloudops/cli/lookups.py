@@ -31,7 +31,7 @@ def name(
     """Print the name of a VM size. Works offline."""
     from cfa.cloudops.client.lookups import LookupMixin
 
-    print(
+    output.line(
         LookupMixin().get_vm_name(series, cores, amd, not no_temp_disk, ssd, version, not no_verify)
     )
 
@@ -110,4 +110,4 @@ def get_kv_secret(
             f"There is no secret {secret_name!r}.",
             f"Set {variable} in the environment or in the dotenv file.",
         )
-    print(value)
+    output.text(value)

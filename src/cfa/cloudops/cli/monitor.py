@@ -13,6 +13,7 @@ from cfa.cloudops.cli import output
 from cfa.cloudops.cli.jobs import counts_text
 from cfa.cloudops.client.view import failure_text
 from cfa.cloudops.errors import WaitTimeoutError
+from cfa.cloudops.model.plain import plain
 from cfa.cloudops.model.values import Job, TaskResult
 
 if TYPE_CHECKING:
@@ -52,14 +53,14 @@ def follow(batch: BatchProvider, job_id: str, timeout_s: float | None) -> int:
 def _summarise(batch: BatchProvider, job: Job) -> int:
     """Print how the job ended; 0 only when all of its tasks succeeded."""
     because = f" ({job.terminate_reason})" if job.terminate_reason else ""
-    print(f"{job.spec.id} {job.state}{because}; tasks {counts_text(job)}")
+    output.line(f"{job.spec.id} {job.state}{because}; tasks {counts_text(job)}")
     if not job.counts.failed:
         return 1 if job.counts.active else 0
     failed = (task for task in batch.list_tasks(job.spec.id) if task.result is TaskResult.FAILURE)
     for task in islice(failed, _MOST_FAILURES):
-        print(f"  {failure_text(task)}")
+        output.line(f"  {failure_text(task)}")
     if job.counts.failed > _MOST_FAILURES:
-        print(f"  ... all of them: cloudops task list --failed {job.spec.id}")
+        output.line(f"  ... all of them: cloudops task list --failed {job.spec.id}")
     return 1
 
 
@@ -89,7 +90,7 @@ def _progress(job: Job) -> Iterator[Callable[[Job, float], None]]:
             )
             if job.problem and job.problem not in told:
                 told.add(job.problem)
-                progress.console.print(job.problem, style="yellow", markup=False)
+                progress.console.print(plain(job.problem), style="yellow", markup=False)
 
         told: set[str] = set()
         yield show
@@ -104,7 +105,7 @@ def _plain() -> Callable[[Job, float], None]:
         nonlocal last, shown_s
         text = counts_text(job) + (f" ({job.problem})" if job.problem else "")
         if text != last and elapsed_s - shown_s >= _PLAIN_S:
-            print(f"{output.duration(elapsed_s)}: tasks {text}", flush=True)
+            output.line(f"{output.duration(elapsed_s)}: tasks {text}", flush=True)
             last, shown_s = text, elapsed_s
 
     return show

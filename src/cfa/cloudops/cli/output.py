@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.errors import CloudOpsError
+from cfa.cloudops.model.plain import plain, shortened
 
 #: Longer tables are printed plain also on a terminal: laying them out would take minutes.
 _MOST_ROWS = 2000
@@ -54,10 +55,11 @@ def in_colour(stream: TextIO) -> bool:
 
 def show_error(error: CloudOpsError) -> None:
     """Print an error for people: what happened, and, on a line of its own, what to do."""
-    red, plain = ("\x1b[31m", "\x1b[0m") if in_colour(sys.stderr) else ("", "")
-    print(f"{red}cloudops: {error.message or error}{plain}", file=sys.stderr)
+    red, end = ("\x1b[31m", "\x1b[0m") if in_colour(sys.stderr) else ("", "")
+    message = shortened(plain(error.message or str(error), keep="\n"))
+    print(f"{red}cloudops: {message}{end}", file=sys.stderr)
     if error.hint:
-        print(f"  {_in_commands(error.hint)}", file=sys.stderr)
+        print(f"  {shortened(plain(_in_commands(error.hint), keep=chr(10)))}", file=sys.stderr)
 
 
 #: Methods of a client that are commands too: names of scripts that cannot be words of a sentence.
@@ -76,12 +78,22 @@ def _in_commands(hint: str) -> str:
 
 def note(text: str) -> None:
     """Print a remark where it does not disturb what others read."""
-    print(f"cloudops: {text}", file=sys.stderr)
+    remark(f"cloudops: {text}")
 
 
 def remark(text: str) -> None:
     """Print what belongs to a note before it."""
-    print(text, file=sys.stderr)
+    print(plain(text, keep="\n\t"), file=sys.stderr)
+
+
+def line(text: str, *, flush: bool = False) -> None:
+    """Print a line that may have names in it: nothing that a terminal would obey."""
+    print(plain(text), flush=flush)
+
+
+def text(value: str, *, raw: bool = False) -> None:
+    """Print what somebody wrote: without control characters on a terminal, unless they are wanted."""
+    print(plain(value, keep="\n\t") if sys.stdout.isatty() and not raw else value)
 
 
 # --- JSON
@@ -143,10 +155,7 @@ def size(count: int) -> str:
 
 def _word(value: Any) -> str:
     """A cell: one line, nothing that a terminal would obey."""
-    text = "" if value is None else str(value)
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return "" if value is None else plain(str(value))
 
 
 # --- tables and facts
@@ -229,17 +238,17 @@ def _fit(
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> None:
     """Print names and values below one another; pairs without a value are left out."""
-    kept = [(name, _word(value)) for name, value in pairs if value not in (None, "", ())]
+    kept = [(_word(name), _word(value)) for name, value in pairs if value not in (None, "", ())]
     width = max((len(name) for name, _ in kept), default=0)
-    bold, plain = ("\x1b[1m", "\x1b[0m") if in_colour(sys.stdout) else ("", "")
+    bold, end = ("\x1b[1m", "\x1b[0m") if in_colour(sys.stdout) else ("", "")
     for name, value in kept:
-        print(f"{bold}{name.ljust(width)}{plain}  {value}".rstrip())
+        print(f"{bold}{name.ljust(width)}{end}  {value}".rstrip())
 
 
 def heading(text: str) -> None:
     """Print the heading of a group of facts."""
-    bold, plain = ("\x1b[1m", "\x1b[0m") if in_colour(sys.stdout) else ("", "")
-    print(f"\n{bold}{text}{plain}")
+    bold, end = ("\x1b[1m", "\x1b[0m") if in_colour(sys.stdout) else ("", "")
+    print(f"\n{bold}{text}{end}")
 
 
 def styled(word: str) -> str:

@@ -113,7 +113,7 @@ def create(
             cache_blobfuse=cache_blobfuse,
             replace_existing_pool=replace,
         )
-    print(f"pool {names.pool_id(pool_name)} is ready")
+    output.line(f"pool {names.pool_id(pool_name)} is ready")
 
 
 def _mount(text: str) -> str | tuple[str, str]:
@@ -154,7 +154,7 @@ def show(
     )
     if spec.autoscale_formula is not None:
         output.heading("autoscale formula")
-        print(spec.autoscale_formula.rstrip())
+        output.text(spec.autoscale_formula.rstrip())
 
 
 @app.command()
@@ -177,7 +177,7 @@ def delete(
     with open_batch(ctx) as batch:
         for pool in wanted:
             batch.delete_pool(pool)
-            print(f"deleted pool {pool}")
+            output.line(f"deleted pool {pool}")
 
 
 _ISOLATION = {

@@ -106,7 +106,7 @@ def _show_rehearsal(lines: Sequence[Mapping[str, Any]], strict: bool, as_json: b
     if as_json:
         output.document([evolve(one, key="") for one in found])
     elif found or strict:
-        print(rehearsal_report(found), file=sys.stderr)
+        output.remark(rehearsal_report(found))
 
 
 def _verdict(lines: Sequence[Mapping[str, Any]]) -> int:

@@ -153,14 +153,14 @@ def create(
         except JobScheduleExistsError:
             if not exist_ok:
                 raise
-            print(f"job schedule {spec.id} exists")
+            output.line(f"job schedule {spec.id} exists")
             return
         advice = batch.schedule_advice
-    print(f"created job schedule {spec.id}")
+    output.line(f"created job schedule {spec.id}")
     if advice:
         output.note(advice)
     if verbose:
-        print(f"its first job is due: {output.when(made.next_run) or 'never'}")
+        output.line(f"its first job is due: {output.when(made.next_run) or 'never'}")
 
 
 @app.command()
@@ -169,7 +169,7 @@ def suspend(ctx: typer.Context, schedules: _Schedules = None, more: _More = None
     with open_batch(ctx) as batch:
         for schedule in _named(schedules, more):
             batch.disable_job_schedule(schedule)
-            print(f"suspended job schedule {schedule}")
+            output.line(f"suspended job schedule {schedule}")
 
 
 @app.command()
@@ -178,7 +178,7 @@ def resume(ctx: typer.Context, schedules: _Schedules = None, more: _More = None)
     with open_batch(ctx) as batch:
         for schedule in _named(schedules, more):
             batch.enable_job_schedule(schedule)
-            print(f"resumed job schedule {schedule}")
+            output.line(f"resumed job schedule {schedule}")
 
 
 @app.command()
@@ -187,7 +187,7 @@ def delete(ctx: typer.Context, schedules: _Schedules = None, more: _More = None)
     with open_batch(ctx) as batch:
         for schedule in _named(schedules, more):
             batch.delete_job_schedule(schedule)
-            print(f"deleted job schedule {schedule}")
+            output.line(f"deleted job schedule {schedule}")
 
 
 def _named(schedules: list[str] | None, more: list[str] | None) -> list[str]:

@@ -31,6 +31,7 @@ from cfa.cloudops.provider.executor import Executor, NodeStatus
 from cfa.cloudops.service import owner
 from cfa.cloudops.service.definitions import pool_spec
 from cfa.cloudops.service.store import Store
+from cfa.cloudops.service.sums import sound
 from cfa.cloudops.service.workspace import Workspace
 
 #: Names of blobs that are being written.
@@ -61,7 +62,7 @@ class Broom:
             output.note(f"could not remove {what}: {error}")
             return
         self.count += 1
-        print(f"{'would remove' if self.dry_run else 'removed'} {what}", flush=True)
+        output.line(f"{'would remove' if self.dry_run else 'removed'} {what}", flush=True)
 
 
 def sweep(workspace: Workspace, broom: Broom) -> None:
@@ -87,7 +88,9 @@ def sweep(workspace: Workspace, broom: Broom) -> None:
 def _sweep_nodes(workspace: Workspace, store: Store, broom: Broom) -> None:
     """Nodes, their directories and the socket. No agent lives, and none can start meanwhile."""
     identifier = store.meta("workspace") or ""
-    rows = store.rows("SELECT id, backend FROM node WHERE ended IS NULL")
+    rows = store.rows(
+        f"SELECT {sound('node.id')}, backend FROM node WHERE ended IS NULL"  # noqa: S608
+    )
     open_nodes: dict[str, str] = {row[0]: row[1] for row in rows}
     silent = set()
     for name in backends.names(backends.EXECUTORS):
@@ -129,7 +132,7 @@ def _sweep_temporaries(store: Store, broom: Broom) -> None:
             if name.startswith(REPORT_PREFIX):
                 _reap(temporary, name, broom)
     mounted: dict[str, set[str]] = {}
-    for (text,) in store.rows("SELECT definition FROM pool"):
+    for (text,) in store.rows(f"SELECT {sound('pool.definition')} FROM pool"):  # noqa: S608
         pool = pool_spec(text)
         if pool.mounts and pool.storage:
             mounted.setdefault(pool.storage, set()).update(one.source for one in pool.mounts)

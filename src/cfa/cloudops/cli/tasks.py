@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import deque
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Annotated
 
 import typer
 
+from cfa.cloudops.beneath import Place
 from cfa.cloudops.cli import completion, output
-from cfa.cloudops.cli.context import Json, listed, one_of, open_batch, open_client
+from cfa.cloudops.cli.context import Json, Raw, listed, one_of, open_batch, open_client
 from cfa.cloudops.cli.groups import group
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model.values import Task, TaskResult
@@ -79,7 +81,7 @@ def add(
             container_image_name=container_image_name,
             timeout=timeout,
         )
-    print(task_id)
+    output.line(task_id)
 
 
 @app.command("add-collection")
@@ -108,7 +110,7 @@ def add_collection(
     with open_client(ctx) as client:
         ids = client.add_task_collection(job_name, tasks, name_suffix)
     for task_id in ids:
-        print(task_id)
+        output.line(task_id)
 
 
 @app.command()
@@ -139,7 +141,7 @@ def status(
     wanted = one_of(job, job_name, "job")
     with open_client(ctx) as client:
         text = client.get_task_status(wanted, task_id)
-    print(text)
+    output.line(text)
 
 
 @app.command("list")
@@ -182,11 +184,12 @@ def show(
     ctx: typer.Context,
     job: Job,
     task: Annotated[str, typer.Argument(autocompletion=completion.tasks)],
+    raw: Raw = False,
     as_json: Json = False,
 ) -> None:
     """Show a task; of one that failed also why, and the last lines of its standard error."""
     with open_batch(ctx) as batch:
-        found = batch.get_task(job, task)
+        found, root = batch.get_task(job, task), batch.workspace.root
     if as_json:
         output.document(found)
         return
@@ -213,7 +216,7 @@ def show(
         ]
     )
     if found.result is TaskResult.FAILURE:
-        _show_end(Path(found.directory, "stderr.txt"))
+        _show_end(root, found.directory, raw)
 
 
 @app.command()
@@ -222,7 +225,7 @@ def terminate(ctx: typer.Context, job: Job, tasks: Tasks) -> None:
     with open_batch(ctx) as batch:
         for task in tasks:
             batch.terminate_task(job, task)
-            print(f"terminated task {task}")
+            output.line(f"terminated task {task}")
 
 
 @app.command()
@@ -231,7 +234,7 @@ def delete(ctx: typer.Context, job: Job, tasks: Tasks) -> None:
     with open_batch(ctx) as batch:
         for task in tasks:
             batch.delete_task(job, task)
-            print(f"deleted task {task}")
+            output.line(f"deleted task {task}")
 
 
 def _range(text: str) -> tuple[int, int]:
@@ -256,23 +259,23 @@ def _tries(task: Task) -> int:
     return 0 if task.started is None else 1 + task.retry_count + task.requeue_count
 
 
-def _show_end(path: Path) -> None:
-    lines = _last_lines(path)
+def _show_end(root: Path, directory: str, raw: bool) -> None:
+    lines = _last_lines(root, os.path.relpath(os.path.join(directory, "stderr.txt"), root))
     if not lines:
         print("\nIt wrote nothing to standard error.")
         return
     print("\nThe end of its standard error:")
     for line in lines:
-        print(f"  {line}")
+        output.text(f"  {line}", raw=raw)
 
 
-def _last_lines(path: Path) -> list[str]:
+def _last_lines(root: Path, way: str) -> list[str]:
+    """The last lines of a file below a directory; none of what is no ordinary file."""
     try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            start = max(0, file.tell() - _LAST_BYTES)
-            file.seek(start)
-            text = file.read().decode(errors="replace")
+        with Place.open(root) as place:
+            size = place.status(way).st_size
+            data = place.read(way, _LAST_BYTES, max(0, size - _LAST_BYTES))
     except OSError:
         return []
-    return list(deque(text.splitlines(), _LAST_LINES))
+    lines = data.decode(errors="replace").rstrip("\n").split("\n")
+    return list(deque((line.rstrip("\r") for line in lines), _LAST_LINES)) if data else []

@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
+from cfa.cloudops.model.plain import plain
+
 _LEVELS = {
     "none": logging.CRITICAL + 1,
     "debug": logging.DEBUG,
@@ -44,6 +46,13 @@ class _Stdout(logging.StreamHandler[TextIO]):
         """Fixed by the property."""
 
 
+class _Plain(logging.Formatter):
+    """Lets no name in a message speak to a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record), keep="\n\t")
+
+
 def level() -> int:
     """The level that `LOG_LEVEL` asks for: debug for a word that is not known."""
     return _LEVELS.get(_word("LOG_LEVEL", "warning"), logging.DEBUG)
@@ -73,7 +82,7 @@ def configure() -> None:
         Path("logs").mkdir(exist_ok=True)
         handlers.append(logging.FileHandler(Path("logs", f"{name}.log")))
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("[%(levelname)s] %(asctime)s: %(message)s", _STAMP))
+        handler.setFormatter(_Plain("[%(levelname)s] %(asctime)s: %(message)s", _STAMP))
         logger.addHandler(handler)
     logger.propagate = False
     if text not in _LEVELS:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from cfa.cloudops import autoscale, backends, settings
 from cfa.cloudops.errors import CloudOpsError, InvalidInputError, PoolExistsError, UnsafePathError
-from cfa.cloudops.model import names, sizes
+from cfa.cloudops.model import names, references, sizes
+from cfa.cloudops.model.plain import plain
 from cfa.cloudops.model.values import Mount, PoolSpec, Resources
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class PoolMixin:
         spec = PoolSpec(
             id=pool_id,
             backend=backend,
-            image=_image(container_image_name),
+            image=references.image(container_image_name),
             mounts=wanted,
             vm_size=size,
             nodes=nodes,
@@ -178,7 +179,7 @@ class PoolMixin:
     def _choose_backend(self) -> str:
         name, why = backends.choose(self._settings.backend)
         if self._settings.backend == "auto":
-            print(f"cloudops: tasks run on {name} ({why})", file=sys.stderr)  # noqa: T201  promised
+            print(f"cloudops: tasks run on {name} ({plain(why)})", file=sys.stderr)  # noqa: T201  promised
         return name
 
     def _keep_existing(self, spec: PoolSpec) -> None:
@@ -236,7 +237,7 @@ class _PullProgress:
         self._terminal = sys.stderr.isatty()
 
     def __call__(self, step: ImageProgress) -> None:
-        text = f"{step.image}: {step.status}"
+        text = plain(f"{step.image}: {step.status}")
         if step.total and self._terminal:
             text += f" {100 * step.done // step.total} %"
         if text == self._last:
@@ -333,15 +334,6 @@ def _formula(text: Any, most: int) -> str:
     for note in autoscale.parse(text).notes:
         _log.warning("autoscale_formula, line %d: %s", note.at.line, note.text)
     return text
-
-
-def _image(name: Any) -> str | None:
-    """An image name without the scheme that `container_image_name` attributes carry."""
-    if not name:
-        return None
-    if not isinstance(name, str) or any(sign.isspace() or sign == "\0" for sign in name):
-        raise InvalidInputError(f"{name!r} cannot be the name of an image.", "Check the name.")
-    return name.partition("://")[2] or name
 
 
 def _machine() -> Resources:

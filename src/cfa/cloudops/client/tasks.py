@@ -19,7 +19,7 @@ from cfa.cloudops.errors import (
     JobNotFoundError,
     PoolNotFoundError,
 )
-from cfa.cloudops.model import names
+from cfa.cloudops.model import names, references
 from cfa.cloudops.model.values import Mount, PoolSpec, Task, TaskSpec
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class TaskMixin:
         spec = TaskSpec(
             command_line=command_text(command_line),
             name_suffix=name_suffix or "",
-            image=_image(container_image_name) or self.full_container_name,
+            image=references.image(container_image_name) or self.full_container_name,
             mounts=None if mount_pairs is None else parse_mounts(mount_pairs),
             timeout_s=minutes("timeout", timeout),
             depends_on=() if depends_on_range is not None else dependencies(depends_on),
@@ -314,8 +314,8 @@ class TaskMixin:
             command_line=command_text(task["command_line"]),
             id=task.get("id"),
             name_suffix=task.get("name_suffix", suffix) or "",
-            image=_image(task.get("container_image_name"))
-            or _image(task.get("full_container_name"))
+            image=references.image(task.get("container_image_name"))
+            or references.image(task.get("full_container_name"))
             or self.full_container_name,
             mounts=None if mounts is None else parse_mounts(mounts),
             timeout_s=minutes("timeout", task.get("timeout")),
@@ -350,14 +350,6 @@ def dependencies(value: Any) -> tuple[str, ...]:
     raise InvalidInputError(
         f"depends_on={value!r} is neither the id of a task nor a list of ids.",
         "Pass what add_task returned.",
-    )
-
-
-def _image(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    raise InvalidInputError(
-        f"The image {value!r} is a {type(value).__name__}.", "Pass its name as a string."
     )
 
 

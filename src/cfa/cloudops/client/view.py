@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 from attrs import define, field
 
 from cfa.cloudops.errors import CloudOpsError, NotFoundError
+from cfa.cloudops.model.plain import plain, shortened
 from cfa.cloudops.model.values import Task, TaskResult
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
 #: Seconds between two looks at the output of running tasks. Files do not tell when they grow.
 LOOK_S = 0.1
 _CHUNK = 1 << 16
+#: Bytes after which a line is shown though its end has not come.
+_LONGEST = 1 << 16
 _STREAMS = ("stdout.txt", "stderr.txt")
 
 
@@ -35,8 +38,8 @@ class _Tail:
     """How much of a task's two streams was shown."""
 
     offsets: dict[str, int] = field(factory=lambda: dict.fromkeys(_STREAMS, 0))
-    #: The begun line, in pieces: put together again for each, a long one would cost its square.
-    rest: dict[str, list[bytes]] = field(factory=lambda: {name: [] for name in _STREAMS})
+    #: The begun line, or the rest of a long one.
+    rest: dict[str, bytes] = field(factory=lambda: dict.fromkeys(_STREAMS, b""))
 
 
 class OutputView:
@@ -47,6 +50,7 @@ class OutputView:
         wanted: whether to show a task of a job, by (job id, task id); all when not given.
         out, err: where lines of standard output and standard error go.
         prefix: False shows lines as they are.
+        raw: also to a terminal, where else control characters are shown as escapes.
         streams: `stdout.txt`, `stderr.txt` or both. One alone goes to `out`, whichever it is.
     """
 
@@ -58,6 +62,7 @@ class OutputView:
         err: TextIO | None = None,
         *,
         prefix: bool = True,
+        raw: bool = False,
         streams: Sequence[str] = _STREAMS,
     ) -> None:
         self._batch = batch
@@ -66,6 +71,9 @@ class OutputView:
         pairs = zip(streams, targets, strict=False)
         self._streams = {name: target for name, target in pairs if target is not None}
         self._prefix = prefix
+        self._escaped = {
+            name for name, target in self._streams.items() if not raw and _seen(target)
+        }
         self._after: dict[str, int] = {}
         self._running: dict[tuple[str, str], _Tail] = {}
         #: Tasks that are done and shown.
@@ -77,6 +85,7 @@ class OutputView:
         Raises:
             JobNotFoundError: it was deleted.
         """
+        self._flush()
         events = self._batch.list_events(job_id, self._after.get(job_id, 0))
         # A try that another one followed has no files any more: the next one has written over them.
         latest = {event.task_id: event.number for event in events if event.what == "running"}
@@ -103,37 +112,67 @@ class OutputView:
         for key, tail in self._running.items():
             if key[0] == job_id:
                 self._show(key, tail, last=False)
-        for stream in self._streams.values():
-            stream.flush()
+        self._flush()
 
     def finish(self) -> None:
         """Show also the begun lines of tasks that still run. The last call."""
         for key, tail in self._running.items():
             self._show(key, tail, last=True)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Keep the order of what goes to streams as text and as bytes."""
+        for stream in self._streams.values():
+            stream.flush()
 
     def _show(self, key: tuple[str, str], tail: _Tail, *, last: bool) -> None:
-        for name, stream in self._streams.items():
+        for name in self._streams:
             while True:
                 try:
                     data = self._batch.read_task_file(*key, name, tail.offsets[name], _CHUNK)
                 except NotFoundError:
                     return  # deleted since
                 tail.offsets[name] += len(data)
-                end, *more = data.split(b"\n")
-                tail.rest[name].append(end)
-                for begun in more:
-                    self._write(stream, key[1], b"".join(tail.rest[name]))
-                    tail.rest[name] = [begun]
+                *lines, rest = (tail.rest[name] + data).split(b"\n")
+                for line in lines:
+                    self._write(name, key[1], line)
+                while len(rest) > _LONGEST:
+                    cut = _between_signs(rest, _LONGEST)
+                    self._write(name, key[1], rest[:cut], ended=False)
+                    rest = rest[cut:]
+                tail.rest[name] = rest
                 if len(data) < _CHUNK:
                     break
-            rest = b"".join(tail.rest[name]) if last else b""
-            if rest:
-                self._write(stream, key[1], rest)
-                tail.rest[name] = []
+            if last and tail.rest[name]:
+                self._write(name, key[1], tail.rest[name])
+                tail.rest[name] = b""
 
-    def _write(self, stream: TextIO, task_id: str, line: bytes) -> None:
-        text = line.decode(errors="replace").rstrip("\r")
-        write(stream, f"{task_id} | {text}\n" if self._prefix else f"{text}\n")
+    def _write(self, name: str, task_id: str, line: bytes, *, ended: bool = True) -> None:
+        """Show a line, or a part of one that is too long; only a single file goes on in its line."""
+        stream, escaped = self._streams[name], name in self._escaped
+        end = "\n" if ended or self._prefix or escaped else ""
+        before = f"{task_id} | " if self._prefix else ""
+        binary = None if escaped else getattr(stream, "buffer", None)
+        if binary is not None:
+            binary.write(before.encode() + line + end.encode())
+            return
+        text = line.decode(errors="replace")
+        if escaped:
+            text = plain(text.rstrip("\r"), keep="\t")
+        write(stream, f"{before}{text}{end}")
+
+
+def _seen(stream: TextIO) -> bool:
+    """Whether a terminal shows what is written."""
+    return not stream.closed and stream.isatty()
+
+
+def _between_signs(data: bytes, place: int) -> int:
+    """The last place up to the given one that is not inside of a UTF-8 sequence."""
+    for cut in range(place, place - 4, -1):
+        if data[cut] & 0xC0 != 0x80:
+            return cut
+    return place
 
 
 def write(stream: TextIO, text: str) -> None:
@@ -148,13 +187,13 @@ def write(stream: TextIO, text: str) -> None:
 def say(text: str) -> None:
     """A line of ours, when the script has ended: on standard error, if there is one."""
     if sys.stderr is not None:
-        write(sys.stderr, f"cloudops: {text}\n")
+        write(sys.stderr, f"cloudops: {plain(text, keep=chr(10))}\n")
 
 
 def failure_text(task: Task) -> str:
     """One line about a failed task."""
     reason = task.failure.message if task.failure else "failed"
-    return f"{task.id}: {reason}"
+    return f"{task.id}: {plain(shortened(reason, 1000))}"
 
 
 class Farewell:

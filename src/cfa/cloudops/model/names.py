@@ -162,6 +162,11 @@ def mount_target(text: str) -> str:
         raise UnsafePathError(
             f"{text!r} cannot be a mount target.", "Use a name or path below '/', like data."
         ) from None
+    if not path.isprintable():
+        raise UnsafePathError(
+            f"{text!r} cannot be a mount target: it has characters that cannot be seen.",
+            "Use a path like data/in.",
+        )
     if ":" in path:  # engines write binds as source:target
         raise UnsafePathError(
             f"{text!r} cannot be a mount target: it has a colon.", "Use a path like data/in."

@@ -18,6 +18,10 @@ _REPOSITORY = re.compile(rf"{_LEVEL}(?:/{_LEVEL})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
+#: Signs of a name with a server, levels, a tag and a digest; what else engines ask they say themselves.
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,1023}")
+
+
 @frozen(kw_only=True)
 class Reference:
     """The full name of an image in a registry."""
@@ -30,6 +34,25 @@ class Reference:
     def name(self) -> str:
         """`<server>/<repository>:<tag>`."""
         return f"{self.server}/{self.repository}:{self.tag}"
+
+
+def image(name: object) -> str | None:
+    """The name of an image without the scheme that `container_image_name` attributes carry; None for
+    none.
+
+    Raises:
+        InvalidNameError: no image can have this name.
+    """
+    if name is None or name == "":
+        return None
+    bare = _text("image name", name)
+    bare = bare.partition("://")[2] or bare
+    if not _IMAGE.fullmatch(bare):
+        raise InvalidNameError(
+            f"{name!r} cannot be the name of an image.",
+            "Use a name such as python:3.10-slim or myacr.azurecr.io/model:1.",
+        )
+    return bare
 
 
 def server(registry_name: str) -> str:

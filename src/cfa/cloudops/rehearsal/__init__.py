@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, evolve
 
 from cfa.cloudops.errors import CloudOpsError, StrictError
+from cfa.cloudops.model.plain import plain
 from cfa.cloudops.model.values import Job, JobScheduleSpec, JobSpec, PoolSpec, TaskSpec
 from cfa.cloudops.rehearsal import commands, rules
 from cfa.cloudops.rehearsal.findings import Finding, Severity
@@ -141,7 +142,7 @@ class Rehearsal:
         if self._report_path:
             self._hand_over(self._report_path)
         elif sys.stderr is not None:
-            print(self.report(), file=sys.stderr)  # noqa: T201  promised
+            print(plain(self.report(), keep="\n\t"), file=sys.stderr)  # noqa: T201  promised
 
     def _look_at_needs(self, batch: BatchProvider) -> None:
         for job_id, pool in self._jobs.items():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
 from cfa.cloudops.errors import (
     DependencyCycleError,
@@ -16,10 +17,12 @@ from cfa.cloudops.errors import (
     TaskNotFoundError,
 )
 from cfa.cloudops.model import names
+from cfa.cloudops.model.plain import some
 from cfa.cloudops.model.values import Job, TaskSpec
 from cfa.cloudops.service import definitions as text
 from cfa.cloudops.service.ledger import Ledger
-from cfa.cloudops.service.store import COMPLETED, Store
+from cfa.cloudops.service.store import ACTIVE, COMPLETED, NOTHING, Store
+from cfa.cloudops.service.sums import sound, task_sums
 
 #: Reasons after which a job takes tasks again: it ended only because it had nothing left to do.
 BY_ITSELF = "AllTasksComplete"
@@ -102,33 +105,49 @@ def _insert(
     edges: dict[int, set[int]],
 ) -> None:
     _refuse_duplicates(store, job_number, job.spec.id, specs, identifiers)
-    now = time.time()
-    log_day = time.strftime("%Y-%m-%d") if job.spec.log_container else None
     store.execute_many(
         "INSERT INTO task (number, job, id, unmet, command, image, mounts, timeout, retries, "
-        "release, created, log_day) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            (
-                first + index,
-                job_number,
-                identifier,
-                len(edges.get(first + index, ())),
-                spec.command_line,
-                spec.image,
-                text.mounts_text(spec.mounts),
-                spec.timeout_s,
-                job.spec.max_task_retries if spec.max_retries is None else spec.max_retries,
-                spec.run_dependents_on_failure,
-                now,
-                log_day,
-            )
-            for index, (spec, identifier) in enumerate(zip(specs, identifiers, strict=True))
-        ),
+        "release, created, log_day, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        _rows(job_number, job, specs, identifiers, first, edges),
     )
     store.execute_many(
         "INSERT INTO edge VALUES (?, ?)",
         ((parent, child) for child, parents in edges.items() for parent in parents),
     )
+
+
+def _rows(
+    job_number: int,
+    job: Job,
+    specs: Sequence[TaskSpec],
+    identifiers: Sequence[str],
+    first: int,
+    edges: dict[int, set[int]],
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of new tasks. Most have all but number, id and command in common."""
+    now = time.time()
+    log_day = time.strftime("%Y-%m-%d") if job.spec.log_container else None
+    summing: dict[tuple[Any, ...], Callable[[int, str, str], int]] = {}
+    for number, (spec, identifier) in enumerate(zip(specs, identifiers, strict=True), first):
+        retries = job.spec.max_task_retries if spec.max_retries is None else spec.max_retries
+        key = unmet, image, mounts, timeout, _, release = (
+            len(edges.get(number, ())),
+            spec.image,
+            text.mounts_text(spec.mounts),
+            None if spec.timeout_s is None else float(spec.timeout_s),
+            retries,
+            int(spec.run_dependents_on_failure),
+        )
+        task_sum = summing.get(key)
+        if task_sum is None:
+            task_sum = summing[key] = task_sums(
+                job_number, ACTIVE, NOTHING, *key, 0, 0, 0, None, now, *[None] * 5, log_day
+            )
+        command = spec.command_line
+        yield (
+            number, job_number, identifier, unmet, command, image, mounts, timeout, retries, release,
+            now, log_day, task_sum(number, identifier, command),
+        )  # fmt: skip
 
 
 def _refuse_duplicates(
@@ -172,7 +191,8 @@ def _dependencies(
             parent = new.get(names.key(parent_id))
             if parent is None:
                 row = store.row(
-                    "SELECT number, state, failure, release, id FROM task WHERE job = ? AND id = ?",
+                    f"SELECT number, state, failure, release, {sound('task.id')} FROM task "  # noqa: S608
+                    "WHERE job = ? AND id = ?",
                     (job, parent_id),
                 )
                 if row is None:
@@ -250,7 +270,8 @@ def _refuse_cycles(edges: dict[int, set[int]], identifiers: Sequence[str], first
     except CycleError as error:
         cycle = [identifiers[number - first] for number in error.args[1]]
         raise DependencyCycleError(
-            f"The tasks depend on one another in a circle: {' -> '.join(map(repr, cycle))}.",
+            f"The tasks depend on one another in a circle: "
+            f"{some([repr(name) for name in cycle], between=' -> ')}.",
             "Remove one dependency.",
             cycle,
         ) from None

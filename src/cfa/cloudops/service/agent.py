@@ -28,8 +28,8 @@ from attrs import define
 
 from cfa.cloudops.errors import CloudOpsError, ConflictError, DiskFullError, StoreError
 from cfa.cloudops.service import link, owner, reserve
+from cfa.cloudops.service.disks import no_space, shortage
 from cfa.cloudops.service.scheduler import Scheduler
-from cfa.cloudops.service.store import no_space, shortage
 from cfa.cloudops.service.workspace import Workspace
 
 _log = logging.getLogger(__name__)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
-from attrs import asdict
+from attrs import asdict, fields_dict
 
-from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.autoscale import remaining_task_autoscale_formula
+from cfa.cloudops.errors import InvalidInputError, StoreUnreadableError
 from cfa.cloudops.model.values import (
     AutoscaleRun,
     Event,
@@ -33,24 +37,41 @@ from cfa.cloudops.model.values import (
 )
 from cfa.cloudops.service import store
 from cfa.cloudops.service.occurrences import next_occurrence
+from cfa.cloudops.service.sums import sound
 
-POOL_COLUMNS = "definition, state, created, scaling"
+POOL_COLUMNS = f"{sound('pool.definition')}, state, created, scaling"
 JOB_COLUMNS = (
-    "definition, state, created, ended, terminate_reason, last_task_number, "  # noqa: S608
-    "active, running, "
-    "succeeded, failed, COALESCE(problem, log_problem), "
+    f"{sound('job.definition')}, state, created, ended, terminate_reason, last_task_number, "  # noqa: S608
+    "active, running, succeeded, failed, COALESCE(problem, log_problem), "
     f"(SELECT COUNT(*) FROM task WHERE task.job = job.number AND {store.OWED})"
 )
-SCHEDULE_COLUMNS = "definition, state, created, ended, used, recent_job"
+SCHEDULE_COLUMNS = f"{sound('schedule.definition')}, state, created, ended, used, recent_job"
 TASK_COLUMNS = (
-    "task.id, command, task.state, exit_code, failure, message, image, task.created, started, "
-    "task.ended, node, retried, requeued, unmet"
+    f"{sound('task.id')}, command, task.state, exit_code, failure, message, image, task.created, "
+    "started, task.ended, node, retried, requeued, unmet"
 )
 
 #: As `shlex` sees it: other blanks, such as a no-break space, are part of a word.
 _WORD = re.compile(r"[^ \t\r\n]+")
+#: What makes a command more than words between blanks.
+_QUOTING = re.compile(r"""['"\\]""")
 
 _STATES = (TaskState.ACTIVE, TaskState.PREPARING, TaskState.RUNNING, TaskState.COMPLETED)
+
+
+def check_command(text: str) -> None:
+    """Check that a command line can be split, quicker than by splitting it.
+
+    Raises:
+        InvalidInputError: as `split_command`.
+    """
+    if (
+        not text.isascii()
+        or "\0" in text
+        or _QUOTING.search(text) is not None
+        or _WORD.search(text) is None
+    ):
+        split_command(text)
 
 
 def split_command(text: str) -> list[str]:
@@ -68,7 +89,7 @@ def split_command(text: str) -> list[str]:
         )
     try:
         # shlex is slow; most commands have nothing for it to do.
-        words = shlex.split(text) if any(sign in text for sign in "'\"\\") else _WORD.findall(text)
+        words = shlex.split(text) if _QUOTING.search(text) else _WORD.findall(text)
     except ValueError as error:
         raise InvalidInputError(
             f"The command {text!r} cannot be split into words: {error}.",
@@ -97,35 +118,87 @@ def _time_text(value: timedelta | datetime) -> float | str:
     return value.total_seconds() if isinstance(value, timedelta) else value.isoformat()
 
 
-def _pairs(items: list[list[str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, value) for name, value in items)
+#: What comes of values that nobody wrote.
+_WRONG = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    OSError,
+    RecursionError,
+)
+
+
+def _unreadable(what: str, error: BaseException) -> StoreUnreadableError:
+    if isinstance(error, StoreUnreadableError):
+        return error
+    return StoreUnreadableError(
+        f"The store holds {what} that cannot be read: {type(error).__name__}: {error}.",
+        "Restore it from a copy, or set CLOUDOPS_HOME to another directory to begin anew.",
+    )
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Say that something in the store is not what this version, or one before it, wrote there."""
+    try:
+        yield
+    except _WRONG as error:
+        raise _unreadable(what, error) from None
+
+
+def _table(text: str, kind: type) -> dict[str, Any]:
+    """A definition of any version: what it lacks has its default, what it has beyond is left out."""
+    data = json.loads(text)
+    if not isinstance(data, dict):
+        raise TypeError("no object")
+    return {name: data[name] for name in fields_dict(kind) if name in data}
 
 
 def pool_spec(text: str) -> PoolSpec:
-    data: dict[str, Any] = json.loads(text)
-    data["mounts"] = tuple(Mount(**mount) for mount in data["mounts"])
-    data["isolation"] = Isolation(data["isolation"])
-    data["resources"] = Resources(**data["resources"])
-    data["metadata"] = _pairs(data["metadata"])
-    return PoolSpec(**data)
+    """A pool from its definition. Raises: StoreUnreadableError."""
+    with _readable("a pool"):
+        data = _table(text, PoolSpec)
+        if data.get("autoscale_formula") is not None and "autoscale_interval_s" not in data:
+            # Of a version that kept formulas, but always gave a pool all of its nodes.
+            data["autoscale_formula"] = remaining_task_autoscale_formula(
+                max_number_vms=data.get("nodes", 1)
+            )
+        if "mounts" in data:
+            data["mounts"] = tuple(
+                Mount(mount["source"], mount["target"]) for mount in data["mounts"]
+            )
+        if "isolation" in data:
+            data["isolation"] = Isolation(data["isolation"])
+        if "resources" in data:
+            data["resources"] = Resources(**_table(json.dumps(data["resources"]), Resources))
+        return PoolSpec(**_with_metadata(data))
 
 
 def job_spec(text: str) -> JobSpec:
-    data: dict[str, Any] = json.loads(text)
-    data["metadata"] = _pairs(data["metadata"])
-    return JobSpec(**data)
+    """A job from its definition. Raises: StoreUnreadableError."""
+    with _readable("a job"):
+        return JobSpec(**_with_metadata(_table(text, JobSpec)))
 
 
 def schedule_spec(text: str) -> JobScheduleSpec:
-    data: dict[str, Any] = json.loads(text)
-    for name in ("start_window", "recurrence_interval"):
-        if data[name] is not None:
-            data[name] = timedelta(seconds=data[name])
-    for name in ("do_not_run_until", "do_not_run_after"):
-        if data[name] is not None:
-            data[name] = datetime.fromisoformat(data[name])
-    data["metadata"] = _pairs(data["metadata"])
-    return JobScheduleSpec(**data)
+    """A job schedule from its definition. Raises: StoreUnreadableError."""
+    with _readable("a job schedule"):
+        data = _table(text, JobScheduleSpec)
+        for name in ("start_window", "recurrence_interval"):
+            if data.get(name) is not None:
+                data[name] = timedelta(seconds=data[name])
+        for name in ("do_not_run_until", "do_not_run_after"):
+            if data.get(name) is not None:
+                data[name] = datetime.fromisoformat(data[name])
+        return JobScheduleSpec(**_with_metadata(data))
+
+
+def _with_metadata(data: dict[str, Any]) -> dict[str, Any]:
+    if "metadata" in data:
+        data["metadata"] = tuple((name, value) for name, value in data["metadata"])
+    return data
 
 
 def when(seconds: float | None) -> datetime | None:
@@ -136,27 +209,32 @@ def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+#: Tasks that were added together have this time in common.
+_created = lru_cache(8)(_time)
+
+
 def pool_value(row: store.Row) -> Pool:
     """A row of `POOL_COLUMNS`."""
     text, state, created, scaling = row
     spec = pool_spec(text)
     dedicated, low_priority = spec.dedicated_nodes, spec.nodes - spec.dedicated_nodes
     run = None
-    if spec.autoscale_formula is not None:
-        held = json.loads(scaling or "{}")
-        dedicated, low_priority = held.get("dedicated", 0), held.get("low_priority", 0)
-        if held:
-            run = AutoscaleRun(
-                evaluated=_time(held["evaluated"]), results=held["results"], error=held["error"]
-            )
-    return Pool(
-        spec=spec,
-        state=state,
-        created=_time(created),
-        dedicated_nodes=dedicated,
-        low_priority_nodes=low_priority,
-        autoscale_run=run,
-    )
+    with _readable("a pool"):
+        if spec.autoscale_formula is not None:
+            held = json.loads(scaling or "{}")
+            dedicated, low_priority = held.get("dedicated", 0), held.get("low_priority", 0)
+            if held:
+                run = AutoscaleRun(
+                    evaluated=_time(held["evaluated"]), results=held["results"], error=held["error"]
+                )
+        return Pool(
+            spec=spec,
+            state=state,
+            created=_time(created),
+            dedicated_nodes=dedicated,
+            low_priority_nodes=low_priority,
+            autoscale_run=run,
+        )
 
 
 def job_value(row: store.Row) -> Job:
@@ -164,34 +242,37 @@ def job_value(row: store.Row) -> Job:
     (
         text, state, created, ended, reason, last, active, running, succeeded, failed, problem, owed,
     ) = row  # fmt: skip
-    return Job(
-        spec=job_spec(text),
-        state=JobState(state),
-        created=_time(created),
-        ended=when(ended),
-        terminate_reason=reason,
-        last_task_number=last,
-        counts=TaskCounts(active=active, running=running, succeeded=succeeded, failed=failed),
-        problem=problem,
-        logs_owed=owed,
-    )
+    spec = job_spec(text)
+    with _readable("a job"):
+        return Job(
+            spec=spec,
+            state=JobState(state),
+            created=_time(created),
+            ended=when(ended),
+            terminate_reason=reason,
+            last_task_number=last,
+            counts=TaskCounts(active=active, running=running, succeeded=succeeded, failed=failed),
+            problem=problem,
+            logs_owed=owed,
+        )
 
 
 def schedule_value(row: store.Row) -> JobSchedule:
     """A row of `SCHEDULE_COLUMNS`."""
     text, state, created, ended, used, recent = row
     spec = schedule_spec(text)
-    following = None
-    if state == JobScheduleState.ACTIVE:
-        following = next_occurrence(spec, _time(created), used, datetime.now(UTC))
-    return JobSchedule(
-        spec=spec,
-        state=JobScheduleState(state),
-        created=_time(created),
-        ended=when(ended),
-        next_run=None if following is None else following.due,
-        recent_job=recent,
-    )
+    with _readable("a job schedule"):
+        following = None
+        if state == JobScheduleState.ACTIVE:
+            following = next_occurrence(spec, _time(created), used, datetime.now(UTC))
+        return JobSchedule(
+            spec=spec,
+            state=JobScheduleState(state),
+            created=_time(created),
+            ended=when(ended),
+            next_run=None if following is None else following.due,
+            recent_job=recent,
+        )
 
 
 def task_value(row: store.Row, job_id: str, directory: str) -> Task:
@@ -200,32 +281,38 @@ def task_value(row: store.Row, job_id: str, directory: str) -> Task:
         identifier, command, state, exit_code, failure, message, image, created, started, ended,
         node, retried, requeued, unmet,
     ) = row  # fmt: skip
-    result = None
-    if state == store.COMPLETED:
-        result = TaskResult.SUCCESS if failure is None else TaskResult.FAILURE
-    return Task(
-        id=identifier,
-        job_id=job_id,
-        command_line=command,
-        state=_STATES[state],
-        result=result,
-        exit_code=exit_code,
-        failure=None if failure is None else Failure(code=failure, message=message or ""),
-        image=image,
-        created=_time(created),
-        started=when(started),
-        ended=when(ended),
-        node_id=node,
-        retry_count=retried,
-        requeue_count=requeued,
-        waits_for=unmet,
-        directory=f"{directory}/{identifier}",
-    )
+    try:
+        result = None
+        if state == store.COMPLETED:
+            result = TaskResult.SUCCESS if failure is None else TaskResult.FAILURE
+        return Task(
+            id=identifier,
+            job_id=job_id,
+            command_line=command,
+            state=_STATES[state],
+            result=result,
+            exit_code=exit_code,
+            failure=None if failure is None else Failure(code=failure, message=message or ""),
+            image=image,
+            created=_created(created),
+            started=when(started),
+            ended=when(ended),
+            node_id=node,
+            retry_count=retried,
+            requeue_count=requeued,
+            waits_for=unmet,
+            directory=f"{directory}/{identifier}",
+        )
+    except _WRONG as error:
+        raise _unreadable(f"a task of the job {job_id!r}", error) from None
 
 
 def event_value(row: store.Row) -> Event:
     """A row of number, time, task id, what, detail."""
     number, seconds, task_id, what, detail = row
-    return Event(
-        number=number, time=_time(seconds), task_id=task_id, what=what, detail=detail or ""
-    )
+    try:
+        return Event(
+            number=number, time=_time(seconds), task_id=task_id, what=what, detail=detail or ""
+        )
+    except _WRONG as error:
+        raise _unreadable("an event", error) from None

@@ -15,6 +15,7 @@ from attrs import define, field, frozen
 from cfa.cloudops.model.values import JobSpec
 from cfa.cloudops.service.definitions import definition
 from cfa.cloudops.service.store import ACTIVE, COMPLETED, RUNNING, Store
+from cfa.cloudops.service.sums import row_sum, sound
 
 #: Failure codes of the service that we use, and one of ours.
 EXIT_CODE = "FailureExitCode"
@@ -68,7 +69,8 @@ class Attempt:
 
 
 _ATTEMPT_COLUMNS = (
-    "number, job, id, command, image, mounts, timeout, retries, retried, release, log_day, attempt"
+    f"number, job, {sound('task.id')}, command, image, mounts, timeout, retries, retried, release, "
+    "log_day, attempt"
 )
 
 
@@ -87,11 +89,19 @@ def insert_job(store: Store, spec: JobSpec, now: float) -> int:
             now,
         ),
     )
-    store.execute(
-        "INSERT INTO event (time, job, what, detail) VALUES (?, ?, 'created', ?)",
-        (now, number, spec.pool_id),
-    )
+    insert_event(store, now, number, None, "created", spec.pool_id)
     return number
+
+
+def insert_event(
+    store: Store, time: float, job: int | None, task: int | None, what: str, detail: str | None
+) -> None:
+    """Write down what happened, in a transaction."""
+    event = (time, job, task, what, detail)
+    store.execute(
+        "INSERT INTO event (time, job, task, what, detail, sum) VALUES (?, ?, ?, ?, ?, ?)",
+        (*event, row_sum(*event)),
+    )
 
 
 class Ledger:
@@ -175,7 +185,10 @@ class Ledger:
         queue = [(child, parent_id) for child in children]
         while queue:
             number, parent = queue.pop()
-            row = self._store.row("SELECT id, state FROM task WHERE number = ?", (number,))
+            row = self._store.row(
+                f"SELECT {sound('task.id')}, state FROM task WHERE number = ?",  # noqa: S608
+                (number,),
+            )
             if row is None or row[1] != ACTIVE:
                 continue
             message = f"Not run: the task {parent!r}, which it depends on, failed."
@@ -184,7 +197,10 @@ class Ledger:
 
     def delete(self, job: int, number: int) -> None:
         """Forget a task that is not running. What waited for it is blocked."""
-        row = self._store.row("SELECT id, state, failure FROM task WHERE number = ?", (number,))
+        row = self._store.row(
+            f"SELECT {sound('task.id')}, state, failure FROM task WHERE number = ?",  # noqa: S608
+            (number,),
+        )
         if row is None:
             return
         task_id, state, failure = row
@@ -199,10 +215,7 @@ class Ledger:
     def event(
         self, what: str, job: int | None, task: int | None, detail: str, at: float | None = None
     ) -> None:
-        self._store.execute(
-            "INSERT INTO event (time, job, task, what, detail) VALUES (?, ?, ?, ?, ?)",
-            (time.time() if at is None else at, job, task, what, detail),
-        )
+        insert_event(self._store, time.time() if at is None else at, job, task, what, detail)
 
     def flush(self) -> None:
         """Write the counters that the transitions since the last call changed."""

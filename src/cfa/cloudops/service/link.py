@@ -24,8 +24,8 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from cfa.cloudops.errors import AgentError, DiskFullError, StoreError
-from cfa.cloudops.service.store import no_space
+from cfa.cloudops.errors import AgentError, StoreError, StoreUnreadableError
+from cfa.cloudops.service.disks import LOCAL_DISK, disk_full, no_space, unfit
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import own_environment
 
@@ -262,13 +262,13 @@ class Link:
 
     def _no_agent(self, what: str) -> StoreError:
         """The error for a workspace in which no agent stays."""
-        if no_space(self._workspace.home):
-            return DiskFullError(
-                f"{what} No space is left there.",
-                "Free some space; what was committed is safe and goes on with the next call.",
-            )
+        home, words = self._workspace.home, self._last_words()
+        if no_space(home) or os.strerror(errno.ENOSPC) in words or "DiskFullError" in words:
+            return disk_full(what, home)
+        if cannot := unfit(home):
+            return StoreUnreadableError(f"{what} {cannot}", LOCAL_DISK)
         return AgentError(
-            f"{what} Its last words: {self._last_words()}",
+            f"{what} Its last words: {words}",
             f"Read {self._workspace.log}; nothing that was added is lost.",
         )
 

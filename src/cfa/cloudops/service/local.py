@@ -26,6 +26,7 @@ from cfa.cloudops.errors import (
     WaitTimeoutError,
 )
 from cfa.cloudops.model import names
+from cfa.cloudops.model.plain import some
 from cfa.cloudops.model.values import (
     Event,
     Job,
@@ -45,6 +46,7 @@ from cfa.cloudops.service.ledger import insert_job
 from cfa.cloudops.service.link import Link
 from cfa.cloudops.service.local_schedules import LocalSchedules
 from cfa.cloudops.service.store import COMPLETED, DELETE, TERMINATE, Store
+from cfa.cloudops.service.sums import sound
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import Settings
 
@@ -131,7 +133,7 @@ class LocalBatch(LocalSchedules):
     def get_pool(self, pool_id: str) -> Pool:
         row = self._pool_row(pool_id)
         if row is None:
-            have = ", ".join(repr(pool.spec.id) for pool in self.list_pools()) or "none"
+            have = some([repr(pool.spec.id) for pool in self.list_pools()]) or "none"
             raise PoolNotFoundError(
                 f"There is no pool {pool_id!r} in {self.workspace.home}; there are: {have}.",
                 "Make it with create_pool, or run in the directory where it was made.",
@@ -248,7 +250,10 @@ class LocalBatch(LocalSchedules):
             )
 
     def _job_state(self, job_id: str) -> tuple[int, str]:
-        row = self._store.row("SELECT number, state FROM job WHERE id = ?", (job_id,))
+        row = self._store.row(
+            f"SELECT number, {sound('job.state')} FROM job WHERE id = ?",  # noqa: S608
+            (job_id,),
+        )
         if row is None:
             raise no_job(self._store, job_id)
         return row[0], row[1]
@@ -257,7 +262,7 @@ class LocalBatch(LocalSchedules):
 
     def add_tasks(self, job_id: str, specs: Sequence[TaskSpec]) -> list[str]:
         for spec in specs:
-            text.split_command(spec.command_line)
+            text.check_command(spec.command_line)
         if not specs:
             self._job_state(job_id)
             return []
@@ -310,7 +315,8 @@ class LocalBatch(LocalSchedules):
         with self._store.transaction():
             job, _ = self._job_state(job_id)
             row = self._store.row(
-                "SELECT number, state FROM task WHERE job = ? AND id = ?", (job, task_id)
+                f"SELECT number, {sound('task.state')} FROM task WHERE job = ? AND id = ?",  # noqa: S608
+                (job, task_id),
             )
             if row is None:
                 raise self._no_task(job_id, task_id)
@@ -322,7 +328,8 @@ class LocalBatch(LocalSchedules):
 
     def task_counts(self, job_id: str) -> TaskCounts:
         row = self._store.row(
-            "SELECT active, running, succeeded, failed FROM job WHERE id = ?", (job_id,)
+            f"SELECT {sound('job.active')}, running, succeeded, failed FROM job WHERE id = ?",  # noqa: S608
+            (job_id,),
         )
         if row is None:
             raise no_job(self._store, job_id)
@@ -355,7 +362,7 @@ class LocalBatch(LocalSchedules):
     def list_events(self, job_id: str, after: int = 0) -> list[Event]:
         number, _ = self._job_state(job_id)
         rows = self._store.rows(
-            "SELECT event.number, time, task.id, what, detail FROM event "
+            f"SELECT event.number, {sound('event.time')}, task.id, what, detail FROM event "  # noqa: S608
             "LEFT JOIN task ON task.number = event.task "
             "WHERE event.job = ? AND event.number > ? ORDER BY event.number",
             (number, after),

@@ -13,6 +13,7 @@ from cfa.cloudops.errors import (
     JobScheduleNotFoundError,
     PoolNotFoundError,
 )
+from cfa.cloudops.model.plain import some
 from cfa.cloudops.model.values import JobSchedule, JobScheduleSpec, JobScheduleState
 from cfa.cloudops.provider.batch import BatchProvider
 from cfa.cloudops.service import definitions as text
@@ -100,7 +101,7 @@ class LocalSchedules(BatchProvider):
         return text.schedule_value(row)
 
     def _no_schedule(self, schedule_id: str) -> JobScheduleNotFoundError:
-        have = ", ".join(repr(found.spec.id) for found in self.list_job_schedules()) or "none"
+        have = some([repr(found.spec.id) for found in self.list_job_schedules()]) or "none"
         return JobScheduleNotFoundError(
             f"There is no job schedule {schedule_id!r} in {self.workspace.home}; there are: {have}.",
             "Pass its id: lower case, with '-' for blanks. Make one with create_job_schedule.",

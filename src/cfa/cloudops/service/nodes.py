@@ -22,10 +22,10 @@ from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Isolation, Mount, PoolSpec
 from cfa.cloudops.provider.executor import Bind, Capabilities, Executor, Node, NodeSpec
 from cfa.cloudops.service.definitions import mounts_from
+from cfa.cloudops.service.disks import disk_errors
 from cfa.cloudops.service.ledger import Attempt
 from cfa.cloudops.service.local import caller_ids
 from cfa.cloudops.service.networks import Lent, make_fifo, share_fifo
-from cfa.cloudops.service.store import disk_errors
 from cfa.cloudops.service.workspace import (
     BOX,
     CONTROL,

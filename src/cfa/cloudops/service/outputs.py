@@ -26,6 +26,7 @@ from cfa.cloudops.model.values import JobSpec
 from cfa.cloudops.provider.blob import BlobProvider, FileBeneath
 from cfa.cloudops.service.definitions import job_spec
 from cfa.cloudops.service.store import OWED
+from cfa.cloudops.service.sums import sound
 from cfa.cloudops.service.workspace import STREAMS
 
 if TYPE_CHECKING:
@@ -159,7 +160,10 @@ class Outputs:
         )
         batches = []
         for job, group in groupby(rows, key=lambda row: row[0]):
-            found = self._store.row("SELECT definition FROM job WHERE number = ?", (job,))
+            found = self._store.row(
+                f"SELECT {sound('job.definition')} FROM job WHERE number = ?",  # noqa: S608
+                (job,),
+            )
             if found is None:
                 continue
             spec = job_spec(found[0])

@@ -17,10 +17,11 @@ from attrs import define, field
 
 from cfa.cloudops.errors import CloudOpsError
 from cfa.cloudops.provider.executor import NodeStatus
+from cfa.cloudops.service.disks import no_space
 from cfa.cloudops.service.ledger import Attempt
 from cfa.cloudops.service.networks import keeps
 from cfa.cloudops.service.nodes import mount_sources
-from cfa.cloudops.service.store import no_space
+from cfa.cloudops.service.sums import sound
 from cfa.cloudops.service.workspace import SERVING
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Recovery:
         """Read the store. Nothing else of the agent runs yet."""
         store = self._scheduler.store
         for node_id, backend, job, opened in store.rows(
-            "SELECT id, backend, job, opened FROM node WHERE ended IS NULL ORDER BY opened"
+            f"SELECT {sound('node.id')}, backend, job, opened FROM node "  # noqa: S608
+            "WHERE ended IS NULL ORDER BY opened"
         ):
             self._orphans[node_id] = _Orphan(node_id, backend)
             self._find_mounts(job, opened)

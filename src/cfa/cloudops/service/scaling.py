@@ -24,6 +24,7 @@ from attrs import define, field
 from cfa.cloudops.autoscale import remaining_task_autoscale_formula
 from cfa.cloudops.errors import FormulaError
 from cfa.cloudops.model.values import PoolSpec
+from cfa.cloudops.service.sums import sound
 from cfa.cloudops.settings import cores
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ class Scaling:
     def _recall(self, spec: PoolSpec) -> Scaled:
         """A pool as the agent before left it, or nobody yet."""
         pool = Scaled(spec, Recorder(min(_PERIOD_S, spec.autoscale_interval_s)))
-        row = self._store.row("SELECT scaling FROM pool WHERE id = ?", (spec.id,))
+        row = self._store.row(f"SELECT {sound('pool.scaling')} FROM pool WHERE id = ?", (spec.id,))  # noqa: S608
         if row is not None and row[0]:
             held = json.loads(row[0])
             pool.dedicated, pool.low_priority = held["dedicated"], held["low_priority"]

@@ -21,6 +21,7 @@ from cfa.cloudops.service import journal
 from cfa.cloudops.service import ledger as rules
 from cfa.cloudops.service.crew import GRACE_S, Crew, verdict
 from cfa.cloudops.service.definitions import pool_spec, split_command
+from cfa.cloudops.service.disks import shortage
 from cfa.cloudops.service.endings import Endings
 from cfa.cloudops.service.journal import Secrets
 from cfa.cloudops.service.ledger import Attempt, Ledger, Outcome
@@ -31,7 +32,8 @@ from cfa.cloudops.service.placement import Job, Placement, StaleNodeError
 from cfa.cloudops.service.recovery import Recovery
 from cfa.cloudops.service.scaling import Scaling
 from cfa.cloudops.service.schedules import Schedules
-from cfa.cloudops.service.store import ACTIVE, DELETE, OWED, RUNNING, shortage
+from cfa.cloudops.service.store import ACTIVE, DELETE, OWED, RUNNING
+from cfa.cloudops.service.sums import sound
 from cfa.cloudops.service.workspace import STREAMS
 
 if TYPE_CHECKING:
@@ -308,11 +310,14 @@ class Scheduler:
         """Take over new and changed jobs and pools; few rows."""
         pools = {
             row[0].lower(): (row[1], row[2])
-            for row in self.store.rows("SELECT id, state, definition FROM pool")
+            for row in self.store.rows(
+                f"SELECT id, state, {sound('pool.definition')} FROM pool"  # noqa: S608
+            )
         }
         seen = set()
         rows = self.store.rows(
-            "SELECT number, id, pool, state, auto_complete, manager, deadline, active + running = 0 "
+            f"SELECT number, {sound('job.id')}, pool, state, auto_complete, manager, deadline, "  # noqa: S608
+            "active + running = 0 "
             "FROM job WHERE state <> 'completed'"
         )
         for (
@@ -343,7 +348,7 @@ class Scheduler:
 
     def _take_requests(self) -> None:
         for number, job_number, request, state, task_id in self.store.rows(
-            "SELECT number, job, request, state, id FROM task "  # noqa: S608  a constant
+            f"SELECT number, job, request, state, {sound('task.id')} FROM task "  # noqa: S608  a constant
             f"WHERE request > 0 AND NOT ({OWED})"  # what is to be deleted is saved first
         ):
             self._take_task_request(number, job_number, request, state, task_id)

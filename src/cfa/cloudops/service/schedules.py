@@ -17,6 +17,7 @@ from cfa.cloudops.model.values import JobScheduleSpec, JobSpec
 from cfa.cloudops.service.definitions import schedule_spec
 from cfa.cloudops.service.ledger import insert_job
 from cfa.cloudops.service.occurrences import Occurrence, next_occurrence
+from cfa.cloudops.service.sums import SUM_TASK, sound
 
 if TYPE_CHECKING:
     from cfa.cloudops.service.scheduler import Scheduler
@@ -53,7 +54,7 @@ class Schedules:
         awaited: list[float] = []
         found = False
         for number, definition, created, used, last_job in self._store.rows(
-            "SELECT number, definition, created, used, last_job FROM schedule "
+            f"SELECT number, {sound('schedule.definition')}, created, used, last_job FROM schedule "  # noqa: S608
             "WHERE state = 'active'"
         ):
             spec = schedule_spec(definition)
@@ -95,6 +96,7 @@ class Schedules:
             "VALUES (?, ?, ?, 0, 0, ?)",
             (row, manager, spec.command_line, at),
         )
+        self._store.execute(f"{SUM_TASK} WHERE job = ?", (row,))
         self._store.execute("UPDATE job SET active = 1 WHERE number = ?", (row,))
         self._store.execute(
             "UPDATE schedule SET used = ?, last_job = ?, recent_job = ? WHERE number = ?",

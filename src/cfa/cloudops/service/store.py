@@ -3,11 +3,13 @@
 Write-ahead log, foreign keys, one `user_version` a migration. A commit survives the death of any
 process (not the loss of power within the last moments: NORMAL, because a laptop disk takes 5 ms a
 sync). Every SQLite error leaves here as one of ours.
+
+A damaged file gives errors, never values. The structure is examined when a store is opened, all of it
+where that takes a moment only; what is written in rows is known by its checksum (see `sums`).
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import threading
@@ -17,13 +19,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from zlib import crc32
 
 from cfa.cloudops.errors import (
-    DiskFullError,
+    InvalidInputError,
     StoreError,
     StoreUnreadableError,
     StoreVersionError,
 )
+from cfa.cloudops.service import sums
+from cfa.cloudops.service.disks import LOCAL_DISK, disk_full, no_space, read_only
+from cfa.cloudops.service.schema import MIGRATIONS, SUMMED
 
 #: Codes of `task.state`: small integers keep the index of ready tasks small.
 ACTIVE, PREPARING, RUNNING, COMPLETED = range(4)
@@ -33,135 +39,13 @@ NOTHING, TERMINATE, DELETE = range(3)
 _BUSY_S = 30.0
 #: Bytes; SQLite takes 512 and needs some for its companions `-wal` and `-shm`.
 _LONGEST_PATH = 500
-
-_FIRST = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-
-CREATE TABLE pool (
-    number INTEGER PRIMARY KEY,
-    id TEXT NOT NULL COLLATE NOCASE UNIQUE,
-    state TEXT NOT NULL,
-    definition TEXT NOT NULL,       -- JSON of PoolSpec
-    created REAL NOT NULL           -- seconds since the epoch, here and below
-);
-
-CREATE TABLE job (
-    number INTEGER PRIMARY KEY,
-    id TEXT NOT NULL COLLATE NOCASE UNIQUE,
-    pool TEXT NOT NULL COLLATE NOCASE,  -- no reference: the pool may come later or go earlier
-    state TEXT NOT NULL,
-    definition TEXT NOT NULL,       -- JSON of JobSpec
-    auto_complete INTEGER NOT NULL,
-    deadline REAL,
-    created REAL NOT NULL,
-    ended REAL,
-    terminate_reason TEXT,
-    problem TEXT,                   -- why nothing runs, for people
-    last_task_number INTEGER NOT NULL DEFAULT 0,
-    active INTEGER NOT NULL DEFAULT 0,
-    running INTEGER NOT NULL DEFAULT 0,
-    succeeded INTEGER NOT NULL DEFAULT 0,
-    failed INTEGER NOT NULL DEFAULT 0
-);
-
-CREATE TABLE task (
-    number INTEGER PRIMARY KEY,
-    job INTEGER NOT NULL REFERENCES job (number) ON DELETE CASCADE,
-    id TEXT NOT NULL COLLATE NOCASE,
-    state INTEGER NOT NULL DEFAULT 0,
-    request INTEGER NOT NULL DEFAULT 0,
-    unmet INTEGER NOT NULL DEFAULT 0,   -- dependencies that are not satisfied yet
-    command TEXT NOT NULL,
-    image TEXT,                     -- NULL: the pool's
-    mounts TEXT,                    -- JSON; NULL: the pool's
-    timeout REAL,                   -- seconds of one attempt
-    retries INTEGER NOT NULL,       -- allowed; -1: without limit
-    release INTEGER NOT NULL,       -- 1: a failure does not block the tasks that depend on this one
-    attempt INTEGER NOT NULL DEFAULT 0,
-    retried INTEGER NOT NULL DEFAULT 0,
-    requeued INTEGER NOT NULL DEFAULT 0,
-    node TEXT,
-    created REAL NOT NULL,
-    started REAL,
-    ended REAL,
-    exit_code INTEGER,
-    failure TEXT,                   -- code, NULL after success
-    message TEXT
-);
-CREATE UNIQUE INDEX task_id ON task (job, id);
-CREATE INDEX task_ready ON task (job, number) WHERE state = 0 AND unmet = 0 AND request = 0;
-CREATE INDEX task_running ON task (job) WHERE state = 2;
-CREATE INDEX task_request ON task (job) WHERE request > 0;
-
-CREATE TABLE edge (
-    parent INTEGER NOT NULL,
-    child INTEGER NOT NULL REFERENCES task (number) ON DELETE CASCADE,
-    PRIMARY KEY (parent, child)
-) WITHOUT ROWID;
-CREATE INDEX edge_child ON edge (child);
-
-CREATE TABLE node (
-    id TEXT PRIMARY KEY,
-    job INTEGER NOT NULL,
-    backend TEXT NOT NULL,
-    name TEXT NOT NULL,
-    opened REAL NOT NULL,
-    ended REAL,
-    reason TEXT
-) WITHOUT ROWID;
-CREATE INDEX node_open ON node (backend) WHERE ended IS NULL;
-
-CREATE TABLE event (
-    number INTEGER PRIMARY KEY,
-    time REAL NOT NULL,
-    job INTEGER,
-    task INTEGER,
-    what TEXT NOT NULL,
-    detail TEXT
-);
-CREATE INDEX event_job ON event (job, number);
-"""
-
-_LOGS = """
--- the day of adding, as text of the client's calendar, until the task's logs are saved in the blob
--- container of its job; NULL when there is nothing to save
-ALTER TABLE task ADD COLUMN log_day TEXT;
-
--- what of the job could not be saved, for people
-ALTER TABLE job ADD COLUMN log_problem TEXT;
-
-CREATE INDEX task_owed ON task (job, number)
-    WHERE log_day IS NOT NULL AND state = 3 AND attempt > 0;
-"""
+#: A file of up to this many bytes is examined as a whole when it is opened: some ten milliseconds.
+_EXAMINED_BYTES = 4 << 20
+#: What is examined of a larger one.
+_EXAMINED_TABLES = ("meta", "pool", "job", "schedule")
 
 #: The condition of a task that ran and whose logs are not saved yet; it has an index.
 OWED = "log_day IS NOT NULL AND state = 3 AND attempt > 0"
-
-_SCHEDULES = """
-CREATE TABLE schedule (
-    number INTEGER PRIMARY KEY,
-    id TEXT NOT NULL COLLATE NOCASE UNIQUE,
-    state TEXT NOT NULL,
-    definition TEXT NOT NULL,       -- JSON of JobScheduleSpec
-    created REAL NOT NULL,
-    ended REAL,
-    used INTEGER NOT NULL DEFAULT 0,        -- occurrences below this number had their job
-    last_job INTEGER NOT NULL DEFAULT 0,    -- n of the newest <id>:job-<n>
-    recent_job TEXT
-);
--- The id of the task that the job ends with.
-ALTER TABLE job ADD COLUMN manager TEXT;
-"""
-
-#: What the agent reads at each wake-up must not grow with the jobs that are over.
-_OPEN_JOBS = "CREATE INDEX job_open ON job (number) WHERE state <> 'completed'"
-
-_SCALING = """
-ALTER TABLE pool ADD COLUMN scaling TEXT;   -- JSON: nodes that its formula gave, and the latest run
-"""
-
-#: Scripts that lead from version n to n + 1.
-MIGRATIONS: tuple[str, ...] = (_FIRST, _LOGS, _SCHEDULES, _OPEN_JOBS, _SCALING)
 
 
 class Store:
@@ -191,11 +75,16 @@ class Store:
             )
         try:
             with self._translated("open"):
-                self._db.execute("PRAGMA journal_mode = WAL")
+                journal = self._db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+                if journal != "wal":
+                    raise _no_store(path, f"its journal can only be: {journal}")
                 self._db.execute("PRAGMA synchronous = NORMAL")
                 self._db.execute("PRAGMA foreign_keys = ON")
                 self._db.execute("PRAGMA cache_size = -8192")
-            self._migrate()
+                self._db.execute("PRAGMA cell_size_check = ON")
+                sums.install(self._db)
+            if not self._migrate():
+                self._examine()
         except BaseException:
             self._db.close()
             raise
@@ -216,10 +105,11 @@ class Store:
         with self._translated("read the version of"):
             return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
-    def _migrate(self) -> None:
+    def _migrate(self) -> bool:
+        """Make or change the tables. False: they are as they should be."""
         newest = len(MIGRATIONS)
         if self._version() == newest:
-            return
+            return False
         with self.transaction():
             found = self._version()  # another process may have been faster
             if found > newest:
@@ -232,9 +122,48 @@ class Store:
                 for statement in script.split(";\n"):
                     if statement.strip():
                         self.execute(statement)
+            write = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
             if found == 0:
-                self.execute("INSERT INTO meta VALUES ('workspace', ?)", (uuid4().hex[:12],))
+                self.execute(write, ("workspace", uuid4().hex[:12]))
+            self.execute(write, ("schema", self._schema()))
             self.execute(f"PRAGMA user_version = {newest}")
+        return True
+
+    # --- damage
+
+    def _schema(self) -> str:
+        """A checksum of what SQLite believes about our tables."""
+        tables = ", ".join(f"'{name}'" for name in (*SUMMED, "edge"))
+        found = self.rows(
+            "SELECT type, name, tbl_name, sql FROM sqlite_master "  # noqa: S608  constants
+            f"WHERE tbl_name IN ({tables}) ORDER BY name"
+        )
+        return str(crc32(repr(found).encode()))
+
+    def _examine(self) -> None:
+        if self.meta("schema") != self._schema():
+            raise _damaged(self.path, "Its tables are not those that were made.")
+        # A damaged name would only not be found: no index has it a second time.
+        self.row(f"SELECT COUNT({sums.sound('meta.name')}) FROM meta")  # noqa: S608
+        size = self.row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+        if size is not None and size[0] <= _EXAMINED_BYTES:
+            self.examine()
+        elif sqlite3.sqlite_version_info >= (3, 33):  # before, it would be the whole file
+            for table in _EXAMINED_TABLES:
+                self._check(table)
+
+    def examine(self) -> None:
+        """Examine the structure of the whole file, a second for 100 MB.
+
+        Raises:
+            StoreUnreadableError: it is damaged; the message says where.
+        """
+        self._check("1")
+
+    def _check(self, what: str) -> None:
+        for (found,) in self.rows(f"PRAGMA integrity_check({what})"):
+            if found != "ok":
+                raise _damaged(self.path, " ".join(str(found).split()) + ".")
 
     # --- statements
 
@@ -251,7 +180,8 @@ class Store:
             except BaseException:
                 # After some errors (a full disk) SQLite has rolled back by itself.
                 if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                    with self._translated("write to"):
+                        self._db.execute("ROLLBACK")
                 raise
 
     def execute(self, sql: str, values: Iterable[Any] = ()) -> int:
@@ -305,13 +235,13 @@ class Store:
     # --- meta
 
     def meta(self, name: str) -> str | None:
-        found = self.row("SELECT value FROM meta WHERE name = ?", (name,))
+        found = self.row(f"SELECT {sums.sound('meta.value')} FROM meta WHERE name = ?", (name,))  # noqa: S608
         return None if found is None else str(found[0])
 
     def set_meta(self, name: str, value: str) -> None:
         """Outside or inside a transaction; writes only what changed."""
         if self.meta(name) != value:
-            self.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+            self.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (name, value))
 
     # --- errors
 
@@ -321,6 +251,14 @@ class Store:
             yield
         except sqlite3.Error as error:
             raise _translate(error, self.path, verb) from None
+        except (UnicodeEncodeError, OverflowError) as error:  # only a caller's values are encoded
+            raise InvalidInputError(
+                f"Could not {verb} the store {self.path}: a value cannot be kept: {error}.",
+                "Pass text without undecodable bytes, and numbers of at most 63 bits.",
+            ) from None
+        except (MemoryError, UnicodeDecodeError) as error:
+            # A damaged length asks for gigabytes; an error about damaged text cannot be shown.
+            raise _damaged(self.path, f"{type(error).__name__}: {error}.") from None
 
 
 #: Stores of this process. No thread may be inside SQLite while another one forks: the child would
@@ -345,24 +283,31 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_c
 
 def _translate(error: sqlite3.Error, path: Path, verb: str) -> StoreError:
     text = str(error)
+    if text == sums.RAISED:
+        return _damaged(path, "A row does not have its checksum.")
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if text.startswith("Could not decode to UTF-8"):  # said by Python, without a code
+        code = sqlite3.SQLITE_CORRUPT
     tried = f"Could not {verb} the store {path}: {text}."
     match code:
         case sqlite3.SQLITE_FULL:
-            return DiskFullError(tried, "Free some space; what was committed is safe.")
+            return disk_full(tried, path.parent)
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if no_space(path.parent):
-            return DiskFullError(tried, "Free some space; what was committed is safe.")
+            return disk_full(tried, path.parent)
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY if read_only(path.parent):
+            return StoreUnreadableError(
+                f"{tried} Its disk is mounted for reading only.",
+                "Mount it for writing, or set CLOUDOPS_HOME to a directory on another disk.",
+            )
+        case sqlite3.SQLITE_IOERR if verb == "open":
+            return _no_store(path, text)
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreError(
                 f"{tried} Another process held it for over {_BUSY_S:.0f} seconds.",
                 "Try again; if it stays so, look for a stopped process with the file open.",
             )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return StoreUnreadableError(
-                tried,
-                f"The file is damaged. Task output is still in {path.parent}/root/workitems. Move "
-                f"{path.name}* away, or set CLOUDOPS_HOME to another directory, to begin anew.",
-            )
+            return _damaged(path, f"SQLite says: {text}.")
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             return StoreUnreadableError(
                 tried, f"Check the owner and the permissions of {path.parent} and of the file."
@@ -371,44 +316,20 @@ def _translate(error: sqlite3.Error, path: Path, verb: str) -> StoreError:
             return StoreError(tried, "If it happens again, please report it with this message.")
 
 
-def no_space(directory: Path) -> bool:
-    """Whether the disk of a directory is full."""
-    try:
-        found = os.statvfs(directory)
-        return (found.f_bavail if os.geteuid() else found.f_bfree) == 0  # root may use the rest
-    except OSError:
-        return False
+def _no_store(path: Path, text: str) -> StoreUnreadableError:
+    """The error for a file system without what a write-ahead log needs: shared memory and locks."""
+    return StoreUnreadableError(
+        f"The file system of {path.parent} cannot hold a store ({text}), or its disk is failing.",
+        LOCAL_DISK,
+    )
 
 
-#: What is short, by what the system says. It comes again without anybody's doing.
-_SHORT = {
-    errno.ENOSPC: "No space is left in the workspace.",
-    errno.EDQUOT: "The disk quota of the workspace is used up.",
-    errno.EMFILE: "The agent has as many files open as it may.",
-    errno.ENFILE: "The machine has as many files open as it can.",
-    errno.EAGAIN: "No further process can be started: a limit of processes is reached.",
-    errno.ENOMEM: "No memory is left.",
-}
-
-
-def shortage(error: BaseException) -> str:
-    """What is short, in a sentence, when an error says only that; else ''."""
-    if isinstance(error, DiskFullError):
-        return _SHORT[errno.ENOSPC]
-    return _SHORT.get(error.errno or 0, "") if isinstance(error, OSError) else ""
-
-
-@contextmanager
-def disk_errors(what: str) -> Iterator[None]:
-    """Turn a full disk met while writing files of ours into `DiskFullError`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"No space left while {what}: {error}.", "Free some space and try again."
-            ) from None
-        raise
+def _damaged(path: Path, found: str) -> StoreUnreadableError:
+    return StoreUnreadableError(
+        f"The store {path} is damaged. {found}",
+        f"Task output is still in {path.parent}/root/workitems. Restore {path.name} from a copy; or "
+        "move it away, or set CLOUDOPS_HOME to another directory, to begin anew.",
+    )
 
 
 Row = tuple[Any, ...]

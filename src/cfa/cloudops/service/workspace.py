@@ -33,7 +33,7 @@ from cfa.cloudops.beneath import Place
 from cfa.cloudops.errors import FileAccessError, StoreError, StoreUnreadableError
 from cfa.cloudops.model import names
 from cfa.cloudops.service import owner
-from cfa.cloudops.service.store import disk_errors
+from cfa.cloudops.service.disks import disk_errors
 
 #: Where containers and sandboxes see the root of their node.
 NODE_ROOT = "/mnt/batch/tasks"

@@ -1,0 +1,87 @@
+"""Workspaces of earlier versions: what waits in them runs.
+
+`tests/data/stores` has a store of each version of the tables, written by the program of its time and
+kept as SQL. Its agent and its node were killed while a task ran.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from cfa.cloudops.local import CloudClient
+from cfa.cloudops.service.schema import MIGRATIONS
+
+STORES = Path(__file__).parents[1] / "data" / "stores"
+#: Files for the tables of this version would be of the program that is tested here.
+VERSIONS = range(1, len(MIGRATIONS))
+LOGS_SINCE, SCHEDULES_SINCE = 2, 3
+
+
+def restore(version: int, work: Path) -> None:
+    """Lay a store of a version into the workspace of a directory."""
+    text = (STORES / f"version-{version}.sql").read_text()
+    home = work / ".cloudops"
+    home.mkdir(mode=0o700)
+    with contextlib.closing(sqlite3.connect(home / "store.db")) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(text.replace("@STORAGE@", f"file://{work}"))
+        if version >= SCHEDULES_SINCE:  # its first job is due, whatever the date is
+            db.execute("UPDATE schedule SET created = ?", (time.time() - 60,))
+            db.commit()
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request: pytest.FixtureRequest, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A version of the tables; the current directory has a workspace with a store of it."""
+    monkeypatch.setenv("CLOUDOPS_BACKEND", "subprocess")
+    number: int = request.param
+    for container in ("data", "logs"):
+        (workdir / container).mkdir()
+    restore(number, workdir)
+    output = workdir / ".cloudops/root/workitems/mixed/job-1/mixed--1"
+    output.mkdir(parents=True)
+    (output / "stdout.txt").write_text("first\n")
+    (output / "stderr.txt").touch()
+    return number
+
+
+def states(client: CloudClient, job: str) -> list[tuple[str, str, int | None]]:
+    return [
+        (task.id, str(task.result or task.state), task.exit_code)
+        for task in client._batch.list_tasks(job)
+    ]
+
+
+@pytest.mark.timeout(120)
+def test_waiting_work_runs(version: int, workdir: Path) -> None:
+    """Tasks that waited or ran when their program was replaced run to their end."""
+    with contextlib.closing(CloudClient()) as client:
+        client.monitor_job("mixed", timeout=1)
+        client.monitor_job("plain", timeout=1)
+        assert states(client, "mixed") == [
+            (f"mixed--{number}", "success", 0) for number in (1, 2, 3, 4)
+        ]
+        assert states(client, "plain") == [("1", "success", 0), ("2", "success", 0)]
+        assert client._batch.get_task("mixed", "mixed--2").requeue_count == 1
+        scaled, fixed = client._batch.list_pools()
+        assert scaled.spec.autoscale_formula is not None
+        assert (scaled.spec.nodes, fixed.spec.nodes) == (2, 2)
+        if version >= LOGS_SINCE:
+            saved = [path.name for path in (workdir / "logs").rglob("stdout.txt")]
+            assert len(saved) == 4
+        if version >= SCHEDULES_SINCE:
+            client.monitor_job("nightly:job-1", timeout=1)
+            assert states(client, "nightly:job-1") == [("nightly-job", "success", 0)]
+
+
+def test_all_versions_are_kept() -> None:
+    """There is a store of every version of the tables before this one."""
+    found = {int(path.stem.rpartition("-")[2]) for path in STORES.glob("version-*.sql")}
+    assert found == set(VERSIONS)
+    for number in VERSIONS:
+        assert f"PRAGMA user_version = {number};" in (STORES / f"version-{number}.sql").read_text()

@@ -1,0 +1,88 @@
+"""Text from others, made fit for a terminal."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+import cfa.cloudops.cli
+from cfa.cloudops.cli import output
+from cfa.cloudops.client import logs
+from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.model.plain import plain, shortened, some
+
+ESCAPES = "\x1b]0;title\x07\x1b[2Jred\x9b31m\rover\nline\t\u202etxt.exe"
+
+
+@pytest.mark.parametrize("text", ["", "a b", "é", "日本", "no\u00a0break", "👩\u200d🔬"])
+def test_what_can_be_seen_stays(text: str) -> None:
+    """Ordinary text of any language is as it was."""
+    assert plain(text) == text
+
+
+def test_what_a_terminal_obeys_is_written_out() -> None:
+    """Control characters, also those beyond ASCII, and changes of direction become escapes."""
+    assert plain(ESCAPES) == (r"\x1b]0;title\x07\x1b[2Jred\x9b31m\rover\nline\t\u202etxt.exe")
+    assert plain("a\tb\n", keep="\t") == "a\tb\\n"
+    assert plain("a\udcffb").encode() == rb"a\udcffb"
+
+
+def test_long_text_is_cut() -> None:
+    """What is left out is counted."""
+    assert shortened("x" * 12, 10) == "x" * 10 + "... (2 more characters)"
+    assert some([str(n) for n in range(100_000)], 3) == "0, 1, 2, ... and 99,997 more"
+    assert some(["a", "b"], 2) == "a, b"
+    assert len(some(["x" * 1000] * 5)) < 1200
+
+
+def test_everything_printed_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    """Tables, facts, lines, notes and errors show names and messages of others as text."""
+    output.table(("name",), [(ESCAPES,)])
+    output.facts([(ESCAPES, ESCAPES)])
+    output.line(ESCAPES)
+    output.note(ESCAPES)
+    output.show_error(InvalidInputError(ESCAPES, ESCAPES))
+    printed = "".join(capsys.readouterr())
+    assert printed.count("title") == 7
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", printed)
+
+
+def test_errors_of_any_length_are_short(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error that names everything does not fill the screen."""
+    output.show_error(InvalidInputError("x" * 4_000_000, "y" * 4_000_000))
+    assert len(capsys.readouterr().err) < 25_000
+
+
+def test_output_of_programs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is for programs as it is; a terminal gets it so only when that is asked for."""
+    output.text(ESCAPES)
+    assert capsys.readouterr().out == ESCAPES + "\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    output.text(ESCAPES)
+    assert "\x1b" not in capsys.readouterr().out
+    output.text(ESCAPES, raw=True)
+    assert capsys.readouterr().out == ESCAPES + "\n"
+
+
+def test_log_lines_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages of our log have names in them."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logs._Plain("%(message)s"))
+    handler.emit(logging.makeLogRecord({"msg": "the blob %s", "args": ("\x1b[2J",)}))
+    assert stream.getvalue() == "the blob \\x1b[2J\n"
+
+
+def test_commands_print_by_these_functions_only() -> None:
+    """No command prints a name past them: `print` has constant text, or none of others."""
+    allowed = {"output.py": 9, "app.py": 1, "greeting.py": 1, "tasks.py": 2, "doctor.py": 1}
+    allowed["samples.py"] = 1
+    for path in Path(cfa.cloudops.cli.__path__[0]).glob("*.py"):
+        found = len(re.findall(r"(?<![\w.])print\(", path.read_text()))
+        assert found <= allowed.get(path.name, 0), path.name
