@@ -99,7 +99,7 @@ class DirectoryBlobs(BlobProvider):
             _files.explained(f"Could not delete the blob container {container!r}"),
             Place.open(self._root) as root,
         ):
-            root.remove_tree(container)  # of a link, the link
+            root.remove_tree(container, force=False)  # of a link, the link
 
     def local_path(self, container: str) -> Path:
         self._open(container).close()
@@ -295,7 +295,7 @@ class DirectoryBlobs(BlobProvider):
                 _tree.enter(top, above) as parent,
                 _files.explained(f"Could not delete the folder {folder!r}"),
             ):
-                parent.remove_tree(base)  # of a link, the link
+                parent.remove_tree(base, force=False)  # of a link, the link
             _tree.remove_empty(top, above)
 
 

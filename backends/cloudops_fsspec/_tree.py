@@ -172,7 +172,7 @@ def _runs(place: Place, way: str, prefix: str) -> Iterator[tuple[str, list[str]]
             if _folders.holds_blobs(prefix + way + name):
                 yield way + name, []
             else:
-                _log.warning("%r is too deep for blobs; left out", prefix + way + name)
+                _log.warning("%.80s... is too deep for blobs; left out", prefix + way + name)
 
 
 def _reaped(place: Place, name: str) -> bool:

@@ -187,6 +187,20 @@ def test_remove_says_what_it_could_not(place, tmp_path):
         (tmp_path / "top").chmod(0o700)
 
 
+def test_remove_what_may_not_be_written(place, tmp_path):
+    """A directory without permissions is removed by force, and otherwise left."""
+    if os.getuid() == 0:
+        pytest.skip("root may remove everything")
+    locked = tmp_path / "top" / "a" / "b"
+    (locked / "f").write_text("")
+    locked.chmod(0o500)
+    with pytest.raises(PermissionError):
+        place.remove_tree("a", force=False)
+    assert (locked / "f").exists()
+    place.remove_tree("a")
+    assert not place.exists("a")
+
+
 def test_flipping_link(place, tmp_path):
     """A name that is now a directory inside and now a link out never leads out."""
     top, stop = tmp_path / "top", threading.Event()

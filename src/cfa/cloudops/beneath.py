@@ -191,14 +191,18 @@ class Place:
         with self._above(way) as (directory, name):
             os.rmdir(name, dir_fd=directory)
 
-    def remove_tree(self, way: str) -> None:
+    def remove_tree(self, way: str, *, force: bool = True) -> None:
         """Remove whatever is there with all below it; what is gone is no error.
 
         Goes on past what cannot be removed, and then raises the first `OSError`.
+
+        Args:
+            way: what to remove.
+            force: give ourselves the permissions on directories that it needs.
         """
         try:
             with self._above(way) as (directory, name):
-                _remove(directory, name)
+                _remove(directory, name, force)
         except FileNotFoundError:
             return
 
@@ -377,7 +381,7 @@ def _openat2() -> Opener | None:
 # --- removing
 
 
-def _remove(directory: int, name: str) -> None:
+def _remove(directory: int, name: str, force: bool) -> None:
     """See `Place.remove_tree`."""
     try:
         os.unlink(name, dir_fd=directory)
@@ -386,14 +390,14 @@ def _remove(directory: int, name: str) -> None:
         if error.errno not in (errno.EISDIR, errno.EPERM):
             raise
         refused = error
-    top = _open_to_empty(directory, name)
+    top = _open_to_empty(directory, name, force)
     if top is None:  # no directory, and it cannot be removed
         raise refused
     problems: list[OSError] = []
     try:
         for _ in range(_ROUNDS):
             problems.clear()
-            brought = _empty(top, top, 0, problems)
+            brought = _empty(top, top, 0, force, problems)
             if problems or not brought:
                 break
     finally:
@@ -406,13 +410,13 @@ def _remove(directory: int, name: str) -> None:
         raise (problems or [error])[0] from None
 
 
-def _open_to_empty(directory: int, name: str) -> int | None:
+def _open_to_empty(directory: int, name: str, force: bool = True) -> int | None:
     """A descriptor of a directory, with the permissions that emptying needs; None for a file."""
     try:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if not stat.S_ISDIR(status.st_mode):
             return None
-        if status.st_mode & 0o700 == 0o700:
+        if not force or status.st_mode & 0o700 == 0o700:
             return os.open(name, _DIRECTORY, dir_fd=directory)
     except FileNotFoundError:
         return None
@@ -425,7 +429,7 @@ def _open_to_empty(directory: int, name: str) -> int | None:
         return os.open(".", _DIRECTORY, dir_fd=it.fileno())
 
 
-def _empty(directory: int, top: int, depth: int, problems: list[OSError]) -> bool:
+def _empty(directory: int, top: int, depth: int, force: bool, problems: list[OSError]) -> bool:
     """Remove what is in an open directory. True when something deep was brought up to the top."""
     brought = False
     for name in os.listdir(directory):
@@ -437,12 +441,12 @@ def _empty(directory: int, top: int, depth: int, problems: list[OSError]) -> boo
                 if error.errno not in (errno.EISDIR, errno.EPERM):
                     raise
                 refused = error
-            below = _open_to_empty(directory, name)
+            below = _open_to_empty(directory, name, force)
             if below is None:
                 raise refused
             try:
                 if depth < _DEPTH:
-                    brought |= _empty(below, top, depth + 1, problems)
+                    brought |= _empty(below, top, depth + 1, force, problems)
                 else:
                     for deeper in os.listdir(below):
                         # A directory that its owner may not write cannot be moved.
