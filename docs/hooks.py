@@ -3,7 +3,7 @@
 A page says where: `<!-- commands -->` is replaced by the commands of `cloudops` and their options,
 `<!-- scripts -->` by the table of the cloud's scripts, `<!-- settings -->` by the table of settings,
 `<!-- exit statuses -->` by the table of errors that end the command line, `<!-- examples -->` by the
-scripts of `examples/`.
+scripts of `examples/`, `<!-- reporting -->` by the sections of `SECURITY.md`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from cfa.cloudops import errors, settings
 from cfa.cloudops.cli.app import app
 from cfa.cloudops.cli.scripts import SCRIPTS
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -78,6 +79,12 @@ def examples() -> str:
     return "\n".join(parts)
 
 
+def reporting() -> str:
+    """How to report a fault, one level below a section."""
+    _, *sections = (ROOT / "SECURITY.md").read_text().split("\n## ")
+    return "\n".join(f"### {section}" for section in sections)
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A table in Markdown."""
     head = list(head)
@@ -97,4 +104,5 @@ MADE: dict[str, Callable[[], str]] = {
     "<!-- settings -->": settings_table,
     "<!-- exit statuses -->": exit_statuses,
     "<!-- examples -->": examples,
+    "<!-- reporting -->": reporting,
 }

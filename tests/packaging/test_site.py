@@ -94,12 +94,13 @@ def test_reference_has_every_method(site):
 
 
 def test_made_pages(site):
-    """Commands and settings are those of the package."""
+    """Commands, settings and how to report a fault are those of the package."""
     commands = (site / "reference" / "cli.html").read_text()
     assert "cloudops schedule resume" in commands
     assert "<!-- commands -->" not in commands
     examples = read(site / "examples.html").anchors
     assert {path.name for path in (ROOT / "examples").iterdir() if path.is_dir()} <= examples
+    assert "how-to-report" in read(site / "explanation" / "security.html").anchors
     page = (site / "reference" / "settings.html").read_text()
     read_in_code = {
         name

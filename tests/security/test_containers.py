@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -251,6 +252,46 @@ def test_attacks_when_allowed(
         expected = set()  # Docker gives an ordinary user nothing
     assert expected <= set(worked)
     assert bool(expected) == (owners(mount) != {caller})
+
+
+# --- what is outside
+
+SIGHT = """
+import os, stat
+
+pids = [name for name in os.listdir("/proc") if name.isdigit()]
+words = b"".join(open(f"/proc/{pid}/cmdline", "rb").read() for pid in pids)
+disks = [name for name in os.listdir("/dev") if stat.S_ISBLK(os.lstat(f"/dev/{name}").st_mode)]
+names = ["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper",
+         "/sys/fs/cgroup/release_agent", "/sys/fs/cgroup/devices/devices.allow"]
+
+def opens(path):
+    try:
+        os.close(os.open(path, os.O_WRONLY))
+    except OSError:
+        return False
+    return True
+
+sockets = ("/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock")
+print([len(pids) < 8, MARK in words, disks, list(filter(opens, names)),
+       list(filter(os.path.exists, (*sockets, SECRET)))])
+"""
+
+
+def test_host_is_out_of_sight(run: Run, backend: Backend, tmp_path: Path) -> None:
+    """A container shows no process, disk, engine or file of the host, and no setting to write."""
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    mark = f"{os.getpid()}.5"
+    # Backwards, because the program itself stands in /proc as well.
+    given = f"MARK, SECRET = {mark[::-1].encode()!r}[::-1], {str(secret)!r}\n"
+    with subprocess.Popen(["sleep", mark]) as outside:
+        try:
+            seen = run(given + SIGHT, loaded(backend, images.PYTHON), program="python3")
+            assert outside.poll() is None
+        finally:
+            outside.kill()
+    assert seen == "[True, False, [], [], []]\n"
 
 
 STATUS = """

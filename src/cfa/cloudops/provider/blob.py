@@ -26,7 +26,7 @@ class FileBeneath:
 
     It is no `os.PathLike` on purpose: nothing shall open it by a path.
 
-    Args:
+    Attributes:
         place: the directory, which the caller opens and closes.
         way: the file's relative path in it.
     """

@@ -2,8 +2,8 @@
 
 One thread and one selector: node streams, clients, finished work of the worker threads, deadlines.
 Each turn of the loop takes all that has come in, writes it into the store in one transaction together
-with the tasks that start next, and only then acts. Whatever is killed whenever: the store and the
-`exit` files say the rest (see `recovery`).
+with the tasks that start next, and only then acts. Whatever is killed whenever: the store and
+the journals of its nodes say the rest (see `recovery`).
 """
 
 from __future__ import annotations
