@@ -22,7 +22,7 @@ from cfa.cloudops.model.values import Resources
 #: Version of the interfaces in this package. A plugin states the number it was written for; another
 #: number is refused by the registry. New abilities come as capabilities, never as new abstract
 #: methods within one number.
-PROVIDER_API = 1
+PROVIDER_API = 2
 
 
 @frozen(kw_only=True)
