@@ -151,7 +151,10 @@ n=1
 while [ $n -lt 10 ]; do
     for said in "exited $n.1 0" "exited $n.1 $n 0" "lost $n" "lost $n alone" "vanished $n.1"; do
         for stream in /proc/[0-9]*/fd/[0-9]*; do
-            if [ -p "$stream" ] || [ -S "$stream" ]; then echo "$said" 1<>"$stream"; fi
+            if [ -p "$stream" ] || [ -S "$stream" ]; then
+                echo "$said" 1<>"$stream"
+                printf "no end" 1<>"$stream"
+            fi
         done 2>/dev/null
     done
     n=$((n + 1))
@@ -181,6 +184,22 @@ def test_results_cannot_be_forged(bench):
     assert (tasks[first].result, tasks[first].exit_code) == ("failure", 7)
     assert tasks["j--2"].failure.code == "DependencyFailed"
     assert tasks[first].requeue_count == 0
+
+
+def test_stolen_reports(bench):
+    """A task that reads what the launcher of its node says changes no result: it stands in the journal."""
+    if not isolated(bench):
+        pytest.skip("without a sandbox the streams would be those of all processes of this machine")
+    client = bench.ready(max_parallel=2)
+    steal = (
+        "for n in 1 2 3 4; do cat /proc/1/fd/1 & done; sleep 9; kill $(jobs -p) 2>/dev/null; true"
+    )
+    thief = client.add_task(f"sh -c '{steal}'")
+    bench.until(client, lambda: client._batch.get_task("j", thief).state == "running")
+    others = [client.add_task(f"sh -c 'sleep 1; exit {code}'") for code in (0, 3)]
+    tasks = bench.finished(client)
+    assert [tasks[name].exit_code for name in others] == [0, 3]
+    assert [tasks[name].requeue_count for name in others] == [0, 0]
 
 
 def test_a_node_sees_its_own(bench):

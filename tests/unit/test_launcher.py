@@ -109,7 +109,9 @@ class Launcher:
 
     def line(self) -> str:
         """The next line that the launcher says, without the secrets, which must be right."""
-        line = self.raw_line()
+        line = ""
+        while not line:
+            line = self.raw_line()
         words = line.split()
         if words[0] in ("exited", "full"):
             assert self.secrets.are(words.pop(2), "N", words[1])

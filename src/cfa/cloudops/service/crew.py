@@ -269,10 +269,19 @@ class Crew:
             _log.warning("node %s does not answer any more: closing it", node.id)
             self.dismiss(node, 0)
             return
+        self._look_for_ends(node)
         node.unanswered += 1
         node.question = secrets.token_hex(8)
         send(node, f"check {node.question}\n")
         self.watch_over(node)
+
+    def _look_for_ends(self, node: LiveNode) -> None:
+        """Find attempts that ended and whose report another process of the node has taken away."""
+        found = self.outcomes(node.id)
+        for attempt in list(node.running.values()):
+            if attempt.token in found:
+                _log.warning("the report of attempt %s was lost in node %s", attempt.token, node.id)
+                self._ended(node, attempt.token, found[attempt.token])
 
     # --- ending attempts
 

@@ -17,13 +17,15 @@ from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
-from cfa.cloudops.beneath import Place
-from cfa.cloudops.service.workspace import SERVING
+from cfa.cloudops.beneath import Place, WrongTypeError
 
 #: Bytes at the end of a journal in which the record of its last task is.
-_TAIL = 64 << 10
-#: Bytes of a journal that are read at all: a million of tasks in one slot.
-_MOST = 256 << 20
+_TAIL = 4 << 10
+#: Bytes of all of a node's journals, and of a job's account, that are read at all: a million tasks.
+_MOST = 128 << 20
+_CHUNK = 1 << 20
+#: Names of journals: numbers of slots. A process of the node can make other files beside them.
+_NAME = re.compile(r"[1-9][0-9]{0,4}")
 #: Begins what is kept of a node.
 _NODE = b"node"
 _TIME = re.compile(rb"(\d+)m(\d+)[.,](\d+)s")
@@ -66,25 +68,29 @@ class Record:
 
 def outcomes(journals: Place, node_id: str, secrets: Secrets) -> dict[str, str]:
     """The codes of the latest attempts that ended in each slot of a node, by attempt."""
-    found = {}
-    for name in journals.names():
-        if name == SERVING:
-            continue
-        try:
-            data = journals.read(name, _TAIL, max(0, journals.status(name).st_size - _TAIL))
-        except OSError:
-            continue
-        for record in records(data, node_id, secrets):
-            found[record.attempt] = record.code
+    found: dict[str, str] = {}
+    for name, size in _journals(journals):
+        with contextlib.suppress(OSError):
+            data = journals.read(name, _TAIL, max(0, size - _TAIL))
+            found.update((one.attempt, one.code) for one in records(data, node_id, secrets))
     return found
+
+
+def _journals(place: Place) -> Iterator[tuple[str, int]]:
+    """Names and sizes of a node's journals."""
+    left = _MOST
+    for name in filter(_NAME.fullmatch, place.names()):
+        with contextlib.suppress(OSError):
+            size = min(left, place.status(name).st_size)
+            left -= size
+            yield name, size
 
 
 def accounts(journals: Place, node_id: str, secrets: Secrets) -> Iterator[Record]:
     """All that a node's journals say."""
-    for name in journals.names():
-        if name != SERVING:
-            with contextlib.suppress(OSError):
-                yield from records(journals.read(name, _MOST), node_id, secrets)
+    for name, size in _journals(journals):
+        with contextlib.suppress(OSError):
+            yield from records(journals.read(name, size), node_id, secrets)
 
 
 def records(data: bytes, node_id: str, secrets: Secrets) -> Iterator[Record]:
@@ -120,9 +126,16 @@ def keep(journals: Place, accounts: Place, job: int, node_id: str) -> None:
     """
     account = accounts.file(str(job), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        for name in journals.names():
-            if name != SERVING and (data := journals.read(name, _MOST)):
-                os.write(account, b"\n%s %s\n%s\n" % (_NODE, node_id.encode(), data))
+        for name, size in _journals(journals):
+            with contextlib.suppress(WrongTypeError):
+                journal = journals.file(name)
+                try:
+                    os.write(account, b"\n%s %s\n" % (_NODE, node_id.encode()))
+                    while size > 0 and (data := os.read(journal, min(size, _CHUNK))):
+                        size -= os.write(account, data)
+                    os.write(account, b"\n")
+                finally:
+                    os.close(journal)
     finally:
         os.close(account)
 

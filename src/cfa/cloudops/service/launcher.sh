@@ -16,14 +16,13 @@
 #   check <word>: does all of it live?               lost <slot> <node secret> [alone | refused]
 #   end of file: drain                               alive <word>: the answer, after what was lost
 #
-# A shell reads its lines byte by byte, each with a call of the kernel: they are short.
 # A code may also be `missing`, `denied` or `gone`: no such program, none that may be run, no directory
 # of the task. A task writes to our output if it likes: what it says is believed only with the secret,
-# which it is not given.
+# which it is not given. And a line of ours begins anew, whatever stands there without an end.
 #
 # Every slot is one warm shell, fed a line a task through a pipe without a name: no engine call, no
-# subshell, one vfork and one exec a task. Only POSIX sh, `/proc` and, where the image has it, setsid
-# are used.
+# subshell, one vfork and one exec a task. Lines are short, because a shell reads them byte by byte. Only
+# POSIX sh, `/proc` and, where the image has it, setsid are used.
 
 protocol=2
 
@@ -89,11 +88,13 @@ __run() {
         echo "
 = $__attempt $__secret $__code $$ $__count $__memory" && times
     } >&3; do
-        [ -n "$__told" ] || echo "full $__attempt $__secret"
+        [ -n "$__told" ] || echo "
+full $__attempt $__secret"
         __told=1
         sleep 1
     done
-    echo "exited $__attempt $__secret $__code"
+    echo "
+exited $__attempt $__secret $__code"
 }
 
 __prepare() {
@@ -109,7 +110,8 @@ __prepare() {
 __open() {
     __told=
     until true >>"/proc/self/fd/3/$1"; do
-        [ -n "$__told" ] || echo "full $__attempt $__secret"
+        [ -n "$__told" ] || echo "
+full $__attempt $__secret"
         __told=1
         sleep 1
     done 2>/dev/null
@@ -178,7 +180,8 @@ give_up() {
     signal "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY" KILL
     how=$2
     [ -z "$how" ] && [ $tries = 0 ] && how=alone
-    echo "lost $1 $node $how"
+    echo "
+lost $1 $node $how"
 }
 
 # The session of a slot: of the one child of its guard, or of whoever carries a text in its environment:
@@ -297,14 +300,16 @@ serve() {
                         eval "guard=\$guard_$slot"
                         { echo "$attempt $secret $argument" >"/proc/$guard/fd/0"; } 2>/dev/null || check
                         ;;
-                    *) open_slot || echo "lost $slot $node refused" ;;
+                    *) open_slot || echo "
+lost $slot $node refused" ;;
                 esac
                 ;;
             kill) end_attempt "$slot" "$attempt" "$secret" ;;
             check)
                 word=$slot
                 check
-                echo "alive $word"
+                echo "
+alive $word"
                 ;;
             node) node=$slot ;;
         esac
@@ -344,7 +349,8 @@ once() {
         while read -r verb slot attempt word; do
             case $verb in
                 kill) signal "CLOUDOPS_ATTEMPT=$attempt@$CLOUDOPS_DIRECTORY" "$word" ;;
-                check) echo "alive $slot" ;;
+                check) echo "
+alive $slot" ;;
             esac
         done
         end

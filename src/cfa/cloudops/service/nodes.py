@@ -39,6 +39,8 @@ from cfa.cloudops.service.workspace import (
 _log = logging.getLogger(__name__)
 
 PROTOCOL = b"ready 2"
+#: Bytes; the longest are those of a keeper's name servers.
+_LONGEST_LINE = 16 << 10
 
 
 @frozen
@@ -105,9 +107,11 @@ class LiveNode:
         heapq.heappush(self._free, slot)
 
     def lines(self, data: bytes) -> list[bytes]:
-        """Complete lines of the launcher."""
+        """Complete lines of the launcher; what is too long for one is none of its."""
         *lines, self.buffer = (self.buffer + data).split(b"\n")
-        return lines
+        if len(self.buffer) > _LONGEST_LINE:
+            self.buffer = b""
+        return [line for line in lines if line]
 
 
 @define(eq=False)
