@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +92,9 @@ def unfit(directory: Path) -> str:
     A workspace needs pipes with names, and a socket. FAT and exFAT have neither, nor have some network
     file systems.
     """
+    import socket
+    import tempfile  # slow to import, and few come here
+
     try:
         with tempfile.TemporaryDirectory(prefix=".cloudops-", dir=directory) as place:
             handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY)

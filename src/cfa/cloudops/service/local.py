@@ -39,7 +39,7 @@ from cfa.cloudops.model.values import (
     Usage,
 )
 from cfa.cloudops.provider.executor import Executor, ImageProgress
-from cfa.cloudops.service import additions, owner, reserve, usage
+from cfa.cloudops.service import additions, owner, reserve
 from cfa.cloudops.service import definitions as text
 from cfa.cloudops.service.additions import no_job
 from cfa.cloudops.service.ledger import insert_job
@@ -354,6 +354,8 @@ class LocalBatch(LocalSchedules):
             ) from None
 
     def task_usage(self, job_id: str) -> Mapping[str, Usage]:
+        from cfa.cloudops.service import usage  # slow to import, and few scripts ask
+
         number, _ = self._job_state(job_id)
         return usage.of_job(self._store, self.workspace, number)
 

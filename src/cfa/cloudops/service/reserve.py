@@ -8,7 +8,6 @@ A small file besides is given up when not even the store can be opened.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 from pathlib import Path
@@ -52,6 +51,8 @@ def open_store(workspace: Workspace) -> Store:
 
 
 def _allocate(path: Path, size: int, flags: int) -> None:
+    import ctypes  # slow to import, and clients do not come here
+
     descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
         # Python's own function writes zeros where the file system cannot allocate, and sets the size.

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
@@ -106,7 +105,7 @@ class Workspace:
             with disk_errors(f"making the workspace {self.home}"):
                 descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 with open(descriptor, "w") as file:
-                    file.write(secrets.token_hex(32))
+                    file.write(os.urandom(32).hex())
                 with contextlib.suppress(FileExistsError):  # another was faster
                     os.link(temporary, path)
                 temporary.unlink()
