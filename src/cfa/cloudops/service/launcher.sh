@@ -25,6 +25,12 @@
 
 protocol=2
 
+# A report to the agent. A task may have left a line without an end there, so it begins with one.
+__say() {
+    echo "
+$*"
+}
+
 # --- a slot -------------------------------------------------------------------------------------
 
 # Finds a program in PATH. Task programs are always run by path, because a bare name such as `kill`
@@ -83,11 +89,11 @@ __run() {
     __told=
     until echo "
 = $__attempt $__secret $__code $$ $__count $__memory" >&3 && times >&3; do
-        [ -n "$__told" ] || echo "full $__attempt $__secret"
+        [ -n "$__told" ] || __say "full $__attempt $__secret"
         __told=1
         sleep 1
     done
-    echo "exited $__attempt $__secret $__code"
+    __say "exited $__attempt $__secret $__code"
 }
 
 __prepare() {
@@ -103,7 +109,7 @@ __prepare() {
 __open() {
     __told=
     until true >>"/proc/self/fd/3/$1"; do
-        [ -n "$__told" ] || echo "full $__attempt $__secret"
+        [ -n "$__told" ] || __say "full $__attempt $__secret"
         __told=1
         sleep 1
     done 2>/dev/null
@@ -172,7 +178,7 @@ give_up() {
     signal "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY" KILL
     how=$2
     [ -z "$how" ] && [ $tries = 0 ] && how=alone
-    echo "lost $1 $node $how"
+    __say "lost $1 $node $how"
 }
 
 # The session of a slot: of the one child of its guard, or of whoever carries a text in its environment:
@@ -290,14 +296,14 @@ serve() {
                         eval "guard=\$guard_$slot"
                         { echo "$attempt $secret $argument" >"/proc/$guard/fd/0"; } 2>/dev/null || check
                         ;;
-                    *) open_slot || echo "lost $slot $node refused" ;;
+                    *) open_slot || __say "lost $slot $node refused" ;;
                 esac
                 ;;
             kill) end_attempt "$slot" "$attempt" "$secret" ;;
             check)
                 word=$slot
                 check
-                echo "alive $word"
+                __say "alive $word"
                 ;;
             node) node=$slot ;;
         esac
@@ -337,7 +343,7 @@ once() {
         while read -r verb slot attempt word; do
             case $verb in
                 kill) signal "CLOUDOPS_ATTEMPT=$attempt@$CLOUDOPS_DIRECTORY" "$word" ;;
-                check) echo "alive $slot" ;;
+                check) __say "alive $slot" ;;
             esac
         done
         end

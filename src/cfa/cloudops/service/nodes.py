@@ -39,6 +39,8 @@ from cfa.cloudops.service.workspace import (
 _log = logging.getLogger(__name__)
 
 PROTOCOL = b"ready 2"
+#: Bytes of a line of a launcher, at most.
+_LONGEST = 1 << 16
 
 
 @frozen
@@ -103,9 +105,13 @@ class LiveNode:
         heapq.heappush(self._free, slot)
 
     def lines(self, data: bytes) -> list[bytes]:
-        """Complete lines of the launcher."""
-        *lines, self.buffer = (self.buffer + data).split(b"\n")
-        return lines
+        """Complete lines of the launcher.
+
+        Of one that does not end, which no launcher writes, a tail is kept: a report may follow it.
+        """
+        *lines, rest = (self.buffer + data).split(b"\n")
+        self.buffer = rest[-_LONGEST:]
+        return [line for line in lines if line]
 
 
 @define(eq=False)
