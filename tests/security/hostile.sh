@@ -1,16 +1,17 @@
 #!/bin/sh
 # A hostile task: for a while it does random harm to whatever it can reach. `test_hostile.py` runs it.
 #
-#   hostile <seed> <end, in seconds of the epoch> <namespace> <victim> <mount>
+#   hostile <seed> <end, in seconds of the epoch> <namespace> <victim> <mount> <counts>
 #
 # It kills what it sees, so it runs only where that is nobody else's: `namespace` is that of the host's
 # processes, as a link in /proc says it, and there it ends at once. `victim` is a directory of the host
-# that it was not shown, `mount` one that it was. The same seed makes the same choices, as far as what
+# that it was not shown, `mount` one that it was, and in `counts` it says how much it has done. The same seed makes the same choices, as far as what
 # it finds is the same.
 
 own=$(readlink /proc/self/ns/pid) && [ -n "$own" ] && [ -n "$3" ] && [ "$own" != "$3" ] || exit 9
 
 state=$(($1 & 2147483647)) end=$2 victim=$4 mount=$5
+count=$6/$AZ_BATCH_TASK_ID.${CLOUDOPS_ATTEMPT%@*}
 root=$AZ_BATCH_NODE_ROOT_DIR task=$AZ_BATCH_TASK_DIR id=$AZ_BATCH_TASK_ID
 job=${task%/*}
 line_end='
@@ -207,7 +208,7 @@ act() {
             (exec head -c 5000000 /dev/zero >>"$stream") &
             later
             ;;
-        6[89] | 7[0-1])
+        6[89])
             find_process
             choose STOP CONT CONT KILL TERM INT HUP QUIT USR1 PIPE ALRM CHLD CONT
             [ "$pid" = $$ ] || kill -s "$chosen" "$pid"
@@ -222,7 +223,7 @@ act() {
                 sleep 1 &
             done
             ;;
-        7[4-5])
+        7[0-1] | 7[4-5])
             head -c 300000 /dev/urandom
             echo "$escape" >&2
             ;;
@@ -295,7 +296,7 @@ act() {
             touch -t 197001010000 "$found"
             ;;
         96)
-            roll 10
+            roll 30
             [ "$number" != 0 ] || kill -s KILL -1
             ;;
         97)
@@ -314,8 +315,7 @@ while :; do
     act
     actions=$((actions + 1))
     if [ $((actions % 10)) = 0 ]; then
-        [ -p "$mount/count.$id" ] || [ -L "$mount/count.$id" ] || [ -c "$mount/count.$id" ] ||
-            (echo $actions >"$mount/count.$id")
+        [ -p "$count" ] || [ -L "$count" ] || (echo $actions >"$count")
         [ "$(date +%s)" -lt "$end" ] || exit 5
     fi 2>/dev/null
 done
