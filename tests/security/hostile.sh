@@ -212,6 +212,10 @@ act() {
             find_process
             choose STOP CONT CONT KILL TERM INT HUP QUIT USR1 PIPE ALRM CHLD CONT
             [ "$pid" = $$ ] || kill -s "$chosen" "$pid"
+            if [ "$chosen" = STOP ]; then # for a while: it may be what this task waits for
+                (sleep 0.5 && kill -s CONT "$pid") &
+                later
+            fi
             ;;
         72)
             find_process

@@ -1,8 +1,8 @@
 """A hostile task does random harm for a minute, and nobody else takes any.
 
-`hostile.sh` is what it does. Beside it run victims: tasks of another job in its pool, of a job in another
-pool and, where every task has a node of its own, of its own job. All the while somebody outside reads,
-lists, downloads and uploads. Nothing of this starts `hostile.sh` but in a container or a sandbox.
+`hostile.sh` is what it does. Beside it run victims: tasks of another job in its pool, of a job in
+another pool and, where every task has a node of its own, of its own job. All the while somebody outside
+reads, lists, downloads and uploads. Nothing starts `hostile.sh` but in a container or a sandbox.
 """
 
 from __future__ import annotations
@@ -349,8 +349,11 @@ def test_a_hostile_task_harms_nobody_else(
     )
 
     log = (home / "agent.log").read_text(errors="replace")
-    runs = Counter(line.split()[0] for line in (bench.place / "v" / "record").read_text().split("\n") if line)  # fmt: skip
-    tasks = {task.id: task for group in ("bad", "same", "other") for task in client._batch.list_tasks(group)}  # fmt: skip
+    record = (bench.place / "v" / "record").read_text()
+    runs = Counter(line.split()[0] for line in record.splitlines())
+    tasks = {
+        task.id: task for job in ("bad", "same", "other") for task in client._batch.list_tasks(job)
+    }
     spoiled = sum(
         tasks[task].exit_code != code
         for group in victims[2:]
