@@ -187,7 +187,7 @@ def test_results_cannot_be_forged(bench):
 
 
 def test_stolen_reports(bench):
-    """A task that reads what the launcher of its node says changes no result: it stands in the journal."""
+    """A task that reads what the launcher of its node says changes no result: the journal has it."""
     if not isolated(bench):
         pytest.skip("without a sandbox the streams would be those of all processes of this machine")
     client = bench.ready(max_parallel=2)
@@ -200,6 +200,34 @@ def test_stolen_reports(bench):
     tasks = bench.finished(client)
     assert [tasks[name].exit_code for name in others] == [0, 3]
     assert [tasks[name].requeue_count for name in others] == [0, 0]
+
+
+#: Leaves the beginning of a line, or a line without end, wherever the launcher of its node may speak.
+RUBBISH = r"""
+n=0
+while [ $n -lt 30 ]; do
+    for stream in /proc/[0-9]*/fd/1; do
+        if [ -p "$stream" ] || [ -S "$stream" ]; then printf rubbish 1<>"$stream"; fi
+    done 2>/dev/null
+    n=$((n + 1))
+    [ $n != 10 ] || : >/d/gate
+    sleep 0.05
+done
+"""
+
+
+def test_rubbish_hides_no_report(bench):
+    """What a task writes into the launcher's stream does not hide the end of another, nor its own."""
+    if not isolated(bench):
+        pytest.skip("without a sandbox the streams would be those of all processes of this machine")
+    (bench.place / "d").mkdir()
+    (bench.place / "d" / "rubbish.sh").write_text(RUBBISH)
+    client = bench.ready(mounts=["d"], max_parallel=2, task_slots_per_node=2)
+    client.add_task("sh -c 'until [ -e /d/gate ]; do sleep 0.01; done; exit 7'")
+    client.add_task("sh /d/rubbish.sh", timeout=0.5)
+    tasks = bench.finished(client)
+    assert tasks["j--1"].exit_code == 7
+    assert tasks["j--2"].result == "success"
 
 
 def test_a_node_sees_its_own(bench):

@@ -132,7 +132,7 @@ class Launcher:
                 assert data, "the launcher ended"
                 self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
-        return line.decode()
+        return line.decode() or self.raw_line()  # a report begins with a line of its own
 
     def outcome(self, words: list[str], attempt: str = "1.1") -> tuple[str, str, str]:
         """What a task alone in slot 1 leaves: code, standard output, standard error."""

@@ -78,3 +78,13 @@ def test_a_node_that_comes_up_clears_the_count(scheduler: Scheduler) -> None:
         [node] = enlist(scheduler, 1)
         scheduler.node_ready(node)
     assert not given_up(scheduler)
+
+
+def test_a_line_without_end_is_not_kept() -> None:
+    """Of what a task writes into its launcher's stream without end little is kept; reports pass."""
+    node = LiveNode("n", KEY, "podman")
+    for _ in range(100):
+        assert node.lines(bytes(1 << 18)) == []
+        assert len(node.buffer) <= 1 << 16
+    assert node.lines(b"\nexited 1.1 se") == [bytes(1 << 16)]
+    assert node.lines(b"cret 0\n\n") == [b"exited 1.1 secret 0"]

@@ -18,13 +18,19 @@
 #
 # A code may also be `missing`, `denied` or `gone`: no such program, none that may be run, no directory
 # of the task. A task writes to our output if it likes: what it says is believed only with the secret,
-# which it is not given. And a line of ours begins anew, whatever stands there without an end.
+# which it is not given.
 #
 # Every slot is one warm shell, fed a line a task through a pipe without a name: no engine call, no
 # subshell, one vfork and one exec a task. Lines are short, because a shell reads them byte by byte. Only
 # POSIX sh, `/proc` and, where the image has it, setsid are used.
 
 protocol=2
+
+# A report to the agent. A task may have left a line without an end there, so it begins with one.
+__say() {
+    echo "
+$*"
+}
 
 # --- a slot -------------------------------------------------------------------------------------
 
@@ -88,13 +94,11 @@ __run() {
         echo "
 = $__attempt $__secret $__code $$ $__count $__memory" && times
     } >&3; do
-        [ -n "$__told" ] || echo "
-full $__attempt $__secret"
+        [ -n "$__told" ] || __say "full $__attempt $__secret"
         __told=1
         sleep 1
     done
-    echo "
-exited $__attempt $__secret $__code"
+    __say "exited $__attempt $__secret $__code"
 }
 
 __prepare() {
@@ -110,8 +114,7 @@ __prepare() {
 __open() {
     __told=
     until true >>"/proc/self/fd/3/$1"; do
-        [ -n "$__told" ] || echo "
-full $__attempt $__secret"
+        [ -n "$__told" ] || __say "full $__attempt $__secret"
         __told=1
         sleep 1
     done 2>/dev/null
@@ -180,8 +183,7 @@ give_up() {
     signal "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY" KILL
     how=$2
     [ -z "$how" ] && [ $tries = 0 ] && how=alone
-    echo "
-lost $1 $node $how"
+    __say "lost $1 $node $how"
 }
 
 # The session of a slot: of the one child of its guard, or of whoever carries a text in its environment:
@@ -300,16 +302,14 @@ serve() {
                         eval "guard=\$guard_$slot"
                         { echo "$attempt $secret $argument" >"/proc/$guard/fd/0"; } 2>/dev/null || check
                         ;;
-                    *) open_slot || echo "
-lost $slot $node refused" ;;
+                    *) open_slot || __say "lost $slot $node refused" ;;
                 esac
                 ;;
             kill) end_attempt "$slot" "$attempt" "$secret" ;;
             check)
                 word=$slot
                 check
-                echo "
-alive $word"
+                __say "alive $word"
                 ;;
             node) node=$slot ;;
         esac
@@ -349,8 +349,7 @@ once() {
         while read -r verb slot attempt word; do
             case $verb in
                 kill) signal "CLOUDOPS_ATTEMPT=$attempt@$CLOUDOPS_DIRECTORY" "$word" ;;
-                check) echo "
-alive $slot" ;;
+                check) __say "alive $slot" ;;
             esac
         done
         end

@@ -39,8 +39,8 @@ from cfa.cloudops.service.workspace import (
 _log = logging.getLogger(__name__)
 
 PROTOCOL = b"ready 2"
-#: Bytes; the longest are those of a keeper's name servers.
-_LONGEST_LINE = 16 << 10
+#: Bytes of a line of a launcher, at most.
+_LONGEST = 1 << 16
 
 
 @frozen
@@ -107,10 +107,12 @@ class LiveNode:
         heapq.heappush(self._free, slot)
 
     def lines(self, data: bytes) -> list[bytes]:
-        """Complete lines of the launcher; what is too long for one is none of its."""
-        *lines, self.buffer = (self.buffer + data).split(b"\n")
-        if len(self.buffer) > _LONGEST_LINE:
-            self.buffer = b""
+        """Complete lines of the launcher.
+
+        Of one that does not end, which no launcher writes, a tail is kept: a report may follow it.
+        """
+        *lines, rest = (self.buffer + data).split(b"\n")
+        self.buffer = rest[-_LONGEST:]
         return [line for line in lines if line]
 
 
