@@ -6,8 +6,8 @@
 # It kills what it sees, so it runs only where that is nobody else's: `namespace` is that of the host's
 # processes, as a link in /proc says it, and there it ends at once. `victim` is a directory of the host
 # that it was not shown, `mount` one that it was, and in `counts` it says how much it has done. `device`
-# is one of the node's own, whose permissions it may change, or no device at all. The same seed makes the same choices, as far as what
-# it finds is the same.
+# is one of the node's own, whose permissions it may change, or no device at all. The same seed makes
+# the same choices, as far as what it finds is the same.
 
 own=$(readlink /proc/self/ns/pid) && [ -n "$own" ] && [ -n "$3" ] && [ "$own" != "$3" ] || exit 9
 
