@@ -1,16 +1,17 @@
 #!/bin/sh
 # A hostile task: for a while it does random harm to whatever it can reach. `test_hostile.py` runs it.
 #
-#   hostile <seed> <end, in seconds of the epoch> <namespace> <victim> <mount> <counts>
+#   hostile <seed> <end, in seconds of the epoch> <namespace> <victim> <mount> <counts> <device>
 #
 # It kills what it sees, so it runs only where that is nobody else's: `namespace` is that of the host's
 # processes, as a link in /proc says it, and there it ends at once. `victim` is a directory of the host
-# that it was not shown, `mount` one that it was, and in `counts` it says how much it has done. The same seed makes the same choices, as far as what
-# it finds is the same.
+# that it was not shown, `mount` one that it was, and in `counts` it says how much it has done. `device`
+# is one of the node's own, whose permissions it may change, or no device at all. The same seed makes
+# the same choices, as far as what it finds is the same.
 
 own=$(readlink /proc/self/ns/pid) && [ -n "$own" ] && [ -n "$3" ] && [ "$own" != "$3" ] || exit 9
 
-state=$(($1 & 2147483647)) end=$2 victim=$4 mount=$5
+state=$(($1 & 2147483647)) end=$2 victim=$4 mount=$5 device=$7
 count=$6/$AZ_BATCH_TASK_ID.${CLOUDOPS_ATTEMPT%@*}
 root=$AZ_BATCH_NODE_ROOT_DIR task=$AZ_BATCH_TASK_DIR id=$AZ_BATCH_TASK_ID
 job=${task%/*}
@@ -72,7 +73,7 @@ find_place() {
 find_target() {
     find_name
     choose "$victim" "$victim/file" "$victim/job-1" "$victim/new" / /proc/1/root "/proc/1/root$victim" \
-        /dev/zero /dev/full /proc/self/fd/0 "$name" ../.. . ../../../../../../../.. "$found" /etc/passwd \
+        "$device" "$device" "$device" "$name" ../.. . ../../../../../../../.. "$found" /etc/passwd \
         /proc/self/environ
     target=$chosen
 }

@@ -487,6 +487,16 @@ def test_devices_that_are_there_already(project: Project, tmp_path: Path) -> Non
     assert found == "EACCES"
 
 
+@pytest.mark.xfail(ROOT, reason="bubblewrap shows the host's own devices, and root owns them")
+def test_permissions_of_devices(project: Project) -> None:
+    """A task cannot change the permissions of the host's devices; those that they have are tried."""
+    found = project.run("""
+        answer([tried(os.chmod, path, os.stat(path).st_mode & 0o777) != ""
+                for path in ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/tty")])
+    """)
+    assert found == [True] * 5
+
+
 @only_root
 def test_files_by_handle(project: Project, tmp_path: Path) -> None:
     """Files of a file system cannot be opened by their numbers, past all mounts."""
