@@ -230,6 +230,18 @@ def test_rubbish_hides_no_report(bench):
     assert tasks["j--2"].result == "success"
 
 
+def test_shared_directory_is_given_back(bench):
+    """A task that closes what its pool shares keeps no task of another job from running."""
+    client = bench.ready()
+    client.create_job("other", "p")
+    client.add_task("j", "sh -c 'chmod 0 $AZ_BATCH_NODE_SHARED_DIR'")
+    bench.finished(client)
+    client.add_task("other", "sh -c 'echo on >$AZ_BATCH_NODE_SHARED_DIR/file'")
+    assert bench.finished(client, "other")["other--1"].result == "success"
+    (shared,) = (bench.place / ".cloudops" / "root" / "shared").iterdir()
+    assert shared.stat().st_mode & 0o700 == 0o700
+
+
 def test_a_node_sees_its_own(bench):
     """A task sees its job and what its pool shares, not other jobs, pools, nodes or the store."""
     if not isolated(bench):

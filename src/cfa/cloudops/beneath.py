@@ -106,6 +106,16 @@ class Place:
             return False
         return True
 
+    def regain(self, name: str) -> None:
+        """Let the owner of a directory in again whose permissions somebody has taken away.
+
+        Raises:
+            OSError: it is another's.
+        """
+        found = _open_to_empty(self._descriptor, name)
+        if found is not None:
+            os.close(found)
+
     def names(self) -> list[str]:
         """Names of what is in it now."""
         return os.listdir(self._descriptor)

@@ -136,8 +136,11 @@ class Workspace:
 
     def open_shared(self, pool_id: str) -> Place:
         """The directory that the tasks of a pool share, made when it is not there. Raises OSError."""
-        with Place.open(self.home) as home:
-            return home.enter(shared_way(pool_id), make=True)
+        above, _, name = shared_way(pool_id).rpartition("/")
+        with Place.open(self.home) as home, home.enter(above, make=True) as shared:
+            if not shared.make(name):
+                shared.regain(name)  # a task of another job can change its permissions
+            return shared.enter(name)
 
     def remove_job(self, job_id: str, number: int) -> None:
         """Remove a job's files and its account. What is gone already is no error.
