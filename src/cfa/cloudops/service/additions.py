@@ -141,7 +141,18 @@ def _rows(
         task_sum = summing.get(key)
         if task_sum is None:
             task_sum = summing[key] = task_sums(
-                job_number, ACTIVE, NOTHING, *key, 0, 0, 0, None, now, *[None] * 5, log_day
+                unmet,
+                job_number,
+                ACTIVE,
+                NOTHING,
+                *key[1:],
+                0,
+                0,
+                0,
+                None,
+                now,
+                *[None] * 5,
+                log_day,
             )
         command = spec.command_line
         yield (
