@@ -127,7 +127,7 @@ ALTER TABLE pool ADD COLUMN scaling TEXT;   -- JSON: nodes that its formula gave
 
 #: Whole numbers that are counted up and down. Their part of the checksum is counted along.
 COUNTED: dict[str, tuple[str, ...]] = {
-    "job": ("active", "running", "succeeded", "failed"),
+    "job": ("active", "running", "succeeded", "failed", "last_task_number"),
     "task": ("unmet",),
 }
 #: What else the checksum of a row is of. Of a task, what those that are added together have in common
@@ -138,7 +138,7 @@ SUMMED: dict[str, tuple[str, ...]] = {
     "pool": ("number", "id", "state", "definition", "created", "scaling"),
     "job": (
         "number", "id", "pool", "state", "definition", "auto_complete", "deadline", "created", "ended",
-        "terminate_reason", "problem", "last_task_number", "log_problem", "manager",
+        "terminate_reason", "problem", "log_problem", "manager",
     ),
     "task": (
         "job", "state", "request", "image", "mounts", "timeout", "retries", "release",
