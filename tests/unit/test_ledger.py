@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfa.cloudops.service.ledger import Attempt, Ledger, Outcome
+from cfa.cloudops.service.schema import summed
 from cfa.cloudops.service.store import Store
+from cfa.cloudops.service.sums import SUM_TASK
 
 FAILED = Outcome(1, "FailureExitCode", "no")
 ENDED = Outcome(None, "TaskEnded", "ended")
@@ -30,7 +32,7 @@ graphs = st.integers(1, 12).flatmap(
         )
     )
 )
-STEPS = ("start", "good", "fail", "retry", "requeue", "fail_waiting", "delete")
+STEPS = ("start", "good", "fail", "retry", "requeue", "fail_waiting", "delete", "ask")
 
 
 @contextmanager
@@ -52,11 +54,15 @@ def store_of(graph: tuple[tuple[set[int], bool], ...]) -> Iterator[Store]:
                 store.execute_many(
                     "INSERT INTO edge VALUES (?, ?)", ((parent + 1, number) for parent in parents)
                 )
+            store.execute(SUM_TASK)
         yield store
 
 
 def check(store: Store) -> None:
-    """The counters are the rows; `unmet` is the number of edges that are not satisfied."""
+    """The counters are the rows; `unmet` is the number of edges that are not satisfied.
+
+    Each row has its checksum.
+    """
     counted = store.row(
         "SELECT COALESCE(SUM(state = 0), 0), COALESCE(SUM(state = 2), 0), "
         "COALESCE(SUM(state = 3 AND failure IS NULL), 0), "
@@ -68,6 +74,9 @@ def check(store: Store) -> None:
         assert edges == (unmet,)
     assert store.row("SELECT 1 FROM edge JOIN task ON number = parent WHERE state = 3") is None
     assert store.row("SELECT 1 FROM edge WHERE parent NOT IN (SELECT number FROM task)") is None
+    for table in ("job", "task", "event"):
+        wrong = f"SELECT * FROM {table} WHERE sum IS NOT row_sum({summed(table, table)})"
+        assert store.rows(wrong) == []
 
 
 def step(what: str, store: Store, ledger: Ledger, running: list[Attempt], pick: int) -> None:
@@ -94,6 +103,8 @@ def step(what: str, store: Store, ledger: Ledger, running: list[Attempt], pick: 
         case "fail_waiting" if waiting:
             number, task_id = waiting[pick % len(waiting)]
             ledger.fail_waiting(1, number, task_id, ENDED)
+        case "ask" if attempt is not None:
+            store.execute("UPDATE task SET request = 1 WHERE number = ?", (attempt.number,))
         case "delete":
             numbers = [row[0] for row in store.rows("SELECT number FROM task WHERE state <> 2")]
             if numbers:

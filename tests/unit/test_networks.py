@@ -100,7 +100,7 @@ def say(scheduler: Scheduler, keeper: Keeper, *lines: bytes) -> None:
 
 
 def attempt() -> Attempt:
-    return Attempt(1, 1, "t", "true", None, None, None, 0, 0, False, None, 1)
+    return Attempt(1, 1, "t", "true", None, None, None, 0, 0, False, None, 0, 0.0, 1)
 
 
 # --- how many

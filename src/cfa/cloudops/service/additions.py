@@ -22,7 +22,7 @@ from cfa.cloudops.model.values import Job, TaskSpec
 from cfa.cloudops.service import definitions as text
 from cfa.cloudops.service.ledger import Ledger
 from cfa.cloudops.service.store import ACTIVE, COMPLETED, NOTHING, Store
-from cfa.cloudops.service.sums import sound, task_sums
+from cfa.cloudops.service.sums import count_sum, sound, task_sums
 
 #: Reasons after which a job takes tasks again: it ended only because it had nothing left to do.
 BY_ITSELF = "AllTasksComplete"
@@ -49,11 +49,17 @@ def add(store: Store, job_id: str, specs: Sequence[TaskSpec]) -> list[str]:
     first = int((store.row("SELECT COALESCE(MAX(number), 0) FROM task") or (0,))[0] + 1)
     edges, blocked = _dependencies(store, number, specs, identifiers, first)
     _insert(store, number, job, specs, identifiers, first, edges)
+    numbered = last - job.last_task_number
     store.execute(
-        "UPDATE job SET active = active + ?, last_task_number = ?, state = 'active', "
-        "ended = NULL, terminate_reason = NULL WHERE number = ?",
-        (len(specs), last, number),
+        "UPDATE job SET active = active + ?, last_task_number = last_task_number + ?, sum = sum + ? "
+        "WHERE number = ?",
+        (len(specs), numbered, count_sum(len(specs), fifth=numbered), number),
     )
+    if job.state != "active":
+        store.execute(
+            "UPDATE job SET state = 'active', ended = NULL, terminate_reason = NULL WHERE number = ?",
+            (number,),
+        )
     ledger = Ledger(store)
     for child, parent in blocked:
         ledger.block(number, [child], parent)
@@ -81,14 +87,16 @@ def _open_job(store: Store, job_id: str) -> tuple[Job, int]:
 
 
 def _check_image(store: Store, job: Job, specs: Sequence[TaskSpec]) -> None:
+    if all(spec.image is not None for spec in specs):
+        return
     row = store.row(
-        f"SELECT {text.POOL_COLUMNS} FROM pool WHERE id = ?",  # noqa: S608
+        f"SELECT {sound('pool.definition')} FROM pool WHERE id = ?",  # noqa: S608
         (job.spec.pool_id,),
     )
     if row is None:
         return  # the pool may come later
-    pool = text.pool_value(row).spec
-    if pool.needs_image and pool.image is None and any(spec.image is None for spec in specs):
+    pool = text.pool_spec(row[0])
+    if pool.needs_image and pool.image is None:
         raise InvalidInputError(
             f"No image: the pool {pool.id!r} has none and the task names none.",
             "Pass container_image_name to create_pool or to add_task.",
@@ -141,7 +149,18 @@ def _rows(
         task_sum = summing.get(key)
         if task_sum is None:
             task_sum = summing[key] = task_sums(
-                job_number, ACTIVE, NOTHING, *key, 0, 0, 0, None, now, *[None] * 5, log_day
+                unmet,
+                job_number,
+                ACTIVE,
+                NOTHING,
+                *key[1:],
+                0,
+                0,
+                0,
+                None,
+                now,
+                *[None] * 5,
+                log_day,
             )
         command = spec.command_line
         yield (

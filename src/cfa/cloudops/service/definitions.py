@@ -118,6 +118,8 @@ def _time_text(value: timedelta | datetime) -> float | str:
     return value.total_seconds() if isinstance(value, timedelta) else value.isoformat()
 
 
+#: So many are kept as they were read: whoever adds tasks one by one reads the same ones each time.
+_DEFINITIONS = 32
 #: What comes of values that nobody wrote.
 _WRONG = (
     ValueError,
@@ -156,6 +158,7 @@ def _table(text: str, kind: type) -> dict[str, Any]:
     return {name: data[name] for name in fields_dict(kind) if name in data}
 
 
+@lru_cache(_DEFINITIONS)
 def pool_spec(text: str) -> PoolSpec:
     """A pool from its definition. Raises: StoreUnreadableError."""
     with _readable("a pool"):
@@ -176,6 +179,7 @@ def pool_spec(text: str) -> PoolSpec:
         return PoolSpec(**_with_metadata(data))
 
 
+@lru_cache(_DEFINITIONS)
 def job_spec(text: str) -> JobSpec:
     """A job from its definition. Raises: StoreUnreadableError."""
     with _readable("a job"):

@@ -14,8 +14,8 @@ from attrs import define, field, frozen
 
 from cfa.cloudops.model.values import JobSpec
 from cfa.cloudops.service.definitions import definition
-from cfa.cloudops.service.store import ACTIVE, COMPLETED, RUNNING, Store
-from cfa.cloudops.service.sums import row_sum, sound
+from cfa.cloudops.service.store import ACTIVE, COMPLETED, NOTHING, RUNNING, Store
+from cfa.cloudops.service.sums import count_sum, row_sum, sound
 
 #: Failure codes of the service that we use, and one of ours.
 EXIT_CODE = "FailureExitCode"
@@ -53,9 +53,12 @@ class Attempt:
     release: bool
     #: The day of adding, when its logs are to be saved.
     log_day: str | None
+    requeued: int
+    created: float
     attempt: int
-    #: Where it runs.
+    #: Where it runs, and since when.
     node: str = ""
+    started: float | None = None
     slot: int = 0
     #: Why we are ending it, when we are.
     verdict: Outcome | None = None
@@ -67,10 +70,18 @@ class Attempt:
     def __attrs_post_init__(self) -> None:
         self.token = f"{self.number}.{self.attempt}"
 
+    def row_sum(self, state: int, *ended: float | str | None) -> int:
+        """The checksum of its row once it is in a state, and with what it has when it ended."""
+        return row_sum(
+            1, 0, self.job, state, NOTHING, self.image, self.mounts, self.timeout, self.retries,
+            self.release, self.attempt, self.retried, self.requeued, self.node, self.created,
+            self.started, *ended, self.log_day, self.number, self.task_id, self.command,
+        )  # fmt: skip
+
 
 _ATTEMPT_COLUMNS = (
     f"number, job, {sound('task.id')}, command, image, mounts, timeout, retries, retried, release, "
-    "log_day, attempt"
+    "log_day, requeued, created, attempt"
 )
 
 
@@ -100,7 +111,7 @@ def insert_event(
     event = (time, job, task, what, detail)
     store.execute(
         "INSERT INTO event (time, job, task, what, detail, sum) VALUES (?, ?, ?, ?, ?, ?)",
-        (*event, row_sum(*event)),
+        (*event, row_sum(0, *event)),
     )
 
 
@@ -122,27 +133,28 @@ class Ledger:
         )
         return [Attempt(*(*row[:-1], row[-1] + 1)) for row in found]
 
-    def running(self) -> list[tuple[Attempt, float]]:
-        """Attempts that the store holds as running, with their start (seconds since the epoch)."""
+    def running(self) -> list[Attempt]:
+        """Attempts that the store holds as running."""
         found = self._store.rows(
             f"SELECT {_ATTEMPT_COLUMNS}, node, started FROM task WHERE state = 2"  # noqa: S608
         )
-        attempts = []
-        for *row, node, started in found:
-            attempt = Attempt(*row)
-            attempt.node = node
-            attempts.append((attempt, started))
-        return attempts
+        return [Attempt(*row) for row in found]
 
     # --- transitions; call `flush` before the commit
 
     def start(self, attempt: Attempt) -> bool:
         """active -> running. False: a client asked for something else in between."""
-        now = time.time()
+        now = attempt.started = time.time()
         changed = self._store.execute(
-            "UPDATE task SET state = 2, attempt = ?, node = ?, started = ? "
+            "UPDATE task SET state = 2, attempt = ?, node = ?, started = ?, sum = ? "
             "WHERE number = ? AND state = 0 AND request = 0",
-            (attempt.attempt, attempt.node, now, attempt.number),
+            (
+                attempt.attempt,
+                attempt.node,
+                now,
+                attempt.row_sum(RUNNING, None, None, None, None),
+                attempt.number,
+            ),
         )
         if changed:
             self._count(attempt.job, active=-1, running=1)
@@ -151,14 +163,21 @@ class Ledger:
 
     def finish(self, attempt: Attempt, outcome: Outcome) -> bool:
         """running -> completed. True: tasks that depended on it may run now."""
-        self._complete(attempt.job, attempt.number, outcome, was_running=True)
+        now = time.time()
+        self._complete(
+            attempt.job,
+            attempt.number,
+            outcome,
+            now,
+            attempt.row_sum(COMPLETED, now, outcome.exit_code, outcome.failure, outcome.message),
+        )
         return self._settle(
             attempt.job, attempt.number, attempt.task_id, outcome.failure is None or attempt.release
         )
 
     def fail_waiting(self, job: int, number: int, task_id: str, outcome: Outcome) -> None:
         """active -> completed as a failure, without having run; what depends on it is blocked."""
-        self._complete(job, number, outcome, was_running=False)
+        self._complete(job, number, outcome, time.time())
         self._settle(job, number, task_id, released=False)
 
     def retry(self, attempt: Attempt, exit_code: int) -> None:
@@ -192,7 +211,7 @@ class Ledger:
             if row is None or row[1] != ACTIVE:
                 continue
             message = f"Not run: the task {parent!r}, which it depends on, failed."
-            self._complete(job, number, Outcome(None, PARENT_FAILED, message), was_running=False)
+            self._complete(job, number, Outcome(None, PARENT_FAILED, message), time.time())
             queue += [(child, row[0]) for child in self._take_edges(number)]
 
     def delete(self, job: int, number: int) -> None:
@@ -222,8 +241,8 @@ class Ledger:
         for job, deltas in self._deltas.items():
             self._store.execute(
                 "UPDATE job SET active = active + ?, running = running + ?, "
-                "succeeded = succeeded + ?, failed = failed + ? WHERE number = ?",
-                (*deltas, job),
+                "succeeded = succeeded + ?, failed = failed + ?, sum = sum + ? WHERE number = ?",
+                (*deltas, count_sum(*deltas), job),
             )
         self._deltas.clear()
 
@@ -233,13 +252,17 @@ class Ledger:
 
     # --- parts
 
-    def _complete(self, job: int, number: int, outcome: Outcome, *, was_running: bool) -> None:
-        now = time.time()
-        self._store.execute(
-            "UPDATE task SET state = 3, ended = ?, exit_code = ?, failure = ?, message = ?, "
-            "request = 0 WHERE number = ?",
-            (now, outcome.exit_code, outcome.failure, outcome.message, number),
-        )
+    def _complete(
+        self, job: int, number: int, outcome: Outcome, now: float, row_sum: int | None = None
+    ) -> None:
+        """Write how a task ended; of one that was running, with the checksum of its row."""
+        was_running = row_sum is not None
+        change = "UPDATE task SET state = 3, ended = ?, exit_code = ?, failure = ?, message = ?"
+        ended = (now, outcome.exit_code, outcome.failure, outcome.message)
+        if not was_running or not self._store.execute(
+            f"{change}, sum = ? WHERE number = ? AND request = 0", (*ended, row_sum, number)
+        ):
+            self._store.execute(f"{change}, request = 0 WHERE number = ?", (*ended, number))
         failed = outcome.failure is not None
         self._count(
             job,
@@ -259,7 +282,8 @@ class Ledger:
             self.block(job, children, task_id)
             return False
         self._store.execute_many(
-            "UPDATE task SET unmet = unmet - 1 WHERE number = ?", ((child,) for child in children)
+            f"UPDATE task SET unmet = unmet - 1, sum = sum - {count_sum(1)} WHERE number = ?",  # noqa: S608
+            ((child,) for child in children),
         )
         return True
 

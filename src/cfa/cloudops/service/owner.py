@@ -248,7 +248,7 @@ def _part(store: Store, home: Path) -> None:
     why = "the workspace was copied"
     ledger = Ledger(store)
     running = ledger.running()
-    for attempt, _ in running:
+    for attempt in running:
         ledger.requeue(attempt, why)
     ledger.flush()
     store.execute("UPDATE node SET ended = ?, reason = ? WHERE ended IS NULL", (time.time(), why))

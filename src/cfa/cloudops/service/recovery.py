@@ -71,8 +71,8 @@ class Recovery:
         ):
             self._orphans[node_id] = _Orphan(node_id, backend)
             self._find_mounts(job, opened)
-        for attempt, started in self._scheduler.ledger.running():
-            self._scheduler.adopt(attempt, started)
+        for attempt in self._scheduler.ledger.running():
+            self._scheduler.adopt(attempt)
             orphan = self._orphans.get(attempt.node)
             if orphan is None:
                 self._scheduler.crew.collect([attempt], "its node is gone")

@@ -99,14 +99,14 @@ class Scheduler:
         self._read_jobs()
         self.recovery.begin()
 
-    def adopt(self, attempt: Attempt, started: float) -> None:
+    def adopt(self, attempt: Attempt) -> None:
         """An attempt that runs on a node of a dead agent."""
         self._attempts[attempt.token] = attempt
         job = self.jobs.get(attempt.job)
         if job is not None:
             job.running[attempt.token] = attempt
-        if attempt.timeout is not None:
-            self._limit(attempt, started + attempt.timeout - time.time())
+        if attempt.timeout is not None and attempt.started is not None:
+            self._limit(attempt, attempt.started + attempt.timeout - time.time())
 
     def node_ready(self, node: LiveNode) -> None:
         group = self.group(node.group)

@@ -125,7 +125,12 @@ _SCALING = """
 ALTER TABLE pool ADD COLUMN scaling TEXT;   -- JSON: nodes that its formula gave, and the latest run
 """
 
-#: What the checksum of a row is of. Of a task, what those that are added together have in common
+#: Whole numbers that are counted up and down. Their part of the checksum is counted along.
+COUNTED: dict[str, tuple[str, ...]] = {
+    "job": ("active", "running", "succeeded", "failed", "last_task_number"),
+    "task": ("unmet",),
+}
+#: What else the checksum of a row is of. Of a task, what those that are added together have in common
 #: comes first. The number of an event is left out: it is not known before the row is written, and its
 #: index holds it too. Rows of `edge` need none: its two trees hold the same.
 SUMMED: dict[str, tuple[str, ...]] = {
@@ -133,11 +138,10 @@ SUMMED: dict[str, tuple[str, ...]] = {
     "pool": ("number", "id", "state", "definition", "created", "scaling"),
     "job": (
         "number", "id", "pool", "state", "definition", "auto_complete", "deadline", "created", "ended",
-        "terminate_reason", "problem", "last_task_number", "active", "running", "succeeded", "failed",
-        "log_problem", "manager",
+        "terminate_reason", "problem", "log_problem", "manager",
     ),
     "task": (
-        "job", "state", "request", "unmet", "image", "mounts", "timeout", "retries", "release",
+        "job", "state", "request", "image", "mounts", "timeout", "retries", "release",
         "attempt", "retried", "requeued", "node", "created", "started", "ended", "exit_code",
         "failure", "message", "log_day", "number", "id", "command",
     ),
@@ -151,23 +155,41 @@ SUMMED: dict[str, tuple[str, ...]] = {
 _KEYS = {"meta": "name", "node": "id"}
 #: Who writes many rows of these at once writes their checksums along.
 _SUMMED_BY_WRITER = ("task", "event")
+#: So do the statements that change nothing but these: even a trigger that does nothing takes time.
+_CHANGED_OFTEN = {
+    "task": {
+        "state", "attempt", "node", "started", "ended", "exit_code", "failure", "message",
+    },
+}  # fmt: skip
+
+
+def summed(table: str, row: str) -> str:
+    """SQL for the arguments of `sums.row_sum`: how many are counted, and the values of a row."""
+    counted = COUNTED.get(table, ())
+    return ", ".join((str(len(counted)), *(f"{row}.{name}" for name in counted + SUMMED[table])))
 
 
 def _sums() -> str:
     """Checksums of rows, kept by triggers. Rows from before have none until they are changed.
 
-    The functions are those of `sums`: who does not have them, such as an agent of an older version
-    that has not left yet, cannot change a row.
+    A trigger leaves a checksum alone that the statement itself has set. The functions are those of
+    `sums`: who does not have them, such as an agent of an older version that has not left yet, cannot
+    change a row.
     """
     script = ""
-    for table, columns in SUMMED.items():
+    for table in SUMMED:
         key = _KEYS.get(table, "number")
-        old, new = (", ".join(f"{when}.{name}" for name in columns) for when in ("OLD", "NEW"))
+        old, new = summed(table, "OLD"), summed(table, "NEW")
+        watched = ", ".join(
+            name
+            for name in (*COUNTED.get(table, ()), *SUMMED[table])
+            if name not in _CHANGED_OFTEN.get(table, ())
+        )
         script += f"ALTER TABLE {table} ADD COLUMN sum INTEGER;\n"
         renew = f"UPDATE {table} SET sum = {{}} WHERE {key} = NEW.{key}; END;\n"  # noqa: S608
         script += (
-            f"CREATE TRIGGER {table}_changed AFTER UPDATE OF {', '.join(columns)} ON {table} BEGIN "
-            + renew.format(f"renewed_sum(OLD.sum, {old}, {new})")
+            f"CREATE TRIGGER {table}_changed AFTER UPDATE OF {watched} ON {table} "
+            "WHEN NEW.sum IS OLD.sum BEGIN " + renew.format(f"renewed_sum(OLD.sum, {old}, {new})")
         )
         if table not in _SUMMED_BY_WRITER:
             script += f"CREATE TRIGGER {table}_added AFTER INSERT ON {table} BEGIN " + renew.format(

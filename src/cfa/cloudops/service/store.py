@@ -44,6 +44,8 @@ _EXAMINED_BYTES = 4 << 20
 #: What is examined of a larger one.
 _EXAMINED_TABLES = ("meta", "pool", "job", "schedule")
 
+_NO_SUM = "A row does not have its checksum."
+
 #: The condition of a task that ran and whose logs are not saved yet; it has an index.
 OWED = "log_day IS NOT NULL AND state = 3 AND attempt > 0"
 
@@ -235,8 +237,13 @@ class Store:
     # --- meta
 
     def meta(self, name: str) -> str | None:
-        found = self.row(f"SELECT {sums.sound('meta.value')} FROM meta WHERE name = ?", (name,))  # noqa: S608
-        return None if found is None else str(found[0])
+        found = self.row("SELECT value, sum, 0, name, value FROM meta WHERE name = ?", (name,))
+        if found is None:
+            return None
+        try:  # here and not in SQL: this is read at every turn of the agent
+            return str(sums.sound_value(*found))
+        except sums.DamagedRowError:
+            raise _damaged(self.path, _NO_SUM) from None
 
     def set_meta(self, name: str, value: str) -> None:
         """Outside or inside a transaction; writes only what changed."""
@@ -284,7 +291,7 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_c
 def _translate(error: sqlite3.Error, path: Path, verb: str) -> StoreError:
     text = str(error)
     if text == sums.RAISED:
-        return _damaged(path, "A row does not have its checksum.")
+        return _damaged(path, _NO_SUM)
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if text.startswith("Could not decode to UTF-8"):  # said by Python, without a code
         code = sqlite3.SQLITE_CORRUPT
