@@ -20,10 +20,9 @@ from cfa.cloudops.cli import output
 from cfa.cloudops.cli.agent import AgentState, agent_state
 from cfa.cloudops.errors import CloudOpsError, ImageError
 from cfa.cloudops.provider.executor import Capabilities, NodeSpec
-from cfa.cloudops.service import owner
+from cfa.cloudops.service import owner, reserve
 from cfa.cloudops.service.definitions import pool_spec
 from cfa.cloudops.service.local import caller_ids
-from cfa.cloudops.service.store import Store
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import VARIABLES, Settings
 
@@ -293,7 +292,7 @@ def _open_store(workspace: Workspace, report: Report) -> dict[str, list[str]] | 
     """Open the store, as every command does; images of its pools by backend, None: unreadable."""
     images: dict[str, list[str]] = {}
     try:
-        store = Store(workspace.store)
+        store = reserve.open_store(workspace)
         try:
             for (text,) in store.rows("SELECT definition FROM pool ORDER BY number"):
                 pool = pool_spec(text)

@@ -157,8 +157,7 @@ class Crew:
             case [b"exited", token, secret, code] if self._believed(node, secret, token):
                 self._ended(node, token.decode(), code.decode())
             case [b"full", token, secret] if self._believed(node, secret, token):
-                node.full.add(token.decode())
-                self._scheduler.problem(node.group.job, FULL)
+                self._full(node, token.decode())
             case [b"lost", slot, secret, *how] if self._believed(node, secret):
                 attempt = node.running.pop(int(slot), None)
                 if attempt is not None:  # and the slot is never used again
@@ -222,6 +221,23 @@ class Crew:
         self._scheduler.exited(attempt, code)
         self._has_room(node)
 
+    def _full(self, node: LiveNode, token: str) -> None:
+        """An attempt ended, and its result waits for space on the disk."""
+        node.full.add(token)
+        self._scheduler.problem(node.group.job, FULL)
+        attempt = next((one for one in node.running.values() if one.token == token), None)
+        if attempt is not None and attempt.verdict is not None:
+            self._end_without_result(node, attempt)
+
+    def _end_without_result(self, node: LiveNode, attempt: Attempt) -> None:
+        """An attempt that was ended needs no result of its own; its slot waits on, and is not used
+        again."""
+        del node.running[attempt.slot]
+        node.full.discard(attempt.token)
+        send(node, f"kill {attempt.slot} {attempt.token} KILL\n")
+        self._scheduler.exited(attempt, "full")
+        self._has_room(node)
+
     def _slot_lost(self, node: LiveNode, attempt: Attempt, *, how: str) -> None:
         """The shell of a slot was killed: from outside, or by a task that killed its process group.
 
@@ -279,6 +295,9 @@ class Crew:
         """End an attempt: TERM, after the grace KILL, and if that does not help, its node."""
         node = self.nodes.get(attempt.node)
         if node is None or node.running.get(attempt.slot) is not attempt:
+            return
+        if attempt.token in node.full:
+            self._end_without_result(node, attempt)
             return
         signal = "KILL" if hard else "TERM"
         send(node, f"kill {attempt.slot} {attempt.token} {signal}\n")

@@ -371,8 +371,33 @@ def _translate(error: sqlite3.Error, path: Path, verb: str) -> StoreError:
             return StoreError(tried, "If it happens again, please report it with this message.")
 
 
+#: What a write takes that has to fit: a transaction of some changes.
+_SOME_SPACE = b"\0" * (64 << 10)
+
+
 def no_space(directory: Path) -> bool:
-    """Whether the disk of a directory is full."""
+    """Whether nothing more can be written in a directory: no blocks, no inodes, or the quota is used up.
+
+    Tried with a file that has no name. What a file system says of itself is of no use: ext4 keeps some
+    blocks to itself that it calls free, and others do not count their inodes.
+    """
+    try:
+        descriptor = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            left = len(_SOME_SPACE)
+            while left:
+                left -= os.write(descriptor, _SOME_SPACE[:left])
+        finally:
+            os.close(descriptor)
+    except (OSError, AttributeError) as error:
+        if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        return _says_full(directory)
+    return False
+
+
+def _says_full(directory: Path) -> bool:
+    """The same where files without names are not possible."""
     try:
         found = os.statvfs(directory)
         return (found.f_bavail if os.geteuid() else found.f_bfree) == 0  # root may use the rest

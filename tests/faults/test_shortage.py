@@ -1,0 +1,260 @@
+"""What is short, space, descriptors or processes, is waited for; and what is past its end still ends."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from cfa.cloudops.errors import CloudOpsError, DiskFullError
+from cfa.cloudops.local import CloudClient
+from cfa.cloudops.service.store import Store
+
+SOME_MIB = 24
+
+
+def until(condition: Callable[[], object], limit_s: float = 30.0, what: str = ""):
+    deadline = time.monotonic() + limit_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"it did not happen {what}"
+        time.sleep(0.02)
+    return found
+
+
+def mount(argv: list[str], place: Path) -> None:
+    done = subprocess.run(["mount", *argv, place], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"Nothing can be mounted here: {done.stderr.strip()}")
+
+
+def unmount(place: Path) -> None:
+    """Unmount it for certain; a node that ends may use it for a moment longer."""
+    for _ in range(100):
+        if subprocess.run(["umount", place], capture_output=True, check=False).returncode == 0:
+            return
+        time.sleep(0.1)
+    subprocess.run(["umount", "-l", place], check=False)
+
+
+@pytest.fixture(params=["tmpfs", "ext4"])
+def small(request: pytest.FixtureRequest, tmp_path: Path, workdir: Path) -> Iterator[Path]:
+    """A small file system, on which the workspace lies."""
+    if os.getuid() != 0:
+        pytest.skip("Only root may mount.")
+    place = tmp_path / "small"
+    place.mkdir()
+    image = tmp_path / "image"
+    if request.param == "few inodes":
+        mount(["-t", "tmpfs", "-o", f"size={SOME_MIB}m,nr_inodes=200", "tmpfs"], place)
+    elif request.param == "tmpfs":
+        mount(["-t", "tmpfs", "-o", f"size={SOME_MIB}m", "tmpfs"], place)
+    else:
+        with open(image, "wb") as file:
+            file.truncate((SOME_MIB + 8) << 20)
+        done = subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip("An ext4 file system cannot be made here.")
+        mount(["-o", "loop", str(image)], place)
+    try:
+        os.environ["CLOUDOPS_HOME"] = str(place / "home")
+        yield place
+        clear(place / "home")
+    finally:
+        os.environ.pop("CLOUDOPS_HOME", None)
+        unmount(place)
+        image.unlink(missing_ok=True)
+
+
+def agent_pid(home: Path) -> int | None:
+    with socket.socket(socket.AF_UNIX) as line:
+        try:
+            line.settimeout(5)
+            line.connect(os.path.relpath(home / "agent.sock"))
+            return int(line.recv(100).split()[2])
+        except (OSError, IndexError):
+            return None
+
+
+def is_full(place: Path) -> bool:
+    """Whether no page can be written."""
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            os.write(file.fileno(), b"." * 4096)
+    except OSError as error:
+        assert error.errno == errno.ENOSPC
+        return True
+    return False
+
+
+def await_reserve(home: Path) -> None:
+    until((home / "reserve.shm").exists)
+
+
+def make_room(home: Path) -> None:
+    """What somebody does about a full disk: the output of the flood goes."""
+    for path in (home / "root" / "workitems").rglob("std*.txt"):
+        if path.stat().st_size > 1 << 20:
+            os.truncate(path, 0)
+    (home.parent / "ballast").unlink(missing_ok=True)
+
+
+def clear(home: Path) -> None:
+    """End everything in the workspace, and see the agent leave."""
+    make_room(home)
+    with contextlib.closing(CloudClient(at_exit="detach")) as client:
+        for job in client._batch.list_jobs():
+            client.delete_job(job.spec.id)
+        until(lambda: client._batch.wait_for_change(1) and not client._batch.list_jobs())
+    until(lambda: agent_pid(home) is None)
+
+
+def tasks_of(job: str) -> list[int]:
+    """Processes of the tasks of a job whose name no other has."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            environment = (process / "environ").read_bytes()
+            if f"AZ_BATCH_JOB_ID={job}\0".encode() in environment and b"AZ_BATCH_TASK_ID=" in environment:
+                found.append(int(process.name))
+    return found
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    """Our command line, in a process of its own."""
+    argv = [sys.executable, "-c", "from cfa.cloudops.cli import main; raise SystemExit(main())"]
+    return subprocess.run([*argv, *words], capture_output=True, text=True, timeout=60, check=False)
+
+
+FLOOD = "sh -c 'while :; do cat /dev/zero; done'"
+
+
+def test_flood_with_a_limit(backend, small: Path, image: str):
+    """A task that fills the disk ends at its time limit, while nothing can be written; results of
+    other tasks wait for space, and none runs twice. The agent stays."""
+    home = small / "home"
+    Path("d").mkdir()
+    Path("d/runs").touch()
+    with contextlib.closing(CloudClient(at_exit="detach", max_parallel=6)) as client:
+        client.create_pool("p", mounts=["d"], container_image_name=image, task_slots_per_node=6)
+        client.create_job("j", "p")
+        for _ in range(12):
+            client.add_task("j", "sh -c 'echo $AZ_BATCH_TASK_ID >>/d/runs; sleep 2'")
+        client.create_job("flood", "p")
+        until(lambda: Path("d/runs").read_text())
+        agent = until(lambda: agent_pid(home))
+        await_reserve(home)
+        client.add_task("flood", FLOOD, timeout=5 / 60)
+        began = time.monotonic()
+        until(lambda: is_full(small), what="full")
+        print("full after", time.monotonic() - began)
+        until(lambda: client._batch.get_task("flood", "flood--1").state == "completed", 25, "ended")
+        print("ended after", time.monotonic() - began)
+        assert client._batch.get_task("flood", "flood--1").failure.code == "TaskEnded"
+        print(client._batch.task_counts("j"), client._batch.get_job("j").problem)
+        print(agent_pid(home), agent)
+        make_room(home)
+        until(lambda: client._batch.task_counts("j").completed == 12, 60)
+        assert client._batch.task_counts("j").succeeded == 12
+        print((home / "agent.log").read_text())
+        assert agent_pid(home) == agent
+        assert sorted(Path("d/runs").read_text().split()) == sorted(f"j--{n}" for n in range(1, 13))
+
+
+@pytest.mark.parametrize("agent", ["alive", "killed"])
+@pytest.mark.parametrize("how", ["terminate", "delete"])
+def test_ended_on_a_full_disk(backend, small: Path, image: str, agent: str, how: str):
+    """A job whose task fills the disk, and takes every block that comes free, is ended or deleted by
+    a second process; also when the agent was killed and no process has the store open."""
+    home = small / "home"
+    flood = f"flood-{uuid4().hex[:8]}"
+    with contextlib.closing(CloudClient(at_exit="detach", max_parallel=6)) as client:
+        client.create_pool("p", container_image_name=image, task_slots_per_node=6)
+        client.create_job(flood, "p")
+        client.add_task(flood, "sleep 100")
+        until(lambda: client._batch.task_counts(flood).running == 1)
+        await_reserve(home)
+        client.add_task(flood, FLOOD)
+        until(lambda: is_full(small), what="full")
+    if agent == "killed":
+        os.kill(until(lambda: agent_pid(home)), signal.SIGKILL)
+        # The last to close it removes what SQLite keeps beside the store; a task takes that space.
+        Store(home / "store.db").close()
+        until(lambda: is_full(small), what="full again")
+        print(sorted(os.listdir(home)))
+    began = time.monotonic()
+    ended = command("job", how, flood)
+    print(ended.stdout, ended.stderr, time.monotonic() - began)
+    assert ended.returncode == 0, (home / "agent.log").read_text()
+    try:
+        until(lambda: not tasks_of(flood), 20, "tasks ended")
+    finally:
+        print((home / "agent.log").read_text(), is_full(small))
+        print(subprocess.getoutput(f"ls -las {home}; df -k {home}; df -i {home}"))
+    print("tasks ended after", time.monotonic() - began)
+    print((home / "agent.log").read_text())
+    with contextlib.closing(CloudClient(at_exit="detach")) as client:
+        if how == "delete":
+            until(lambda: client._batch.wait_for_change(1) and not client._batch.list_jobs())
+        else:
+            until(lambda: client._batch.get_job(flood).state == "completed")
+            assert {task.state for task in client._batch.list_tasks(flood)} == {"completed"}
+
+
+def test_full_from_the_beginning(backend, small: Path):
+    """On a disk that was full before, a client says so, and leaves nothing that hinders the next."""
+    fill(small)
+    with pytest.raises(DiskFullError):
+        CloudClient(at_exit="detach")
+    (small / "ballast").unlink()
+    with contextlib.closing(CloudClient(at_exit="detach")) as client:
+        client.create_pool("p")
+        client.create_job("j", "p")
+        await_reserve(small / "home")
+        fill(small)
+        client.add_task("j", "true")
+        until(lambda: client._batch.wait_for_change(1) and client._batch.get_job("j").problem)
+        (small / "ballast").unlink()
+        until(lambda: client._batch.wait_for_change(1) and client._batch.task_counts("j").completed)
+        assert client._batch.task_counts("j").succeeded == 1
+
+
+def fill(place: Path) -> None:
+    with open(place / "ballast", "wb", buffering=0) as file, pytest.raises(OSError, match="space"):
+        while True:
+            file.write(b"." * 4096)
+
+
+@pytest.mark.parametrize("small", ["few inodes"], indirect=True)
+def test_no_inodes(backend, small: Path, image: str):
+    """Where no further file can be made, tasks wait for it, and the job says why."""
+    with contextlib.closing(CloudClient(at_exit="detach", max_parallel=2)) as client:
+        client.create_pool("p", container_image_name=image, task_slots_per_node=2)
+        client.create_job("j", "p")
+        client.add_task("j", "sleep 1")
+        until(lambda: client._batch.task_counts("j").running)
+        ballast = small / "many"
+        ballast.mkdir()
+        with contextlib.suppress(OSError):
+            for number in range(100_000):
+                (ballast / str(number)).touch()
+        client.add_task_collection("j", [{"command_line": "true"}] * 5)
+        until(lambda: client._batch.get_job("j").problem)
+        assert "space" in client._batch.get_job("j").problem
+        with pytest.raises(DiskFullError):
+            os.environ["CLOUDOPS_HOME"] = str(small / "other")
+            CloudClient(at_exit="detach")
+        for path in ballast.iterdir():
+            path.unlink()
+        os.environ["CLOUDOPS_HOME"] = str(small / "home")
+        until(lambda: client._batch.wait_for_change(1) and client._batch.task_counts("j").succeeded == 6)
