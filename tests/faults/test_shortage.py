@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -98,7 +99,7 @@ def is_full(place: Path) -> bool:
 
 
 def await_reserve(home: Path) -> None:
-    until((home / "reserve.shm").exists)
+    until((home / "reserve" / "3.wal").exists)
 
 
 def make_room(home: Path) -> None:
@@ -196,13 +197,8 @@ def test_ended_on_a_full_disk(backend, small: Path, image: str, agent: str, how:
     ended = command("job", how, flood)
     print(ended.stdout, ended.stderr, time.monotonic() - began)
     assert ended.returncode == 0, (home / "agent.log").read_text()
-    try:
-        until(lambda: not tasks_of(flood), 20, "tasks ended")
-    finally:
-        print((home / "agent.log").read_text(), is_full(small))
-        print(subprocess.getoutput(f"ls -las {home}; df -k {home}; df -i {home}"))
+    until(lambda: not tasks_of(flood), 20, (home / "agent.log").read_text())
     print("tasks ended after", time.monotonic() - began)
-    print((home / "agent.log").read_text())
     with contextlib.closing(CloudClient(at_exit="detach")) as client:
         if how == "delete":
             until(lambda: client._batch.wait_for_change(1) and not client._batch.list_jobs())
@@ -258,3 +254,147 @@ def test_no_inodes(backend, small: Path, image: str):
             path.unlink()
         os.environ["CLOUDOPS_HOME"] = str(small / "home")
         until(lambda: client._batch.wait_for_change(1) and client._batch.task_counts("j").succeeded == 6)
+
+
+# --- descriptors and processes
+
+
+def limited(resource_name: str, processes: Iterable[int], number: int) -> None:
+    for pid in processes:
+        subprocess.run(["prlimit", f"--{resource_name}={number}:", f"--pid={pid}"], check=True)
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_few_descriptors(backend, workdir: Path, image: str):
+    """An agent that may open few files starts what it can; the rest waits, jobs say why, and clients
+    that it cannot hear cost it nothing."""
+    home = Path(".cloudops").absolute()
+    with contextlib.closing(CloudClient(at_exit="detach", max_parallel=30)) as client:
+        client.create_pool("p", container_image_name=image, task_slots_per_node=30)
+        client.create_job("first", "p")
+        client.add_task("first", "true")
+        until(lambda: client._batch.task_counts("first").succeeded)
+        agent = until(lambda: agent_pid(home))
+        open_now = max(int(name) for name in os.listdir(f"/proc/{agent}/fd"))
+        limited("nofile", [agent], open_now + 12)
+        lines = []
+        for _ in range(200):
+            line = socket.socket(socket.AF_UNIX)
+            line.setblocking(False)
+            lines.append(line)
+            with contextlib.suppress(BlockingIOError):
+                line.connect(".cloudops/agent.sock")
+        time.sleep(0.5)
+        before, began = cpu_s(agent), time.monotonic()
+        time.sleep(2)
+        used = (cpu_s(agent) - before) / (time.monotonic() - began)
+        print("cpu", used)
+        assert used < 0.1
+        for number in range(6):
+            client.create_job(f"j{number}", "p")
+            client.add_task_collection(f"j{number}", [{"command_line": "true"}] * 3)
+        def problems() -> list[str]:
+            return [job.problem for job in client._batch.list_jobs() if job.problem]
+        until(problems)
+        print(problems())
+        for line in lines:
+            line.close()
+        limited("nofile", [agent], 1000)
+        until(lambda: all(client._batch.task_counts(f"j{n}").completed == 3 for n in range(6)))
+        assert all(client._batch.task_counts(f"j{n}").succeeded == 3 for n in range(6))
+        assert not problems()
+        assert agent_pid(home) == agent
+
+
+NOBODY_ELSE = 54321
+
+FEW_PROCESSES = """
+import contextlib, os, resource, subprocess, sys, time
+from pathlib import Path
+from cfa.cloudops.local import CloudClient
+
+def limit(number):
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdigit() and process.stat().st_uid == os.getuid():
+                resource.prlimit(int(process.name), resource.RLIMIT_NPROC, (number, 1000))
+
+def mine():
+    found = 0
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdigit() and process.stat().st_uid == os.getuid():
+                found += len(os.listdir(process / "task"))
+    return found
+
+def until(condition, limit_s=60):
+    deadline = time.monotonic() + limit_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, Path(".cloudops/agent.log").read_text()
+        client._batch.wait_for_change(0.1)
+    return found
+
+limit(1000)
+Path("d").mkdir()
+client = CloudClient(at_exit="detach", max_parallel=8)
+client.create_pool("p", mounts=["d"], task_slots_per_node=8)
+client.create_job("j", "p")
+client.add_task("j", "true")
+until(lambda: client._batch.task_counts("j").succeeded)
+before = mine()
+client.create_job("k", "p")
+limit(before + int(sys.argv[1]))
+client.add_task_collection("j", [{"command_line": "sh -c 'echo x >>/d/runs; sleep 1'"}] * 8)
+client.add_task_collection("k", [{"command_line": "true"}] * 2)
+told = until(lambda: [job.problem for job in client._batch.list_jobs() if job.problem])
+print(told, client._batch.task_counts("j"), client._batch.task_counts("k"))
+assert "process" in told[0], told
+until(lambda: not client._batch.task_counts("j").failed or sys.exit("failed"))
+time.sleep(3)
+limit(1000)
+until(lambda: client._batch.task_counts("j").completed == 9, 90)
+until(lambda: client._batch.task_counts("k").completed == 2)
+assert client._batch.task_counts("j").succeeded == 9
+assert client._batch.task_counts("k").succeeded == 2
+print(Path("d/runs").read_text().count("x"), [j.problem for j in client._batch.list_jobs()])
+print(Path(".cloudops/agent.log").read_text())
+client.close()
+"""
+
+
+@pytest.mark.parametrize("more", [0, 2, 5])
+def test_few_processes(backend, workdir: Path, more: int):
+    """A user with a limit of processes: what cannot start waits, its job says why, and all of it runs
+    once the limit is raised."""
+    if backend.engine is not None:
+        pytest.skip("The limit is that of processes of this machine.")
+    if os.getuid() != 0:
+        pytest.skip("Only root can start programs as a user whom nobody else is.")
+    place = Path(tempfile.mkdtemp(dir="/tmp", prefix="cloudops-limits-"))
+    try:
+        os.chown(place, NOBODY_ELSE, NOBODY_ELSE)
+        argv = ["setpriv", f"--reuid={NOBODY_ELSE}", f"--regid={NOBODY_ELSE}", "--clear-groups"]
+        argv += [sys.executable, "-c", FEW_PROCESSES, str(more)]
+        environment = {**os.environ, "HOME": str(place), "XDG_CACHE_HOME": str(place / "cache"), "TMPDIR": str(place)}
+        done = subprocess.run(argv, cwd=place, env=environment, capture_output=True, text=True, timeout=200, check=False)
+        print(done.stdout)
+        assert done.returncode == 0, done.stderr
+        until(lambda: not any_process_of(NOBODY_ELSE))
+    finally:
+        for pid in any_process_of(NOBODY_ELSE):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(place)
+
+
+def any_process_of(user: int) -> list[int]:
+    found = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdigit() and process.stat().st_uid == user:
+                found.append(int(process.name))
+    return found

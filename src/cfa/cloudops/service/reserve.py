@@ -3,19 +3,20 @@
 Whatever fills the disk takes every block that comes free. So the reserve lies where nobody else gets
 it: behind the end of the store's write-ahead log, as blocks that are allocated and not written, and
 inside the store, as free pages. With it jobs can be ended, and their ends written down, on a full disk.
-The files that SQLite makes beside the store go when nobody has it open, and their blocks with them. Two
-more files wait to take their places.
+The files that SQLite makes beside the store go when nobody has it open, and their blocks with them: some
+more of each wait in `reserve` to take their places, one of each for whoever comes then.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 from pathlib import Path
 
 from cfa.cloudops.errors import DiskFullError, StoreError
-from cfa.cloudops.service.store import Store
+from cfa.cloudops.service.store import Store, is_open, no_space
 from cfa.cloudops.service.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -24,7 +25,11 @@ _log = logging.getLogger(__name__)
 _LOG_BYTES = 4 << 20
 _STORE_BYTES = 1 << 20
 #: SQLite's own companions of the store, and what they take to begin with.
-_COMPANIONS = {"wal": 1 << 20, "shm": 64 << 10}
+_COMPANIONS = {"shm": 32 << 10, "wal": 512 << 10}
+#: A client and then the agent that it starts need one of each.
+_SPARES = 4
+#: What SQLite locks of a database that it has open; see its `os.h`.
+_SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
 #: Allocate behind the end of a file; see `fallocate(2)`.
 _KEEP_SIZE = 1
 
@@ -40,48 +45,48 @@ def keep(store: Store, home: Path) -> None:
         _allocate_open(_companion(store.path, "wal"), _LOG_BYTES)
         # SQLite writes a byte a page there, and then by memory: without a block that is a SIGBUS.
         _allocate_open(_companion(store.path, "shm"), _companion(store.path, "shm").stat().st_size)
-        for kind, size in _COMPANIONS.items():
-            if not _is_unused(_spare(home, kind)):
-                _spare(home, kind).unlink(missing_ok=True)
-            with open(_spare(home, kind), "ab", opener=_private) as file:
-                _allocate(file.fileno(), size)
+        directory = home / "reserve"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        for number in range(_SPARES):
+            for kind, size in _COMPANIONS.items():
+                with open(directory / f"{number}.{kind}", "ab", opener=_private) as file:
+                    _allocate(file.fileno(), size)
     except (OSError, StoreError) as error:
         _log.info("no reserve of disk space: %s", error)
 
 
 def open_store(workspace: Workspace) -> Store:
     """Open a workspace's store, at the price of the reserve if need be. Raises as `Store`."""
+    if no_space(workspace.home):
+        _lend(workspace)
     try:
         return Store(workspace.store)
-    except DiskFullError as full:
-        try:
-            for kind in _COMPANIONS:
-                spare = _spare(workspace.home, kind)
-                # By link, because one that is there may be in use.
-                with contextlib.suppress(FileExistsError):
-                    if _is_unused(spare):
-                        os.link(spare, _companion(workspace.store, kind))
-                spare.unlink()
-        except OSError:
-            raise full from None
+    except DiskFullError:
+        _lend(workspace)
         return Store(workspace.store)
+
+
+def _lend(workspace: Workspace) -> None:
+    """Put spare files into the places of SQLite's own, where nobody has the store open.
+
+    The first to open it cuts the file that is there, and would have to get its blocks again.
+    """
+    if is_open(workspace.store):  # by this process, whose locks would go with ours
+        return
+    try:
+        with open(workspace.store, "rb+") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_SIZE, _SHARED_FIRST)
+            for kind in _COMPANIONS:
+                place = _companion(workspace.store, kind)
+                spares = sorted((workspace.home / "reserve").glob(f"*.{kind}"))
+                if spares and (kind == "shm" or not place.exists() or not place.stat().st_size):
+                    spares[0].rename(place)
+    except OSError:  # somebody has it open, and has what it takes; or there is no store
+        pass
 
 
 def _companion(store: Path, kind: str) -> Path:
     return store.with_name(f"{store.name}-{kind}")
-
-
-def _spare(home: Path, kind: str) -> Path:
-    return home / f"reserve.{kind}"
-
-
-def _is_unused(spare: Path) -> bool:
-    """Whether it never was what SQLite has open, or had: whoever took it may have been killed midway."""
-    try:
-        status = spare.stat()
-    except OSError:
-        return False
-    return status.st_nlink == 1 and status.st_size == 0
 
 
 def _private(path: str, flags: int) -> int:
