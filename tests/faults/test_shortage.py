@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import pytest
 
-from cfa.cloudops.errors import CloudOpsError, DiskFullError
+from cfa.cloudops.errors import CloudOpsError, DiskFullError, StoreError
 from cfa.cloudops.local import CloudClient
 from cfa.cloudops.service.store import Store
 
@@ -277,10 +277,10 @@ def test_few_descriptors(backend, workdir: Path, image: str):
         client.create_pool("p", container_image_name=image, task_slots_per_node=30)
         client.create_job("first", "p")
         client.add_task("first", "true")
+        client.add_task("first", "sleep 600")  # keeps the agent
         until(lambda: client._batch.task_counts("first").succeeded)
         agent = until(lambda: agent_pid(home))
-        open_now = max(int(name) for name in os.listdir(f"/proc/{agent}/fd"))
-        limited("nofile", [agent], open_now + 12)
+        limited("nofile", [agent], len(os.listdir(f"/proc/{agent}/fd")) + 8)
         lines = []
         for _ in range(200):
             line = socket.socket(socket.AF_UNIX)
@@ -300,7 +300,7 @@ def test_few_descriptors(backend, workdir: Path, image: str):
         def problems() -> list[str]:
             return [job.problem for job in client._batch.list_jobs() if job.problem]
         until(problems)
-        print(problems())
+        assert all("files open" in text or "open files" in text for text in problems())
         for line in lines:
             line.close()
         limited("nofile", [agent], 1000)
@@ -308,6 +308,7 @@ def test_few_descriptors(backend, workdir: Path, image: str):
         assert all(client._batch.task_counts(f"j{n}").succeeded == 3 for n in range(6))
         assert not problems()
         assert agent_pid(home) == agent
+        client.delete_job("first")
 
 
 NOBODY_ELSE = 54321
@@ -398,3 +399,35 @@ def any_process_of(user: int) -> list[int]:
             if process.name.isdigit() and process.stat().st_uid == user:
                 found.append(int(process.name))
     return found
+
+
+# --- a disk that cannot be written any more
+
+
+def test_read_only(backend, small: Path, image: str):
+    """A file system that becomes read-only under a running agent is a typed error to its clients, who
+    start no agent after agent; when it can be written again, all goes on."""
+    home = small / "home"
+    with contextlib.closing(CloudClient(at_exit="detach", max_parallel=2)) as client:
+        client.create_pool("p", container_image_name=image, task_slots_per_node=2)
+        client.create_job("j", "p")
+        client.add_task("j", "true")
+        until(lambda: client._batch.task_counts("j").succeeded)
+        client.add_task("j", "sleep 2")
+        until(lambda: client._batch.task_counts("j").running)
+        if subprocess.run(["mount", "-o", "remount,ro", small], check=False, capture_output=True).returncode:
+            pytest.skip("It cannot be mounted again.")
+        try:
+            with pytest.raises(StoreError):
+                client.add_task("j", "true")
+            with pytest.raises(CloudOpsError):
+                for _ in range(30):
+                    client._batch.wait_for_change(1)
+                    client._batch.task_counts("j")
+        finally:
+            subprocess.run(["mount", "-o", "remount,rw", small], check=True)
+        print((home / "agent.log").read_text())
+        assert (home / "agent.log").read_text().count("Traceback") == 0
+        client.add_task("j", "true")
+        until(lambda: client._batch.wait_for_change(1) and client._batch.task_counts("j").completed == 3)
+        assert client._batch.task_counts("j").succeeded == 3
