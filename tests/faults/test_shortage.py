@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import pytest
 
-from cfa.cloudops.errors import CloudOpsError, DiskFullError, StoreError
+from cfa.cloudops.errors import DiskFullError, StoreError
 from cfa.cloudops.local import CloudClient
 from cfa.cloudops.service.store import Store
 
@@ -63,7 +63,9 @@ def small(request: pytest.FixtureRequest, tmp_path: Path, workdir: Path) -> Iter
     else:
         with open(image, "wb") as file:
             file.truncate((SOME_MIB + 8) << 20)
-        done = subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], capture_output=True, check=False)
+        done = subprocess.run(
+            ["mkfs.ext4", "-q", "-m", "0", image], capture_output=True, check=False
+        )
         if done.returncode:
             pytest.skip("An ext4 file system cannot be made here.")
         mount(["-o", "loop,errors=remount-ro", str(image)], place)
@@ -94,8 +96,7 @@ def is_full(place: Path) -> bool:
         with tempfile.TemporaryFile(dir=place) as file:
             os.write(file.fileno(), b"." * 4096)
     except OSError as error:
-        assert error.errno == errno.ENOSPC
-        return True
+        return error.errno == errno.ENOSPC
     return False
 
 
@@ -135,7 +136,10 @@ def tasks_of(job: str) -> list[int]:
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             environment = (process / "environ").read_bytes()
-            if f"AZ_BATCH_JOB_ID={job}\0".encode() in environment and b"AZ_BATCH_TASK_ID=" in environment:
+            if (
+                f"AZ_BATCH_JOB_ID={job}\0".encode() in environment
+                and b"AZ_BATCH_TASK_ID=" in environment
+            ):
                 found.append(int(process.name))
     return found
 
@@ -165,18 +169,12 @@ def test_flood_with_a_limit(backend, small: Path, image: str):
         agent = until(lambda: agent_pid(home))
         await_reserve(home)
         client.add_task("flood", FLOOD, timeout=5 / 60)
-        began = time.monotonic()
         until(lambda: is_full(small), what="full")
-        print("full after", time.monotonic() - began)
         until(lambda: client._batch.get_task("flood", "flood--1").state == "completed", 25, "ended")
-        print("ended after", time.monotonic() - began)
         assert client._batch.get_task("flood", "flood--1").failure.code == "TaskEnded"
-        print(client._batch.task_counts("j"), client._batch.get_job("j").problem)
-        print(agent_pid(home), agent)
         make_room(home)
         until(lambda: client._batch.task_counts("j").completed == 12, 60)
         assert client._batch.task_counts("j").succeeded == 12
-        print((home / "agent.log").read_text())
         assert agent_pid(home) == agent
         assert sorted(Path("d/runs").read_text().split()) == sorted(f"j--{n}" for n in range(1, 13))
 
@@ -201,13 +199,9 @@ def test_ended_on_a_full_disk(backend, small: Path, image: str, agent: str, how:
         # The last to close it removes what SQLite keeps beside the store; a task takes that space.
         Store(home / "store.db").close()
         until(lambda: is_full(small), what="full again")
-        print(sorted(os.listdir(home)))
-    began = time.monotonic()
     ended = command("job", how, flood)
-    print(ended.stdout, ended.stderr, time.monotonic() - began)
     assert ended.returncode == 0, (home / "agent.log").read_text()
     until(lambda: not tasks_of(flood), 20, (home / "agent.log").read_text())
-    print("tasks ended after", time.monotonic() - began)
     with contextlib.closing(CloudClient(at_exit="detach")) as client:
         if how == "delete":
             until(lambda: client._batch.wait_for_change(1) and not client._batch.list_jobs())
@@ -235,7 +229,7 @@ def test_full_from_the_beginning(backend, small: Path, image: str):
 
 
 def fill(place: Path) -> None:
-    with open(place / "ballast", "wb", buffering=0) as file, pytest.raises(OSError, match="space"):
+    with open(place / "ballast", "wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(b"." * 4096)
 
@@ -256,13 +250,17 @@ def test_no_inodes(backend, small: Path, image: str):
         client.add_task_collection("j", [{"command_line": "true"}] * 5)
         until(lambda: client._batch.get_job("j").problem)
         assert "space" in client._batch.get_job("j").problem
+        os.environ["CLOUDOPS_HOME"] = str(small / "other")
         with pytest.raises(DiskFullError):
-            os.environ["CLOUDOPS_HOME"] = str(small / "other")
             CloudClient(at_exit="detach")
         for path in ballast.iterdir():
             path.unlink()
         os.environ["CLOUDOPS_HOME"] = str(small / "home")
-        until(lambda: client._batch.wait_for_change(1) and client._batch.task_counts("j").succeeded == 6)
+        until(
+            lambda: (
+                client._batch.wait_for_change(1) and client._batch.task_counts("j").succeeded == 6
+            )
+        )
 
 
 # --- descriptors and processes
@@ -301,13 +299,14 @@ def test_few_descriptors(backend, workdir: Path, image: str):
         before, began = cpu_s(agent), time.monotonic()
         time.sleep(2)
         used = (cpu_s(agent) - before) / (time.monotonic() - began)
-        print("cpu", used)
         assert used < 0.1
         for number in range(6):
             client.create_job(f"j{number}", "p")
             client.add_task_collection(f"j{number}", [{"command_line": "true"}] * 3)
+
         def problems() -> list[str]:
             return [job.problem for job in client._batch.list_jobs() if job.problem]
+
         until(problems)
         assert all("files open" in text or "open files" in text for text in problems())
         for line in lines:
@@ -389,9 +388,17 @@ def test_few_processes(backend, workdir: Path, more: int):
         os.chown(place, NOBODY_ELSE, NOBODY_ELSE)
         argv = ["setpriv", f"--reuid={NOBODY_ELSE}", f"--regid={NOBODY_ELSE}", "--clear-groups"]
         argv += [sys.executable, "-c", FEW_PROCESSES, str(more)]
-        environment = {**os.environ, "HOME": str(place), "XDG_CACHE_HOME": str(place / "cache"), "TMPDIR": str(place)}
-        done = subprocess.run(argv, cwd=place, env=environment, capture_output=True, text=True, timeout=200, check=False)
-        print(done.stdout)
+        environment = {**os.environ, "HOME": str(place), "TMPDIR": str(place)}
+        environment["XDG_CACHE_HOME"] = str(place / "cache")
+        done = subprocess.run(
+            argv,
+            cwd=place,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         until(lambda: not any_process_of(NOBODY_ELSE))
     finally:
@@ -422,10 +429,13 @@ def test_fork_bomb(backend, workdir: Path, image: str, monkeypatch: pytest.Monke
         client.add_task("j", "sh -c 'while :; do sleep 5 & done'", timeout=6 / 60)
         for _ in range(8):
             client.add_task("j", "sh -c 'sleep 1; true'")
-        until(lambda: client._batch.wait_for_change(1) and client._batch.task_counts("j").completed == 9, 90)
+        until(
+            lambda: (
+                client._batch.wait_for_change(1) and client._batch.task_counts("j").completed == 9
+            ),
+            90,
+        )
         tasks = list(client._batch.list_tasks("j"))
-        print([(task.result, task.exit_code, task.requeue_count, task.failure) for task in tasks])
-        print(Path(".cloudops/agent.log").read_text())
         assert [str(task.result) for task in tasks][1:] == ["success"] * 8
         assert str(tasks[0].result) == "failure"
 
@@ -449,9 +459,7 @@ def test_read_only(backend, small: Path):
         with pytest.raises(StoreError):
             client.add_task("j", "true")
         with pytest.raises(StoreError):
-            for _ in range(30):
-                client._batch.wait_for_change(1)
-        print((home / "agent.log").read_text())
+            wait_long(client)
     with pytest.raises(StoreError):
         CloudClient(at_exit="detach").create_pool("q")
     until(lambda: agent_pid(home) is None)
@@ -467,6 +475,11 @@ def processes_in(home: Path) -> list[int]:
             if os.fsencode(home) in (process / "cmdline").read_bytes():
                 found.append(int(process.name))
     return found
+
+
+def wait_long(client: CloudClient) -> None:
+    for _ in range(30):
+        client._batch.wait_for_change(1)
 
 
 def break_disk(place: Path) -> None:

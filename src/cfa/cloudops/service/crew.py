@@ -382,9 +382,7 @@ class Crew:
         why = NO_PROCESS if node.refused else reason or f"the node {node.id} went away"
         self.collect(node.running.values(), why, refused=node.refused)
 
-    def collect(
-        self, attempts: Iterable[Attempt], reason: str, *, refused: bool = False
-    ) -> None:
+    def collect(self, attempts: Iterable[Attempt], reason: str, *, refused: bool = False) -> None:
         """Sort attempts of a node that is gone into exited and lost; `refused`: it lacked processes."""
         attempts = list(attempts)
         found: dict[str, str] = {}
