@@ -308,12 +308,13 @@ def test_few_descriptors(backend, workdir: Path, image: str):
             return [job.problem for job in client._batch.list_jobs() if job.problem]
 
         until(problems)
-        assert all("files open" in text or "open files" in text for text in problems())
+        assert all("files open" in text for text in problems())
         for line in lines:
             line.close()
         limited("nofile", [agent], 1000)
         until(lambda: all(client._batch.task_counts(f"j{n}").completed == 3 for n in range(6)))
-        assert all(client._batch.task_counts(f"j{n}").succeeded == 3 for n in range(6))
+        failures = [task.failure for n in range(6) for task in client._batch.list_tasks(f"j{n}")]
+        assert failures == [None] * 18, (home / "agent.log").read_text()
         assert not problems()
         assert agent_pid(home) == agent
         client.delete_job("first")
@@ -348,29 +349,26 @@ def until(condition, limit_s=60):
     return found
 
 limit(1000)
-Path("d").mkdir()
 client = CloudClient(at_exit="detach", max_parallel=8)
-client.create_pool("p", mounts=["d"], task_slots_per_node=8)
+client.create_pool("p", task_slots_per_node=8)
 client.create_job("j", "p")
 client.add_task("j", "true")
 until(lambda: client._batch.task_counts("j").succeeded)
 before = mine()
 client.create_job("k", "p")
 limit(before + int(sys.argv[1]))
-client.add_task_collection("j", [{"command_line": "sh -c 'echo x >>/d/runs; sleep 1'"}] * 8)
+client.add_task_collection("j", [{"command_line": "sleep 1"}] * 8)
 client.add_task_collection("k", [{"command_line": "true"}] * 2)
 told = until(lambda: [job.problem for job in client._batch.list_jobs() if job.problem])
-print(told, client._batch.task_counts("j"), client._batch.task_counts("k"))
 assert "process" in told[0], told
-until(lambda: not client._batch.task_counts("j").failed or sys.exit("failed"))
 time.sleep(3)
 limit(1000)
 until(lambda: client._batch.task_counts("j").completed == 9, 90)
 until(lambda: client._batch.task_counts("k").completed == 2)
-assert client._batch.task_counts("j").succeeded == 9
+failures = [task.failure for task in client._batch.list_tasks("j")]
+assert failures == [None] * 9, (failures, Path(".cloudops/agent.log").read_text())
 assert client._batch.task_counts("k").succeeded == 2
-print(Path("d/runs").read_text().count("x"), [j.problem for j in client._batch.list_jobs()])
-print(Path(".cloudops/agent.log").read_text())
+assert not any(job.problem for job in client._batch.list_jobs())
 client.close()
 """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cfa.cloudops.errors import DiskFullError
+from cfa.cloudops.errors import DiskFullError, NodeError
 from cfa.cloudops.service import reserve
 from cfa.cloudops.service import store as store_module
 from cfa.cloudops.service.store import Store, no_space, shortage
@@ -98,6 +98,22 @@ def test_shortage() -> None:
     assert shortage(DiskFullError("x"))
     assert not shortage(OSError(errno.EACCES, "x"))
     assert not shortage(ValueError("x"))
+
+
+def test_shortage_behind_another_error() -> None:
+    """An error of ours that was made of one that says what is short says so, too."""
+
+    def ours(number: int) -> BaseException:
+        try:
+            try:
+                raise OSError(number, "x")
+            except OSError:
+                raise NodeError("x") from None
+        except NodeError as error:
+            return error
+
+    assert shortage(ours(errno.EMFILE)) == shortage(OSError(errno.EMFILE, "x"))
+    assert not shortage(ours(errno.EACCES))
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -150,6 +150,8 @@ guard() {
     # Opened for both it has no end: the dispatcher opens it anew for each line.
     exec <>/proc/self/fd/0 4<&0
     echo "$attempt $secret $argument" >&0
+    # A `quit` of before went elsewhere: what was our input then was the dispatcher's.
+    [ -e /proc/self/fd/3/serving ] || echo quit >&0
     shell_pid= slot=$1
     # A shell that cannot make a process ends, most of them not by `command`.
     trap 'give_up "$slot" refused' EXIT

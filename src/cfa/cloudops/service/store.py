@@ -19,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from cfa.cloudops.errors import (
+    CloudOpsError,
     DiskFullError,
     StoreError,
     StoreUnreadableError,
@@ -422,11 +423,15 @@ _SHORT = {
 }
 
 
-def shortage(error: BaseException) -> str:
-    """What is short, in a sentence, when an error says only that; else ''."""
-    if isinstance(error, DiskFullError):
-        return _SHORT[errno.ENOSPC]
-    return _SHORT.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+def shortage(error: BaseException | None) -> str:
+    """What is short, in a sentence, when that is all that an error says, or what it was made of; else ''."""
+    while error is not None:
+        if isinstance(error, DiskFullError):
+            return _SHORT[errno.ENOSPC]
+        if isinstance(error, OSError) and error.errno in _SHORT:
+            return _SHORT[error.errno]
+        error = error.__context__ if isinstance(error, CloudOpsError) else None
+    return ""
 
 
 @contextmanager
