@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -15,6 +16,7 @@ from typing import ClassVar, TypedDict
 from attrs import frozen
 
 from cfa.cloudops.errors import (
+    BackendError,
     BackendNotInstalledError,
     BackendUnavailableError,
     NodeError,
@@ -284,15 +286,23 @@ def _open_plain(
                 **_user(spec),
             )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise NodeError(f"Node {spec.node_id} cannot be started: {error}.") from None
+        raise _not_started(spec, error) from None
     return _own(value, process, None)
 
 
 def _open_sandboxed(
     spec: NodeSpec, value: str, environment: Mapping[str, str], argv: list[str], stderr: str
 ) -> ProcessNode:
-    info_read, info_write = os.pipe()
-    complaints_read, complaints_write = os.pipe()
+    try:
+        info_read, info_write = os.pipe()
+        try:
+            complaints_read, complaints_write = os.pipe()
+        except OSError:
+            os.close(info_read)
+            os.close(info_write)
+            raise
+    except OSError as error:
+        raise _not_started(spec, error) from None
     try:
         try:
             argv = [*argv, "--info-fd", str(info_write), "--"]
@@ -309,7 +319,7 @@ def _open_sandboxed(
                 **_user(spec),
             )
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            raise NodeError(f"Node {spec.node_id} cannot be started: {error}.") from None
+            raise _not_started(spec, error) from None
         finally:
             os.close(info_write)
             os.close(complaints_write)
@@ -323,6 +333,20 @@ def _open_sandboxed(
         os.close(info_read)
         os.close(complaints_read)
     return _own(value, process, inner)
+
+
+#: What is short for a moment, and no fault of the node.
+_SHORT = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC)
+
+
+def _not_started(spec: NodeSpec, error: Exception) -> BackendError:
+    if isinstance(error, OSError) and error.errno in _SHORT:
+        return BackendUnavailableError(
+            f"Node {spec.node_id} cannot be started now: {error.strerror}.",
+            "It is tried again. Raise the limit (ulimit -u for processes, ulimit -n for open files), "
+            "or run less at once.",
+        )
+    return NodeError(f"Node {spec.node_id} cannot be started: {error}.")
 
 
 def _own(value: str, process: subprocess.Popen[bytes], inner: int | None) -> ProcessNode:

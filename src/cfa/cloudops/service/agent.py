@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -39,8 +40,9 @@ IDLE_S = 60.0
 #: Seconds between two notifications of one client, so that a monitor does not slow the work down.
 _NOTIFY_S = 0.02
 _WORKERS = 8
-#: Seconds until the reserve of disk space is looked after: the first tasks do not wait for it.
-_RESERVE_S = 1.0
+#: Seconds until the reserve of disk space is looked after, as the first tasks should not wait for it,
+#: and until it is looked at again while nodes live.
+_RESERVE_S, _RESERVE_AGAIN_S = 1.0, 60.0
 #: Seconds between two looks at a full disk, and between two tries to get what is short.
 _STARVING_S, _RETRY_S = 0.5, 0.5
 #: Seconds between two looks at the lock file while nodes live.
@@ -84,6 +86,7 @@ class Agent:
         self.store.set_meta("agent", self._epoch)
         self._lock_file = _identity(workspace.lock)
         self._glancing = False
+        self._reserved = False
         self._served = _identity(workspace.store)
         self._address: tuple[int, int] | None = None
         self.scheduler = Scheduler(self)
@@ -158,7 +161,7 @@ class Agent:
         self._listen()
         self.scheduler.recover()
         idle_since = time.monotonic()
-        self.at(idle_since + _RESERVE_S, lambda: reserve.keep(self.store, self.workspace.home))
+        self.at(idle_since + _RESERVE_S, self._keep_reserve)
         while True:
             busy = self._turn()
             now = time.monotonic()
@@ -199,6 +202,12 @@ class Agent:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
+
+    def _keep_reserve(self) -> None:
+        if self.scheduler.crew.nodes or not self._reserved:
+            self._reserved = True
+            self.work(partial(reserve.keep, self.store, self.workspace.home), _done)
+        self.at(time.monotonic() + _RESERVE_AGAIN_S, self._keep_reserve)
 
     def _watch_lock(self) -> None:
         """Look at the lock file from time to time, but let an idle agent sleep."""

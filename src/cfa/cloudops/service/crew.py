@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cfa.cloudops.errors import CloudOpsError, NodeError
+from cfa.cloudops.errors import BackendUnavailableError, CloudOpsError, NodeError
 from cfa.cloudops.provider.executor import NodeEnd
 from cfa.cloudops.service import journal
 from cfa.cloudops.service.ledger import Attempt, Outcome
@@ -51,7 +51,7 @@ _KEPT_S = 600.0
 #: Pauses before a network is looked at again in which something is left, in seconds.
 _AGAIN_S = (0.05, 0.3)
 #: Why an attempt waits that could not begin.
-NO_PROCESS = "No further process can be started for it: a limit of processes is reached."
+NO_PROCESS = "No further process can be started: a limit of processes is reached."
 _RETRY_S = (0.2, 10.0)  # first and longest wait for an engine that does not answer
 
 
@@ -158,14 +158,17 @@ class Crew:
             case [b"exited", token, secret, code] if self._believed(node, secret, token):
                 self._ended(node, token.decode(), code.decode())
             case [b"full", token, secret] if self._believed(node, secret, token):
-                node.full.add(token.decode())
-                self._scheduler.problem(node.group.job, FULL)
+                self._full(node, token.decode())
             case [b"lost", slot, secret, *how] if self._believed(node, secret):
                 attempt = node.running.pop(int(slot), None)
                 if attempt is not None:  # and the slot is never used again
                     self._slot_lost(node, attempt, how=how[0].decode() if how else "")
             case [b"alive", word] if word.decode(errors="replace") == node.question:
                 node.unanswered = 0
+            case [b"refused"] if not node.ready:
+                node.refused = True
+            case [b"refused", secret] if self._believed(node, secret):
+                node.refused = True
             case [b"ready", _] if line == PROTOCOL and not node.ready:
                 self._ready(node)
             case [b"host" | b"name" | b"resolver" | b"look", *_] if isinstance(node, Keeper):
@@ -221,6 +224,23 @@ class Crew:
             send(node, f"kill {attempt.slot} {attempt.token} KILL\n")
         node.give_back(attempt.slot)
         self._scheduler.exited(attempt, code)
+        self._has_room(node)
+
+    def _full(self, node: LiveNode, token: str) -> None:
+        """An attempt ended, and its result waits for space on the disk."""
+        node.full.add(token)
+        self._scheduler.problem(node.group.job, FULL)
+        attempt = next((one for one in node.running.values() if one.token == token), None)
+        if attempt is not None and attempt.verdict is not None:
+            self._end_without_result(node, attempt)
+
+    def _end_without_result(self, node: LiveNode, attempt: Attempt) -> None:
+        """An attempt that was ended needs no result of its own; its slot waits on, and is not used
+        again."""
+        del node.running[attempt.slot]
+        node.full.discard(attempt.token)
+        send(node, f"kill {attempt.slot} {attempt.token} KILL\n")
+        self._scheduler.exited(attempt, "full")
         self._has_room(node)
 
     def _slot_lost(self, node: LiveNode, attempt: Attempt, *, how: str) -> None:
@@ -289,6 +309,9 @@ class Crew:
         """End an attempt: TERM, after the grace KILL, and if that does not help, its node."""
         node = self.nodes.get(attempt.node)
         if node is None or node.running.get(attempt.slot) is not attempt:
+            return
+        if attempt.token in node.full:
+            self._end_without_result(node, attempt)
             return
         signal = "KILL" if hard else "TERM"
         send(node, f"kill {attempt.slot} {attempt.token} {signal}\n")
@@ -361,12 +384,16 @@ class Crew:
         self._scheduler.node_ended(node.id, reason)
         if node.broken:
             text = f"The node {node.id} ended before it was ready. {reason}".strip()
-            self._refused(node, NodeError(text, f"Read {self._agent.workspace.log}."))
+            error: CloudOpsError = NodeError(text, f"Read {self._agent.workspace.log}.")
+            if node.refused:
+                error = BackendUnavailableError(NO_PROCESS, "Its tasks wait.")
+            self._refused(node, error)
         self._give_back(node)
-        self.collect(node.running.values(), reason or f"the node {node.id} went away")
+        why = NO_PROCESS if node.refused else reason or f"the node {node.id} went away"
+        self.collect(node.running.values(), why, refused=node.refused)
 
-    def collect(self, attempts: Iterable[Attempt], reason: str) -> None:
-        """Sort attempts of a node that is gone into exited and lost."""
+    def collect(self, attempts: Iterable[Attempt], reason: str, *, refused: bool = False) -> None:
+        """Sort attempts of a node that is gone into exited and lost; `refused`: it lacked processes."""
         attempts = list(attempts)
         found: dict[str, str] = {}
         for node_id in {attempt.node for attempt in attempts}:
@@ -375,6 +402,8 @@ class Crew:
             code = found.get(attempt.token)
             if code is not None:
                 self._scheduler.exited(attempt, code)
+            elif refused:
+                self._scheduler.postponed(attempt, reason)
             else:
                 self._scheduler.lost(attempt, reason)
 

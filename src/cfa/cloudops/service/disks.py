@@ -8,10 +8,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from cfa.cloudops.errors import DiskFullError
+from cfa.cloudops.errors import CloudOpsError, DiskFullError
 
 #: With fewer bytes free a disk is full: SQLite's companion files alone take 64 KiB.
 _LITTLE = 256 << 10
+#: What a write takes that has to fit: a transaction of some changes.
+_SOME_SPACE = b"\0" * (64 << 10)
 #: What file systems say that do not have what was asked for; EPERM is that of FAT.
 _CANNOT = (
     errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO, errno.ENOTTY, errno.ENXIO,
@@ -21,8 +23,24 @@ LOCAL_DISK = "Set CLOUDOPS_HOME to a directory on a local disk, such as one with
 
 
 def no_space(directory: Path) -> bool:
-    """Whether the disk of a directory is full."""
-    return bool(fullness(directory))
+    """Whether nothing more can be written in a directory: no blocks, no inodes, or the quota is used up.
+
+    Tried with a file that has no name. What a file system says of itself is of no use: ext4 keeps some
+    blocks to itself that it calls free, and others do not count their inodes.
+    """
+    try:
+        descriptor = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            left = len(_SOME_SPACE)
+            while left:
+                left -= os.write(descriptor, _SOME_SPACE[:left])
+        finally:
+            os.close(descriptor)
+    except (OSError, AttributeError) as error:
+        if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        return bool(fullness(directory))
+    return False
 
 
 def fullness(directory: Path) -> str:
@@ -63,11 +81,15 @@ _SHORT = {
 }
 
 
-def shortage(error: BaseException) -> str:
-    """What is short, in a sentence, when an error says only that; else ''."""
-    if isinstance(error, DiskFullError):
-        return _SHORT[errno.ENOSPC]
-    return _SHORT.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+def shortage(error: BaseException | None) -> str:
+    """What is short, when that is all that an error says, or what it was made of; else an empty text."""
+    while error is not None:
+        if isinstance(error, DiskFullError):
+            return _SHORT[errno.ENOSPC]
+        if isinstance(error, OSError) and error.errno in _SHORT:
+            return _SHORT[error.errno]
+        error = error.__context__ if isinstance(error, CloudOpsError) else None
+    return ""
 
 
 @contextlib.contextmanager

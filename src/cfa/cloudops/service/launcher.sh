@@ -15,6 +15,8 @@
 #   kill <slot> <attempt> <signal>                   full <attempt> <secret>: its result waits for space
 #   check <word>: does all of it live?               lost <slot> <node secret> [alone | refused]
 #   end of file: drain                               alive <word>: the answer, after what was lost
+#                                                    refused [<node secret>]: it ends, because no
+#                                                    process can be made
 #
 # A code may also be `missing`, `denied` or `gone`: no such program, none that may be run, no directory
 # of the task. A task writes to our output if it likes: what it says is believed only with the secret,
@@ -159,12 +161,17 @@ guard() {
     # Opened for both it has no end: the dispatcher opens it anew for each line.
     exec <>/proc/self/fd/0 4<&0
     echo "$attempt $secret $argument" >&0
-    shell_pid=
-    # By `command`, because a shell that cannot make a process would end.
+    # A `quit` of before went elsewhere: what was our input then was the dispatcher's.
+    [ -e /proc/self/fd/3/serving ] || echo quit >&0
+    shell_pid= slot=$1
+    # A shell that cannot make a process ends, most of them not by `command`.
+    trap 'give_up "$slot" refused' EXIT
     export CLOUDOPS_SLOT="$1@$CLOUDOPS_DIRECTORY" # by which its shell and its tasks can be found
     command eval '$setsid $reset "$shell" "$self" slot "$directory" "$1" "$job" <&4 4<&- &' && shell_pid=$! &&
         wait "$shell_pid"
-    case $? in
+    code=$?
+    trap - EXIT
+    case $code in
         0) return ;;
         129 | 1[3-9]? | 2[0-4]?) give_up "$1" ;;
         *) give_up "$1" refused ;;
@@ -281,17 +288,20 @@ end_all() {
 }
 
 serve() {
+    node=
+    trap 'echo "refused $node"' EXIT
     begin "$1"
     job=$2
     self=$0
     shell=/bin/sh
-    setsid=$(command -v setsid) || setsid=
+    setsid=
+    __resolve setsid && setsid=$__path
     # A shell's background processes ignore INT and QUIT for good, unless somebody helps.
     reset="env --default-signal=INT,QUIT"
     $reset true 2>/dev/null || reset=
-    slots= node= shell_pid=
+    slots= shell_pid=
     # The first process of a container ignores what it does not handle.
-    trap 'exit 143' TERM INT HUP
+    trap 'trap - EXIT; exit 143' TERM INT HUP
     trap : PIPE # the agent may be gone
     echo "ready $protocol"
     while read -r verb slot attempt secret argument; do
@@ -314,6 +324,7 @@ serve() {
             node) node=$slot ;;
         esac
     done
+    trap - EXIT
     end
     if [ ! -e "$self" ]; then
         end_all
@@ -332,15 +343,19 @@ once() {
     begin "$1"
     # While this shell lives, the node whose network is used here stays: see `keep`.
     [ -p "$directory/network" ] && exec 4<>"$directory/network"
-    trap 'exit 143' TERM INT HUP
+    node=
+    trap 'trap - EXIT; exit 143' TERM INT HUP
     trap : PIPE
+    trap 'echo "refused $node"' EXIT
     echo "ready $protocol"
     verb=
     until [ "$verb" = run ]; do
         read -r verb slot __attempt __secret __task || {
+            trap - EXIT
             end
             exit 0
         }
+        [ "$verb" = node ] && node=$slot
     done
     exec 5<&0 </dev/null
     {
@@ -367,6 +382,7 @@ once() {
         [ -r "/sys/fs/cgroup/$__file" ] && __peak=/sys/fs/cgroup/$__file
     done
     __run
+    trap - EXIT
     kill -s KILL "$ears" # what else the task left ends with the container
 }
 

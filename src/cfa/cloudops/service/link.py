@@ -24,8 +24,8 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from cfa.cloudops.errors import AgentError, StoreError, StoreUnreadableError
-from cfa.cloudops.service.disks import LOCAL_DISK, disk_full, no_space, unfit
+from cfa.cloudops.errors import AgentError, DiskFullError, StoreError, StoreUnreadableError
+from cfa.cloudops.service.disks import LOCAL_DISK, disk_errors, disk_full, no_space, unfit
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import own_environment
 
@@ -281,15 +281,24 @@ class Link:
 
 
 def spawn(workspace: Workspace) -> int:
-    """Start an agent of this workspace in a session of its own; its process id."""
+    """Start an agent of this workspace in a session of its own; its process id.
+
+    Raises:
+        AgentError: it cannot be started now. DiskFullError: for lack of space.
+    """
     if not sys.executable:
         raise AgentError(
             "Cannot start an agent: this Python does not know its own program.",
             "Run the script with python3, or start one with: cloudops agent.",
         )
-    log = os.open(workspace.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    null = os.open(os.devnull, os.O_RDWR)
+    opened: list[int] = []
     try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        with disk_errors(f"starting an agent in {workspace.home}"):
+            log = os.open(workspace.log, flags, 0o600)
+        opened.append(log)
+        null = os.open(os.devnull, os.O_RDWR)
+        opened.append(null)
         return os.posix_spawn(
             sys.executable,
             [sys.executable, "-P", "-m", "cfa.cloudops.service.agent", str(workspace.home)],
@@ -301,6 +310,13 @@ def spawn(workspace: Workspace) -> int:
             ],
             setsid=True,
         )
+    except DiskFullError:
+        raise
+    except OSError as error:
+        raise AgentError(
+            f"Cannot start an agent in {workspace.home}: {error.strerror}.",
+            "What was added is safe and goes on with the next call, when that can be done.",
+        ) from None
     finally:
-        os.close(log)
-        os.close(null)
+        for descriptor in opened:
+            os.close(descriptor)

@@ -66,6 +66,8 @@ class LiveNode:
     draining: bool = False
     #: It ended by itself before it was ready.
     broken: bool = False
+    #: It could not even begin, for lack of processes.
+    refused: bool = False
     single_use: bool = False
     #: Whose network it uses, until nothing of it runs any more.
     keeper: Keeper | None = None

@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 #: Files of ours beside `root`, which nobody else reaches.
 _FILES = (
     ".gitignore", "store.db", "store.db-wal", "store.db-shm", "store.db-journal",
-    "agent.lock", "agent.sock", "agent.log", "key", "reserve",
+    "agent.lock", "agent.sock", "agent.log", "key",
 )  # fmt: skip
 #: Where systems keep what tells a machine from others.
 _MACHINE = ("/etc/machine-id", "/var/lib/dbus/machine-id")

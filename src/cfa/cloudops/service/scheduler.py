@@ -165,7 +165,8 @@ class Scheduler:
             group.failures += 1
             wait = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2 ** (group.failures - 1))
             group.not_before = time.monotonic() + wait
-            self._problems[node.group.job] = str(error)
+            short = shortage(error)
+            self._problems[node.group.job] = f"{short} Its tasks wait." if short else str(error)
             self.agent.at(group.not_before, partial(self.wanted, node.group.job))
             return
         if isinstance(error, ImageError):

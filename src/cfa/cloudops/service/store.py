@@ -88,11 +88,12 @@ class Store:
             if not self._migrate():
                 self._examine()
         except BaseException:
-            self._db.close()
+            self.close()
             raise
 
     def close(self) -> None:
         self._db.close()
+        _stores.discard(self)
 
     def hold(self) -> None:
         """Keep every other thread out until `let_go`."""
@@ -272,6 +273,11 @@ class Store:
 #: inherit its locks for good.
 _stores: weakref.WeakSet[Store] = weakref.WeakSet()
 _held: list[Store] = []
+
+
+def is_open(path: Path) -> bool:
+    """Whether this process has a store open."""
+    return any(one.path == path for one in list(_stores))
 
 
 def _before_fork() -> None:
