@@ -7,7 +7,6 @@ import fcntl
 import os
 import shutil
 import signal
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -184,7 +183,7 @@ def stranger(workdir: Path, backend) -> Iterator[Path]:
     client.close()
     home = workdir / ".cloudops"
     until(lambda: not (home / "agent.sock").exists())
-    with contextlib.closing(sqlite3.connect(home / "store.db")) as db:
+    with contextlib.closing(Store(home / "store.db")) as db, db.transaction():
         now = time.time()
         db.execute(
             "INSERT INTO task (job, id, command, retries, release, created) "
@@ -192,7 +191,6 @@ def stranger(workdir: Path, backend) -> Iterator[Path]:
             (f"touch {workdir}/ran", now),
         )
         db.execute("UPDATE job SET state = 'active', active = 1, last_task_number = 1")
-        db.commit()
     give(home, OTHER)
     yield home
     give(home, 0)
@@ -449,7 +447,10 @@ def running(workspace: Workspace) -> None:
             "started) VALUES (1, 'j--1', 2, 'true', 0, 0, 1, 'one', ?, ?)",
             (now, now),
         )
-        store.execute("INSERT INTO node VALUES ('one', 1, 'docker', 'x', ?, NULL, NULL)", (now,))
+        store.execute(
+            "INSERT INTO node (id, job, backend, name, opened) VALUES ('one', 1, 'docker', 'x', ?)",
+            (now,),
+        )
 
 
 def facts(workspace: Workspace) -> SimpleNamespace:
