@@ -129,12 +129,17 @@ __slot() {
     trap : HUP INT QUIT TERM USR1 USR2 PIPE ALRM
     __prepare
     __command=$1/cmd.$2 __job=$3
-    __opened=
+    __opened= __last=
     while read -r __attempt __secret __task; do
-        [ "$__attempt" = quit ] && exit 0
+        if [ "$__attempt" = quit ]; then
+            [ -n "$__opened" ] && exit 0
+            __last=1 # it overtook the first task
+            continue
+        fi
         [ -n "$__opened" ] || __open "$2"
         __opened=1
         __run
+        [ -n "$__last" ] && exit 0
     done
 }
 
