@@ -1,7 +1,7 @@
 """A damaged store gives what was written, or an error of ours: never another value, never a raw error.
 
 A byte of the file, any byte, becomes another one; then everything is read that clients and the agent
-read. What is covered: the header, the schema, the structure and the indices of a file of up to 4 MiB
+read. What is covered: the header, the schema, the structure and the indices of a file of up to 1 MiB
 (they are examined when it is opened), and each row (it has a checksum). What is not: the write-ahead
 log, which exists while processes have the store open or after they were killed. SQLite ends it where
 its own checksums do not fit any more, as after a crash, so what was committed later is lost. And the
