@@ -1,7 +1,7 @@
 """A damaged store gives what was written, or an error of ours: never another value, never a raw error.
 
 A byte of the file, any byte, becomes another one; then everything is read that clients and the agent
-read. What is covered: the header, the schema, the structure and the indices of a file of up to 4 MiB
+read. What is covered: the header, the schema, the structure and the indices of a file of up to 1 MiB
 (they are examined when it is opened), and each row (it has a checksum). What is not: the write-ahead
 log, which exists while processes have the store open or after they were killed. SQLite ends it where
 its own checksums do not fit any more, as after a crash, so what was committed later is lost. And the
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import collections
 import random
+import sqlite3
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -218,6 +219,15 @@ def test_damaged_rows_are_not_changed(home: Path) -> None:
         for _ in range(2):
             with pytest.raises(StoreUnreadableError, match="checksum"):
                 store.execute("UPDATE task SET unmet = unmet + 1")
+
+
+def test_others_cannot_count_tasks(home: Path) -> None:
+    """An agent of a version without checksums cannot commit what happens to a task."""
+    with (
+        closing(sqlite3.connect(home / "store.db")) as db,
+        pytest.raises(sqlite3.OperationalError, match="no such function"),
+    ):
+        db.execute("UPDATE job SET active = active - 1, running = running + 1")
 
 
 def test_checksums_of_all_rows(home: Path) -> None:

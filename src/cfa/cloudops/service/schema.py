@@ -173,8 +173,8 @@ def _sums() -> str:
     """Checksums of rows, kept by triggers. Rows from before have none until they are changed.
 
     A trigger leaves a checksum alone that the statement itself has set. The functions are those of
-    `sums`: who does not have them, such as an agent of an older version that has not left yet, cannot
-    change a row.
+    `sums`. Who does not have them, such as an agent of an older version that has not left yet, cannot
+    count tasks of a job, so none of its transactions about tasks is committed.
     """
     script = ""
     for table in SUMMED:

@@ -39,8 +39,8 @@ NOTHING, TERMINATE, DELETE = range(3)
 _BUSY_S = 30.0
 #: Bytes; SQLite takes 512 and needs some for its companions `-wal` and `-shm`.
 _LONGEST_PATH = 500
-#: A file of up to this many bytes is examined as a whole when it is opened: some ten milliseconds.
-_EXAMINED_BYTES = 4 << 20
+#: A file of up to this many bytes is examined as a whole when it is opened: under ten milliseconds.
+_EXAMINED_BYTES = 1 << 20
 #: What is examined of a larger one.
 _EXAMINED_TABLES = ("meta", "pool", "job", "schedule")
 
