@@ -223,7 +223,7 @@ def test_distribution_without_metadata(metadata, tmp_path, install):
 def test_other_interface(plugins):
     """A plugin built for another version of the interface is refused with a sentence."""
     with pytest.raises(
-        BackendError, match=r"version 0 of the provider interface; this is version 1"
+        BackendError, match=r"version 0 of the provider interface; this is version 2"
     ):
         backends.load_executor("old")
 

@@ -298,10 +298,12 @@ class Crew:
     def _look_for_ends(self, node: LiveNode) -> None:
         """Find attempts that ended and whose report another process of the node has taken away."""
         found = self.outcomes(node.id)
-        for attempt in list(node.running.values()):
-            if attempt.token in found:
+        ended = [one for one in list(node.running.values()) if one.token in found]
+        for attempt in ended:
+            if attempt.token in node.unreported:  # a report may be under way, but not for so long
                 _log.warning("the report of attempt %s was lost in node %s", attempt.token, node.id)
                 self._ended(node, attempt.token, found[attempt.token])
+        node.unreported = {attempt.token for attempt in ended}
 
     # --- ending attempts
 

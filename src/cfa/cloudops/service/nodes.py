@@ -91,6 +91,8 @@ class LiveNode:
     checked: bool = False
     question: str = ""
     unanswered: int = 0
+    #: Attempts that had ended at the last of these looks, by the journals, and were not reported yet.
+    unreported: set[str] = field(factory=set)
     #: It said something that only a launcher says, without the secret.
     doubted: bool = False
     #: The loop wakes up when it has been idle for long enough.
