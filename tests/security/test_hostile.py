@@ -260,9 +260,10 @@ class Attack:
     count: int = 0
 
     def feed(self, end: float) -> None:
-        """See that enough of them run. Whoever owns the mounts gives back what they took from it."""
-        for mount in ("h", "counts"):
-            os.chmod(mount, 0o755)
+        """See that enough of them run; they are given back what they closed to themselves."""
+        for way in ("h", "counts", ".cloudops/root/workitems/bad/job-1"):
+            with contextlib.suppress(FileNotFoundError):
+                os.chmod(way, 0o755)
         counts = self.client._batch.task_counts(self.job)
         for _ in range(self.at_once - counts.active - counts.running):
             seed = self.chance.randrange(1 << 31)
@@ -282,6 +283,16 @@ def numbers(mount: Path) -> int:
     return done
 
 
+@pytest.fixture
+def emptied(bench: Bench) -> Iterator[None]:
+    """What is left in the mounts goes in the end: pytest cannot remove what is closed to its owner."""
+    yield
+    with Place.open(str(bench.place)) as place:
+        for way in ("h", "counts", ".cloudops/root/shared", ".cloudops/root/workitems"):
+            place.remove_tree(way)
+
+
+@pytest.mark.usefixtures("emptied")
 @pytest.mark.parametrize("isolation", ["job", "task"])
 def test_a_hostile_task_harms_nobody_else(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolation: str
@@ -329,6 +340,7 @@ def test_a_hostile_task_harms_nobody_else(
         *(home / f"store.db{end}" for end in ("", "-wal", "-shm")),
         home / "root" / "workitems",
         home / "root" / "shared",
+        *(tmp_path / name for name in ("home", "cache")),  # a user's own engine writes there
         *(bench.place / name for name in ("h", "counts", "saved", "downloads", "v/record")),
     }
     bench.until(client, (home / "key").exists)  # the agent has made all that it makes once
