@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -194,3 +195,15 @@ def test_rolled_back_counters_are_forgotten() -> None:
         with store.transaction():
             ledger.flush()
         check(store)
+
+
+def test_clock_that_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task does not end before it started, whatever becomes of the clock."""
+    with store_of(((set(), False),)) as store, store.transaction():
+        ledger = Ledger(store)
+        [attempt] = ledger.ready(1, 1)
+        ledger.start(attempt)
+        monkeypatch.setattr("time.time", lambda: 1000.0)
+        ledger.finish(attempt, GOOD)
+        started, ended = store.row("SELECT started, ended FROM task") or (0, 0)
+        assert ended >= started > 1000

@@ -163,7 +163,7 @@ class Ledger:
 
     def finish(self, attempt: Attempt, outcome: Outcome) -> bool:
         """running -> completed. True: tasks that depended on it may run now."""
-        now = time.time()
+        now = max(time.time(), attempt.started or 0.0)  # the clock may have been set back
         self._complete(
             attempt.job,
             attempt.number,
