@@ -25,7 +25,7 @@ from pathlib import Path
 from attrs import define, field, frozen
 
 from cfa.cloudops.local import CloudClient
-from cfa.cloudops.service.journal import Secrets, outcomes
+from cfa.cloudops.service.journal import Secrets, accounts
 from cfa.cloudops.service.workspace import Workspace
 
 #: Seconds in which everything must be finished, and gone, after the last kill.
@@ -249,7 +249,7 @@ class Driver:
         for (node,) in db.execute("SELECT id FROM node WHERE ended IS NULL").fetchall():
             found: dict[str, str] = {}
             with contextlib.suppress(OSError), workspace.open_journals(node) as journals:
-                found = outcomes(journals, node, secrets)
+                found = {one.attempt: one.code for one in accounts(journals, node, secrets)}
             for token, code in found.items():
                 number, _, attempt = token.partition(".")
                 if code == "0":

@@ -122,7 +122,7 @@ class Launcher:
     def recorded(self, attempt: str) -> str | None:
         """What the journals say about an attempt."""
         with Place.open(self.journals) as journals:
-            return journal.outcomes(journals, "N", self.secrets).get(attempt)
+            return journal.outcomes(journals, "N", self.secrets, {attempt: 0}).get(attempt)
 
     def slot_shell(self, slot: int) -> int:
         """The process id of a slot's shell."""

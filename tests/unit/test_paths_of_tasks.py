@@ -50,8 +50,11 @@ ALLOWED: dict[str, str] = {
             "service/networks:keeps",
             "service/networks:make_fifo",
             "service/networks:share_fifo",
+            "service/nodes:_holds",
+            "service/nodes:_keep_apart",
             "service/owner:_close_to_others",
             "service/owner:_fault",
+            "service/owner:_is_expected",
             "service/owner:_is_trusted",
             "service/owner:_place",
             "service/owner:claim",
@@ -123,6 +126,7 @@ ALLOWED: dict[str, str] = {
     **dict.fromkeys(
         (
             "service/nodes:_show",
+            "service/workspace:Workspace.former_outcome",
             "service/recovery:Recovery._is_deaf",
             "service/workspace:_clear",
             "backends/cloudops_fsspec/_directory:DirectoryBlobs.delete",

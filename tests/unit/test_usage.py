@@ -110,6 +110,6 @@ def test_torn_record(job: tuple[Store, Workspace]) -> None:
 def test_forms_of_shells(cpu: str) -> None:
     """`times` as dash, bash in a country with commas, and busybox write it; memory may follow."""
     text = account("1.1", "7 3 4096", cpu)
-    assert list(journal.records(text.encode(), "n", SECRETS)) == [
+    assert list(journal.records(text.encode().split(b"\n"), "n", SECRETS)) == [
         Record("1.1", "0", "7", 3, 4096, 1.5)
     ]

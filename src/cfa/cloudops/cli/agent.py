@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from pathlib import Path
 
 from attrs import frozen
 
 from cfa.cloudops.errors import ConflictError
 from cfa.cloudops.service import owner
-from cfa.cloudops.service.link import LEAVE, greeting, short_path
+from cfa.cloudops.service.link import greeting, relieve
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import Settings
-
-_LEAVING_S = 15.0
 
 
 @frozen(kw_only=True)
@@ -46,18 +43,6 @@ def agent_state(workspace: Workspace) -> AgentState:
         if not free:
             return AgentState(state="changing")
         return AgentState(state="none", stale_socket=workspace.socket.exists())
-
-
-def _relieve(workspace: Workspace) -> None:
-    """Ask an agent to leave, and wait until it does not answer any more."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-        line.settimeout(_LEAVING_S)
-        with contextlib.suppress(OSError):
-            with short_path(workspace.socket) as path:
-                line.connect(path)
-            line.sendall(LEAVE)
-            while line.recv(256):
-                pass
 
 
 def agent_may_live(home: str) -> bool:
@@ -106,7 +91,7 @@ def serve(settings: Settings, *, stay: bool) -> int:
                 if found.stays
                 else "It leaves when idle; 'cloudops job list' shows what it has to do.",
             )
-        _relieve(workspace)
+        relieve(workspace)
     from cfa.cloudops.service import agent
 
     return agent.main(str(settings.home), stay=stay)

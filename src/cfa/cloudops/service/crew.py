@@ -50,6 +50,8 @@ _KEEPER_S, _LOOK_S = 30.0, 3.0
 _KEPT_S = 600.0
 #: Pauses before a network is looked at again in which something is left, in seconds.
 _AGAIN_S = (0.05, 0.3)
+#: Lines of names of hosts and name servers that a keeper may tell.
+_NAMES = 1000
 #: Why an attempt waits that could not begin.
 NO_PROCESS = "No further process can be started: a limit of processes is reached."
 _RETRY_S = (0.2, 10.0)  # first and longest wait for an engine that does not answer
@@ -155,12 +157,14 @@ class Crew:
     def _hear(self, node: LiveNode, line: bytes) -> None:
         words = line.split()
         match words:
-            case [b"exited", token, secret, code] if self._believed(node, secret, token):
+            case [b"exited", token, secret, code] if self._believed(node, secret, token, code):
                 self._ended(node, token.decode(), code.decode())
             case [b"full", token, secret] if self._believed(node, secret, token):
                 self._full(node, token.decode())
             case [b"lost", slot, secret, *how] if self._believed(node, secret):
-                attempt = node.running.pop(int(slot), None)
+                attempt = node.running.pop(
+                    int(slot) if slot.isdigit() and len(slot) < 6 else 0, None
+                )
                 if attempt is not None:  # and the slot is never used again
                     self._slot_lost(node, attempt, how=how[0].decode() if how else "")
             case [b"alive", word] if word.decode(errors="replace") == node.question:
@@ -180,10 +184,21 @@ class Crew:
                     node.doubted = True
                     _log.warning("node %s says what no launcher does: %r", node.id, line[:200])
 
-    def _believed(self, node: LiveNode, secret: bytes, token: bytes = b"") -> bool:
-        """Whether the launcher said it, and not a task that writes to the same stream."""
-        text = secret.decode(errors="replace")
-        return self._secrets.are(text, node.id, token.decode(errors="replace"))
+    def _believed(
+        self, node: LiveNode, secret: bytes, token: bytes = b"", code: bytes = b"0"
+    ) -> bool:
+        """Whether the launcher said it, and not a task that writes to the same stream.
+
+        A task that has read the secret from its launcher's memory, or an image whose shell is the
+        launcher, can say what it likes: no more of it is taken than a launcher could say.
+        """
+        try:
+            words = [word.decode("ascii") for word in (secret, token, code)]
+        except UnicodeDecodeError:
+            return False
+        return bool(journal.CODE.fullmatch(words[2])) and self._secrets.are(
+            words[0], node.id, words[1]
+        )
 
     def _ready(self, node: LiveNode) -> None:
         """The launcher has begun; from now on a task may run beside it."""
@@ -202,6 +217,10 @@ class Crew:
             self._scheduler.node_ready(node)
 
     def _hear_keeper(self, keeper: Keeper, subject: str, text: str) -> None:
+        if subject != "look" and (
+            keeper.ready or len(keeper.hosts) + len(keeper.resolver) > _NAMES
+        ):
+            return
         match subject:
             case "name":
                 keeper.host_name = text
@@ -249,7 +268,7 @@ class Crew:
         The latter leaves nothing of the task. An outsider that meets the moment does so as well, so
         it counts as the task's own doing only when it happens again and again.
         """
-        code = self.outcomes(node.id).get(attempt.token)
+        code = self.outcomes(node.id, [attempt]).get(attempt.token)
         if code is None and how == "alone":
             lost = self._lost_alone[attempt.number] = self._lost_alone.get(attempt.number, 0) + 1
             code = None if lost <= _LOST_ALONE else "137"
@@ -262,11 +281,12 @@ class Crew:
             self._scheduler.lost(attempt, "the shell of its slot was killed")
         self._has_room(node)
 
-    def outcomes(self, node_id: str) -> dict[str, str]:
-        """What the journals of a node say of the attempts that ended last in it."""
+    def outcomes(self, node_id: str, attempts: Iterable[Attempt]) -> dict[str, str]:
+        """What the journals of a node say of these attempts, by token."""
+        wanted = {attempt.token: attempt.slot for attempt in attempts}
         try:
             with self._agent.workspace.open_journals(node_id) as journals:
-                return journal.outcomes(journals, node_id, self._secrets)
+                return journal.outcomes(journals, node_id, self._secrets, wanted)
         except OSError:
             return {}
 
@@ -297,7 +317,7 @@ class Crew:
 
     def _look_for_ends(self, node: LiveNode) -> None:
         """Find attempts that ended and whose report another process of the node has taken away."""
-        found = self.outcomes(node.id)
+        found = self.outcomes(node.id, node.running.values())
         ended = [one for one in list(node.running.values()) if one.token in found]
         for attempt in ended:
             if attempt.token in node.unreported:  # a report may be under way, but not for so long
@@ -399,7 +419,7 @@ class Crew:
         attempts = list(attempts)
         found: dict[str, str] = {}
         for node_id in {attempt.node for attempt in attempts}:
-            found |= self.outcomes(node_id)
+            found |= self.outcomes(node_id, [one for one in attempts if one.node == node_id])
         for attempt in attempts:
             code = found.get(attempt.token)
             if code is not None:

@@ -13,9 +13,11 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from cfa.cloudops.beneath import Place, WrongTypeError
 
@@ -24,11 +26,17 @@ _TAIL = 4 << 10
 #: Bytes of all of a node's journals, and of a job's account, that are read at all: a million tasks.
 _MOST = 128 << 20
 _CHUNK = 1 << 20
+#: Bytes of a line; longer ones are cut.
+_LONGEST = 1 << 10
 #: Names of journals: numbers of slots. A process of the node can make other files beside them.
-_NAME = re.compile(r"[1-9][0-9]{0,4}")
+_NAME = re.compile(r"[1-9][0-9]{0,3}")
+#: What a launcher says became of a task. A shell's codes have three digits.
+CODE = re.compile(r"-?[0-9]{1,10}|missing|denied|gone")
+#: A process id, a count of tasks, a number of bytes.
+_NUMBER = re.compile(rb"[0-9]{1,18}")
 #: Begins what is kept of a node.
 _NODE = b"node"
-_TIME = re.compile(rb"(\d+)m(\d+)[.,](\d+)s")
+_TIME = re.compile(rb"(\d{1,9})m(\d{1,9})[.,](\d{1,9})s")
 
 
 class Secrets:
@@ -66,13 +74,23 @@ class Record:
     cpu_s: float | None
 
 
-def outcomes(journals: Place, node_id: str, secrets: Secrets) -> dict[str, str]:
-    """The codes of the latest attempts that ended in each slot of a node, by attempt."""
+def outcomes(
+    journals: Place, node_id: str, secrets: Secrets, wanted: Mapping[str, int]
+) -> dict[str, str]:
+    """The codes of those attempts that were the last to end in their slots.
+
+    Args:
+        wanted: attempts, with the slot of each, 0 where that is not known.
+    """
+    known = all(wanted.values())
+    names = {str(slot) for slot in wanted.values()} if known else dict(_journals(journals))
     found: dict[str, str] = {}
-    for name, size in _journals(journals):
+    for name in names:
         with contextlib.suppress(OSError):
-            data = journals.read(name, _TAIL, max(0, size - _TAIL))
-            found.update((one.attempt, one.code) for one in records(data, node_id, secrets))
+            start = max(0, journals.status(name).st_size - _TAIL)
+            lines = journals.read(name, _TAIL, start).split(b"\n")
+            for record in records(lines, node_id, secrets, wanted):
+                found[record.attempt] = record.code
     return found
 
 
@@ -90,29 +108,68 @@ def accounts(journals: Place, node_id: str, secrets: Secrets) -> Iterator[Record
     """All that a node's journals say."""
     for name, size in _journals(journals):
         with contextlib.suppress(OSError):
-            yield from records(journals.read(name, size), node_id, secrets)
+            yield from records(_lines(journals, name, size), node_id, secrets)
 
 
-def records(data: bytes, node_id: str, secrets: Secrets) -> Iterator[Record]:
-    """Records in a piece of a journal; torn ones, and those without the right secret, are left out."""
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines[:-1]):
-        words = line.split()
-        if len(words) < 6 or words[0] != b"=" or not (words[4].isdigit() and words[5].isdigit()):
+def _lines(place: Place, name: str, limit: int) -> Iterator[bytes]:
+    """Complete lines of a file, without their ends, of at most so many bytes of it."""
+    descriptor = place.file(name)
+    try:
+        rest = b""
+        while limit > 0 and (data := os.read(descriptor, min(limit, _CHUNK))):
+            limit -= len(data)
+            *lines, rest = (rest + data).split(b"\n")
+            yield from (line[:_LONGEST] for line in lines)
+            rest = rest[:_LONGEST]
+    finally:
+        os.close(descriptor)
+
+
+def records(
+    lines: Iterable[bytes], node_id: str, secrets: Secrets, wanted: Container[str] | None = None
+) -> Iterator[Record]:
+    """Records among lines; torn ones, and those without the right secret, are left out.
+
+    Args:
+        wanted: attempts that count, None for all.
+    """
+    record: Record | None = None
+    times: list[
+        bytes
+    ] = []  # the first line of `times` is the shell's own, the second of its children
+    for line in lines:
+        if record is not None and not line.startswith(b"=") and len(times) < 2:
+            times.append(line)
+            if len(times) == 2:
+                yield evolve(record, cpu_s=_cpu_s(line))
+                record = None
             continue
-        attempt, secret, code, shell = (word.decode("ascii", "replace") for word in words[1:5])
-        if not secrets.are(secret, node_id, attempt):
-            continue
-        memory = int(words[6]) if len(words) > 6 and words[6].isdigit() else None
-        # The first line of `times` is the shell's own, the second that of its children.
-        times = lines[number + 1 : number + 3]
-        yield Record(attempt, code, shell, int(words[5]), memory, _cpu_s(times))
+        if record is not None:
+            yield record
+        record, times = _record(line, node_id, secrets, wanted), []
+    if record is not None:
+        yield record
 
 
-def _cpu_s(lines: Sequence[bytes]) -> float | None:
-    if len(lines) != 2 or lines[0].startswith(b"="):
+def _record(
+    line: bytes, node_id: str, secrets: Secrets, wanted: Container[str] | None
+) -> Record | None:
+    if not line.startswith(b"= "):
         return None
-    times = _TIME.findall(lines[1])
+    words = line.split()
+    if len(words) < 6 or not all(map(_NUMBER.fullmatch, words[4:])):
+        return None
+    attempt, secret, code, shell = (word.decode("ascii", "replace") for word in words[1:5])
+    if wanted is not None and attempt not in wanted:
+        return None
+    if not (CODE.fullmatch(code) and secrets.are(secret, node_id, attempt)):
+        return None
+    memory = int(words[6]) if len(words) > 6 else None
+    return Record(attempt, code, shell, int(words[5]), memory, None)
+
+
+def _cpu_s(line: bytes) -> float | None:
+    times = _TIME.findall(line[:100])
     if len(times) != 2:
         return None
     return sum(int(m) * 60 + float(f"{int(s)}.{part.decode()}") for m, s, part in times)
@@ -142,12 +199,18 @@ def keep(journals: Place, accounts: Place, job: int, node_id: str) -> None:
 
 def kept(accounts: Place, job: int, secrets: Secrets) -> Iterator[tuple[str, Record]]:
     """What `keep` has added for a job: ids of nodes, with the records of each."""
-    try:
-        data = accounts.read(str(job), _MOST)
-    except OSError:
-        return
-    for part in data.split(b"\n%s " % _NODE)[1:]:
-        node_id, _, journal = part.partition(b"\n")
-        name = node_id.decode("ascii", "replace")
-        for record in records(journal, name, secrets):
-            yield name, record
+    with contextlib.suppress(OSError):
+        for node, lines in groupby(_of_nodes(_lines(accounts, str(job), _MOST)), itemgetter(0)):
+            node_id = node.decode("ascii", "replace")
+            for record in records((line for _, line in lines), node_id, secrets):
+                yield node_id, record
+
+
+def _of_nodes(lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Lines of an account, each with the node that it is of."""
+    node = b""
+    for line in lines:
+        if line.startswith(_NODE + b" "):
+            node = line.removeprefix(_NODE + b" ")
+        else:
+            yield node, line

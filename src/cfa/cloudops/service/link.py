@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 WAKE, NOTIFY, LEAVE = b"w", b"n", b"q"
 
 _ANSWER_S = 2.0
+_LEAVING_S = 30.0
 _START_S = 15.0
 _FAILURES = 5  # of our own agents within _FAILURES_S, before we say that something is wrong
 _FAILURES_S = 10.0
@@ -77,6 +78,18 @@ def greeting(workspace: Workspace) -> list[str]:
             while not data.endswith(b"\n") and (more := line.recv(256)):
                 data += more
     return data.decode(errors="replace").split()
+
+
+def relieve(workspace: Workspace) -> None:
+    """Ask an agent to leave, and wait until it does not answer any more, at most half a minute."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.settimeout(_LEAVING_S)
+        with contextlib.suppress(OSError):
+            with short_path(workspace.socket) as path:
+                line.connect(path)
+            line.sendall(LEAVE)
+            while line.recv(256):
+                pass
 
 
 class Link:

@@ -12,12 +12,13 @@ import logging
 import os
 import threading
 import time
+from pathlib import Path
 
 from attrs import define, field, frozen
 
 from cfa.cloudops import backends
 from cfa.cloudops.beneath import Place
-from cfa.cloudops.errors import ImageError, NodeError, UnsupportedError
+from cfa.cloudops.errors import ConflictError, ImageError, NodeError, UnsupportedError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Isolation, Mount, PoolSpec
 from cfa.cloudops.provider.executor import Bind, Capabilities, Executor, Node, NodeSpec
@@ -277,6 +278,8 @@ def open_node(executors: Executors, what: Opening) -> Opened:
     sources = {}
     if not what.keeps_network:
         sources = mount_sources(what.pool.storage, what.pool.mounts if mounts is None else mounts)
+        for target, source in sources.items():
+            _keep_apart(target, source, what.workspace.home)
     workspace = what.workspace
     with disk_errors(f"preparing the node {what.node_id}"):
         place = _prepare(what, sources, private=private)
@@ -369,6 +372,35 @@ def mount_sources(storage_url: str, mounts: tuple[Mount, ...]) -> dict[str, str]
         return found
     finally:
         storage.close()
+
+
+def _keep_apart(target: str, source: str, home: Path) -> None:
+    """Refuse a mount that would show tasks the workspace, or any of it.
+
+    Raises:
+        ConflictError: it is the workspace, holds it or lies in it.
+    """
+    place, workspace = os.path.realpath(source), os.path.realpath(home)
+    common = os.path.commonpath([place, workspace])
+    if common in (place, workspace) or _holds(place, workspace) or _holds(workspace, place):
+        raise ConflictError(
+            f"The mount {target!r} would show tasks the workspace {home}: it is {source}.",
+            "Set CLOUDOPS_HOME to a directory outside of all mounts.",
+        )
+
+
+def _holds(above: str, below: str) -> bool:
+    """Whether one directory is another or lies in it, by whatever names they are reached."""
+    try:
+        wanted = os.stat(above)
+        while True:
+            if os.path.samestat(os.stat(below), wanted):
+                return True
+            if below == "/":
+                return False
+            below = os.path.dirname(below)
+    except OSError:
+        return False
 
 
 def _prepare(what: Opening, sources: dict[str, str], *, private: bool) -> tuple[int, int]:

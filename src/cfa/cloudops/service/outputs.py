@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 #: Tasks whose logs are saved in one go. While that is under way others gather.
 _BATCH = 256
+#: Bytes of a log that were never written, at most: a copy would fill them.
+_MOST_HOLES = 64 << 20
 #: Seconds before each further try to save logs of a job. After the last one they are given up.
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 #: Seconds for finding out which tasks of a batch cannot be saved, one by one.
@@ -253,7 +255,10 @@ def _files(folder: str, directory: Place, task: Owed) -> list[tuple[str, FileBen
     for name in STREAMS:
         way = f"{task.task_id}/{name}"
         with contextlib.suppress(OSError):
-            if stat.S_ISREG(directory.status(way).st_mode):
+            status = directory.status(way)
+            if status.st_size - 512 * status.st_blocks > _MOST_HOLES:
+                _log.warning("%s of %s is not saved: it is mostly holes", name, task.task_id)
+            elif stat.S_ISREG(status.st_mode):
                 found.append((f"{place}/{name}", FileBeneath(directory, way)))
     return found
 

@@ -42,9 +42,11 @@ _log = logging.getLogger(__name__)
 
 #: Files of ours beside `root`, which nobody else reaches.
 _FILES = (
-    ".gitignore", "store.db", "store.db-wal", "store.db-shm", "store.db-journal",
+    "store.db", "store.db-wal", "store.db-shm", "store.db-journal",
     "agent.lock", "agent.sock", "agent.log", "key",
 )  # fmt: skip
+#: And directories of ours; what tasks may write lies below them.
+_DIRECTORIES = ("nodes", "accounts", "root")
 #: Where systems keep what tells a machine from others.
 _MACHINE = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 
@@ -95,7 +97,7 @@ def claim(home: Path) -> None:
 def _fault(home: Path) -> UntrustedWorkspaceError | None:
     """Why a workspace cannot be trusted."""
     writable = []
-    for path in (home, *(home / name for name in _FILES)):
+    for path in (home, *(home / name for name in (*_FILES, *_DIRECTORIES))):
         for follow in (False, True):  # a link is its owner's to turn elsewhere
             try:
                 found = os.stat(path, follow_symlinks=follow)
@@ -105,11 +107,28 @@ def _fault(home: Path) -> UntrustedWorkspaceError | None:
                 return _foreign(home, path, found.st_uid)
             if stat.S_ISLNK(found.st_mode):
                 continue
-            # A socket has nothing in it that could have been changed.
-            if found.st_mode & 0o022 and not stat.S_ISSOCK(found.st_mode):
+            if not _is_expected(path, home, found.st_mode):
+                return _unexpected(home, path)
+            # A socket has nothing in it that could have been changed, and nobody else reaches `root`.
+            plain = stat.S_ISREG(found.st_mode) or path == home
+            if plain and found.st_mode & 0o022:
                 writable.append(path)
             break
     return _writable(home, writable) if writable else None
+
+
+def _is_expected(path: Path, home: Path, mode: int) -> bool:
+    """Whether it is of the type that we make: else to open it could wait for ever, or lead elsewhere."""
+    if path == home or path.name in _DIRECTORIES:
+        return stat.S_ISDIR(mode) and (path == home or not path.is_symlink())
+    return stat.S_ISREG(mode) or (path.name == "agent.sock" and stat.S_ISSOCK(mode))
+
+
+def _unexpected(home: Path, path: Path) -> UntrustedWorkspaceError:
+    return UntrustedWorkspaceError(
+        f"The workspace {home} is not trusted: {path} is not what it should be, a link or a pipe.",
+        "Remove it, or work in another directory.",
+    )
 
 
 def _foreign(home: Path, path: Path, owner: int) -> UntrustedWorkspaceError:

@@ -16,7 +16,7 @@ from cfa.cloudops.service.ledger import Attempt
 from cfa.cloudops.service.networks import Lent, Networks
 from cfa.cloudops.service.nodes import Group, GroupKey, Keeper, LiveNode, Opening, send
 from cfa.cloudops.service.paths import map_command
-from cfa.cloudops.service.workspace import job_way, prepare_task
+from cfa.cloudops.service.workspace import enter_job, prepare_task
 
 if TYPE_CHECKING:
     from cfa.cloudops.service.scheduler import Scheduler
@@ -253,12 +253,11 @@ class Placement:
             OSError: the task's directory or its command could not be made.
         """
         node = self._crew.nodes[attempt.node]
-        way = job_way(self._jobs[attempt.job].id)
         words = split_command(attempt.command)
         if node.mapping:
             words = map_command(words, node.mapping)
         try:
-            job = self._top.enter(f"root/{way}")
+            job = enter_job(self._top, self._jobs[attempt.job].id)
         except FileNotFoundError:
             raise StaleNodeError from None
         with job:

@@ -8,7 +8,6 @@ back to the queue what neither exited nor can exit any more.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -99,9 +98,11 @@ class Recovery:
 
     def _remove_rests(self) -> None:
         """Remove directories of nodes that ended when nobody could remove them any more."""
-        for name in os.listdir(self._scheduler.workspace.nodes):
+        for name in self._scheduler.workspace.node_ids():
             if name not in self._orphans:
                 self._scheduler.put_away(name)
+        if not self._orphans:
+            self._scheduler.workspace.remove_former_nodes()
 
     def has(self, node_id: str) -> bool:
         return node_id in self._orphans
@@ -173,6 +174,20 @@ class Recovery:
                 _log.warning("node %s did not notice that its agent died", orphan.node_id)
                 orphan.doomed = True
 
+    def _outcomes(self, orphan: _Orphan) -> dict[str, str]:
+        if not orphan.attempts:
+            return {}
+        attempts = orphan.attempts.values()
+        found = self._scheduler.crew.outcomes(orphan.node_id, attempts)
+        for token, attempt in orphan.attempts.items():  # of a node of an earlier version
+            job = self._scheduler.jobs.get(attempt.job)
+            if token not in found and job is not None:
+                code = self._scheduler.workspace.former_outcome(
+                    orphan.node_id, job.id, attempt.task_id, token
+                )
+                found |= {token: code} if code else {}
+        return found
+
     def _is_deaf(self, node_id: str) -> bool:
         try:
             with self._scheduler.workspace.open_journals(node_id) as journals:
@@ -194,7 +209,7 @@ class Recovery:
         for orphan in list(self._orphans.values()):
             if orphan.backend != backend:
                 continue
-            found = self._scheduler.crew.outcomes(orphan.node_id) if orphan.attempts else {}
+            found = self._outcomes(orphan)
             for token, attempt in list(orphan.attempts.items()):
                 if token in found:
                     del orphan.attempts[token]

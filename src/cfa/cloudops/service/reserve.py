@@ -13,10 +13,12 @@ import contextlib
 import fcntl
 import logging
 import os
+from functools import partial
 from pathlib import Path
 
 from cfa.cloudops.errors import DiskFullError, StoreError
 from cfa.cloudops.service.disks import no_space
+from cfa.cloudops.service.link import relieve
 from cfa.cloudops.service.store import Store, is_open
 from cfa.cloudops.service.workspace import Workspace
 
@@ -60,11 +62,13 @@ def open_store(workspace: Workspace) -> Store:
     """Open a workspace's store, at the price of the reserve if need be. Raises as `Store`."""
     if no_space(workspace.home):
         _lend(workspace)
+    # An agent of an earlier version, which knows the earlier tables only, finishes first.
+    relieved = partial(relieve, workspace)
     try:
-        return Store(workspace.store)
+        return Store(workspace.store, relieved)
     except DiskFullError:
         _lend(workspace)
-        return Store(workspace.store)
+        return Store(workspace.store, relieved)
 
 
 def _lend(workspace: Workspace) -> None:

@@ -401,7 +401,7 @@ class Scheduler:
     def _remove_files(self, job_id: str, task_id: str) -> None:
         try:
             self.workspace.remove_task(job_id, task_id)
-        except CloudOpsError as error:
+        except CloudOpsError as error:  # the deletion of its job says so again
             _log.error("%s", error)
 
     def _delete_pools(self) -> None:

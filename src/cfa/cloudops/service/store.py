@@ -55,6 +55,7 @@ class Store:
 
     Args:
         path: the database file; its directory exists. Made when absent.
+        before_change: called before the tables of an earlier version are changed.
 
     Raises:
         StoreUnreadableError: damaged, or not ours to read or write.
@@ -62,8 +63,9 @@ class Store:
         DiskFullError: no space to make it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, before_change: Callable[[], None] | None = None) -> None:
         self.path = path
+        self._before_change = before_change
         if len(os.fsencode(path.absolute())) > _LONGEST_PATH:
             raise StoreError(
                 f"The path of the store is too long for SQLite ({_LONGEST_PATH} bytes): {path}.",
@@ -111,8 +113,11 @@ class Store:
     def _migrate(self) -> bool:
         """Make or change the tables. False: they are as they should be."""
         newest = len(MIGRATIONS)
-        if self._version() == newest:
+        version = self._version()
+        if version == newest:
             return False
+        if 0 < version < newest and self._before_change is not None:
+            self._before_change()
         with self.transaction():
             found = self._version()  # another process may have been faster
             if found > newest:

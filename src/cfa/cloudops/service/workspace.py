@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,10 @@ BOX = "box"
 SERVING = "serving"
 #: What of a task lies beside its working directory.
 STREAMS = ("stdout.txt", "stderr.txt")
+
+
+_NODE_ID = re.compile(r"[0-9a-f]{8}")
+_FORMER_CODE = re.compile(r"-?[0-9]{1,10}|missing|denied")
 
 
 class Workspace:
@@ -127,7 +132,7 @@ class Workspace:
     def open_job(self, job_id: str, *, make: bool = False) -> Place:
         """The directory of a job. Raises OSError: it is not there, or no directory."""
         with Place.open(self.home) as home:
-            return home.enter(_way(job_id), make=make)
+            return enter_job(home, job_id, make=make)
 
     def open_task(self, job_id: str, task_id: str) -> Place:
         """The directory of a task. Raises as `open_job`."""
@@ -202,20 +207,47 @@ class Workspace:
 
     def open_journals(self, node_id: str) -> Place:
         """The journals of a node. Raises OSError: it is gone."""
-        with Place.open(self.nodes) as nodes:
+        with Place.open(self.home) as home:
             try:
-                return nodes.enter(f"{node_id}/journal")
+                return home.enter(f"nodes/{node_id}/journal")
             except FileNotFoundError:  # its launcher was not heard yet
-                return nodes.enter(f"{node_id}/root/{CONTROL}/{BOX}/open")
+                return home.enter(f"nodes/{node_id}/root/{CONTROL}/{BOX}/open")
+
+    def node_ids(self) -> list[str]:
+        """Ids of the nodes that have a directory. Raises OSError."""
+        with Place.open(self.home) as home, home.enter("nodes") as nodes:
+            return [name for name in nodes.names() if _NODE_ID.fullmatch(name)]
 
     def remove_node(self, node_id: str) -> None:
         """Remove a node's directory; what cannot be removed is left to a later agent."""
-        with contextlib.suppress(OSError), Place.open(self.nodes) as nodes:
-            nodes.remove_tree(node_id)
+        with contextlib.suppress(OSError), Place.open(self.home) as home:
+            home.remove_tree(f"nodes/{node_id}")
 
     def open_accounts(self) -> Place:
         """Where the journals of ended nodes are kept. Raises OSError."""
-        return Place.open(self.accounts)
+        with Place.open(self.home) as home:
+            return home.enter("accounts")
+
+    # --- what an earlier version left
+
+    def former_outcome(self, node_id: str, job_id: str, task_id: str, token: str) -> str | None:
+        """The code that the launcher of an earlier version wrote into a task's directory."""
+        try:
+            with Place.open(self.home) as home:
+                if not home.exists(f"root/{CONTROL}/{node_id}"):
+                    return None
+                text = home.read(f"{_way(job_id)}/{task_id}/exit", 100).decode("ascii", "replace")
+        except OSError:
+            return None
+        found, _, rest = text.partition(" ")
+        code, newline, _ = rest.partition("\n")
+        known = found == token and newline and _FORMER_CODE.fullmatch(code)
+        return code if known else None
+
+    def remove_former_nodes(self) -> None:
+        """Remove the directories of nodes that earlier versions made."""
+        with contextlib.suppress(OSError), Place.open(self.home) as home:
+            home.remove_tree(f"root/{CONTROL}")
 
 
 def _checked_key(text: str) -> str:
@@ -233,6 +265,21 @@ def job_way(job_id: str) -> str:
     """The directory of a job, below the root that its nodes see."""
     schedule, _, run = job_id.partition(":")
     return f"workitems/{schedule}/{run or 'job-1'}"
+
+
+def enter_job(home: Place, job_id: str, *, make: bool = False) -> Place:
+    """The directory of a job, from the workspace's; one that a task has closed is opened again.
+
+    Raises:
+        OSError: it is not there, or no directory, or another's.
+    """
+    above, _, name = _way(job_id).rpartition("/")
+    try:
+        return home.enter(f"{above}/{name}", make=make)
+    except PermissionError:
+        with home.enter(above) as runs:
+            runs.regain(name)
+            return runs.enter(name)
 
 
 def shared_way(pool_id: str) -> str:
