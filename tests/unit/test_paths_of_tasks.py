@@ -60,7 +60,6 @@ ALLOWED: dict[str, str] = {
             "service/owner:claim",
             "service/owner:lock",
             "service/owner:replace_lock",
-            "service/recovery:Recovery._remove_rests",
             "service/disks:no_space",
             "service/reserve:_allocate_open",
             "service/reserve:_lend",
