@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar, TypedDict
 
 from attrs import frozen
@@ -53,14 +54,26 @@ _INSTALL = "Install bubblewrap (Debian and Ubuntu: apt-get install bubblewrap)."
 
 @frozen(kw_only=True)
 class _Sandbox:
-    """How to start bubblewrap here. `program` None: there is no sandbox, and `why`."""
+    """How to start bubblewrap here. `program` None: there is no sandbox, and `why`.
+
+    `guard`: what starts it, so that root's tasks leave the host's devices as they are.
+    """
 
     program: str | None
     version: str = ""
+    guard: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     why: str = ""
     hint: str = ""
 
+
+#: Bubblewrap shows the host's own devices, and root owns them. So for root they are mounted for reading
+#: only before it starts, in a mount namespace of its own.
+_GUARD = (
+    "unshare", "--mount", "--propagation", "slave", "--",
+    "/bin/sh", "-c", 'mount -a -T "$0" 2>/dev/null; exec "$@"',
+    str(Path(__file__).with_name("devices.fstab")),
+)  # fmt: skip
 
 #: What bubblewrap 0.8 says when a mount of the host, an engine's for instance, went away while the
 #: sandbox was made; and how often to try again then.
@@ -161,7 +174,8 @@ class SubprocessExecutor(Executor):
             seen = view.of_this_host(spec.home, environment, strict=strict)
             if strict:
                 environment = {**environment, **view.STRICT_ENVIRONMENT, **spec.environment}
-            argv = [found.program, *found.options]
+            guard = () if _user(spec) else found.guard
+            argv = [*guard, found.program, *found.options]
             argv += sandbox.arguments(
                 spec.binds, spec.working_directory or "/", seen, runner=_runner(spec)
             )
@@ -197,13 +211,14 @@ def _try_sandbox(*, strict: bool) -> _Sandbox:
         return _Sandbox(program=None, why="bubblewrap is not installed.", hint=_INSTALL)
     why = ""
     # In a container that has no right to mount, a user namespace may still be allowed to root.
-    variants: list[tuple[str, ...]] = [()]
+    variants: list[tuple[tuple[str, ...], tuple[str, ...]]] = [((), ())]
     if os.geteuid() == 0:
-        variants.append(("--unshare-user",))
-    for options in variants:
-        why = _sandbox_fails(program, options, strict=strict)
+        variants = [(_GUARD, ()), ((), ()), ((), ("--unshare-user",))]
+    for guard, options in variants:
+        why = _sandbox_fails([*guard, program, *options], strict=strict)
         if not why:
-            return _Sandbox(program=program, version=_version(program), options=options)
+            version = _version(program)
+            return _Sandbox(program=program, version=version, guard=guard, options=options)
     return _Sandbox(
         program=None,
         why=f"bubblewrap does not work here ({why}).",
@@ -212,12 +227,12 @@ def _try_sandbox(*, strict: bool) -> _Sandbox:
     )
 
 
-def _sandbox_fails(program: str, options: tuple[str, ...], *, strict: bool) -> str:
+def _sandbox_fails(program: Sequence[str], *, strict: bool) -> str:
     """Run nothing in a sandbox that is made as for a node. Returns what went wrong, or ''."""
     try:
         bind = Bind(source="/usr", target="/.cloudops-probe", read_only=True)
         seen = view.of_this_host("", os.environ, strict=strict)
-        argv = [program, *options, *sandbox.arguments([bind], "/", seen)]
+        argv = [*program, *sandbox.arguments([bind], "/", seen)]
         done = subprocess.run(
             [*argv, "/bin/sh", "-c", "test -d /.cloudops-probe && test -d /proc/self"],
             stdin=subprocess.DEVNULL,

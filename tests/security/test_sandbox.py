@@ -487,7 +487,6 @@ def test_devices_that_are_there_already(project: Project, tmp_path: Path) -> Non
     assert found == "EACCES"
 
 
-@pytest.mark.xfail(ROOT, reason="bubblewrap shows the host's own devices, and root owns them")
 def test_permissions_of_devices(project: Project) -> None:
     """A task cannot change the permissions of the host's devices; those that they have are tried."""
     found = project.run("""
