@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path, PurePosixPath
 
 from cfa.cloudops.errors import InvalidNameError, UnsafePathError
 
@@ -182,28 +181,6 @@ def mount_target(text: str) -> str:
 
 # What an image or a sandbox cannot do without.
 _SYSTEM_DIRECTORIES = frozenset({"bin", "dev", "etc", "lib", "lib64", "proc", "sbin", "sys", "usr"})
-
-
-def inside(root: Path, relative: str) -> Path:
-    """`root/relative` after `blob` or `folder` has accepted `relative`, with links checked.
-
-    Raises:
-        UnsafePathError: a symbolic link on the way leads out of `root`, or in a circle.
-    """
-    base = root.resolve()
-    path = base.joinpath(*PurePosixPath(relative).parts)
-    try:
-        resolved = path.resolve()
-    except (OSError, RuntimeError) as error:  # a circle of links, before and since Python 3.13
-        raise UnsafePathError(
-            f"{relative!r} cannot be followed in {root.name!r}: {error}.", "Remove the link."
-        ) from None
-    if resolved != base and base not in resolved.parents:
-        raise UnsafePathError(
-            f"{relative!r} leads out of {root.name!r} through a symbolic link.",
-            "Remove the link or name its target.",
-        )
-    return path
 
 
 def oci_container(image: str, job: str) -> str:
