@@ -681,3 +681,28 @@ def test_dotenv_and_load_env_vars(dotenv, backend):
     done = run("-c", script)
     assert done.returncode == 0, done.stderr
     check_agent(dotenv, CLOUDOPS_SUBPROCESS_SANDBOX="off")
+
+
+@plain
+@pytest.mark.parametrize("name", ["nodes", "accounts", "root"])
+def test_links_in_place_of_directories(backend, workdir, name):
+    """A link in the place of a directory of ours is refused: what it leads to is not tidied up."""
+    (workdir / "elsewhere" / "sub").mkdir(parents=True)
+    (workdir / "elsewhere" / "sub" / "kept").write_text("kept")
+    (workdir / ".cloudops").mkdir(mode=0o700)
+    (workdir / ".cloudops" / name).symlink_to(workdir / "elsewhere")
+    with pytest.raises(UntrustedWorkspaceError, match="not what it should be"):
+        CloudClient(at_exit="detach")
+    assert (workdir / "elsewhere" / "sub" / "kept").exists()
+
+
+@plain
+@pytest.mark.parametrize("name", ["key", "agent.log", "agent.lock", "store.db"])
+def test_pipes_in_place_of_files(backend, workdir, name):
+    """A pipe in the place of a file of ours is refused at once: to open it would wait for ever."""
+    (workdir / ".cloudops").mkdir(mode=0o700)
+    os.mkfifo(workdir / ".cloudops" / name, 0o600)
+    began = time.monotonic()
+    with pytest.raises(UntrustedWorkspaceError, match="not what it should be"):
+        CloudClient(at_exit="detach")
+    assert time.monotonic() - began < 5
