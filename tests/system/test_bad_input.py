@@ -26,6 +26,7 @@ from cfa.cloudops.errors import (
     SettingError,
     StoreUnreadableError,
     StoreVersionError,
+    UntrustedWorkspaceError,
 )
 from cfa.cloudops.local import CloudClient
 from cfa.cloudops.model.values import TaskSpec
@@ -290,7 +291,7 @@ def test_store_that_is_a_folder(workdir, monkeypatch):
     """A directory in the store's place is refused in words."""
     monkeypatch.setenv("CLOUDOPS_BACKEND", "subprocess")
     (workdir / ".cloudops" / "store.db").mkdir(parents=True)
-    refused(StoreUnreadableError)
+    assert "store.db" in refused(UntrustedWorkspaceError)
 
 
 def test_workspace_that_is_a_file(workdir, monkeypatch):

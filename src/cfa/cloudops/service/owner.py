@@ -126,7 +126,8 @@ def _is_expected(path: Path, home: Path, mode: int) -> bool:
 
 def _unexpected(home: Path, path: Path) -> UntrustedWorkspaceError:
     return UntrustedWorkspaceError(
-        f"The workspace {home} is not trusted: {path} is not what it should be, a link or a pipe.",
+        f"The workspace {home} is not trusted: {path} is not what it should be, but a link, a pipe, or a "
+        "directory in the place of a file.",
         "Remove it, or work in another directory.",
     )
 
