@@ -126,8 +126,8 @@ def _is_expected(path: Path, home: Path, mode: int) -> bool:
 
 def _unexpected(home: Path, path: Path) -> UntrustedWorkspaceError:
     return UntrustedWorkspaceError(
-        f"The workspace {home} is not trusted: {path} is not what it should be, but a link, a pipe, or a "
-        "directory in the place of a file.",
+        f"The workspace {home} is not trusted: {path} is not what it should be, but a link, a pipe or, "
+        "in the place of a file, a directory.",
         "Remove it, or work in another directory.",
     )
 
