@@ -27,6 +27,7 @@ from cfa.cloudops.errors import (
     StoreUnreadableError,
     StoreVersionError,
     UntrustedWorkspaceError,
+    WaitTimeoutError,
 )
 from cfa.cloudops.local import CloudClient
 from cfa.cloudops.model.values import TaskSpec
@@ -395,8 +396,8 @@ def test_disk_that_fills_while_tasks_run(workdir, monkeypatch):
             (workdir / "d" / "gate").touch()
             with pytest.raises(DiskFullError, match="space"):
                 client.add_task("true")
-            with pytest.raises(DiskFullError, match="space"):
-                client.monitor_job("j", timeout=0.5)
+            with pytest.raises(WaitTimeoutError, match="space"):
+                client.monitor_job("j", timeout=0.05)
             (disk / "filler").unlink()
             client.monitor_job("j", timeout=1)
             found = {task.id: task for task in client._batch.list_tasks("j")}

@@ -42,6 +42,7 @@ from cfa.cloudops.provider.executor import Executor, ImageProgress
 from cfa.cloudops.service import additions, owner, reserve
 from cfa.cloudops.service import definitions as text
 from cfa.cloudops.service.additions import no_job
+from cfa.cloudops.service.disks import fullness
 from cfa.cloudops.service.ledger import insert_job
 from cfa.cloudops.service.link import Link
 from cfa.cloudops.service.local_schedules import LocalSchedules
@@ -214,7 +215,14 @@ class LocalBatch(LocalSchedules):
         )
         if row is None:
             raise no_job(self._store, job_id)
-        return text.job_value(row)
+        job = text.job_value(row)
+        if (
+            job.state != "completed"
+            and job.problem is None
+            and (full := fullness(self.workspace.home))
+        ):
+            return evolve(job, problem=f"{full} Tasks wait for some.")  # nobody can write that down
+        return job
 
     def list_jobs(self) -> list[Job]:
         rows = self._store.rows(f"SELECT {text.JOB_COLUMNS} FROM job ORDER BY number")  # noqa: S608
