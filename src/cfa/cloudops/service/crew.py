@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cfa.cloudops.errors import BackendUnavailableError, CloudOpsError, NodeError
 from cfa.cloudops.provider.executor import NodeEnd
 from cfa.cloudops.service import journal
+from cfa.cloudops.service.disks import NO_PROCESS
 from cfa.cloudops.service.ledger import Attempt, Outcome
 from cfa.cloudops.service.nodes import (
     PROTOCOL,
@@ -52,8 +53,6 @@ _KEPT_S = 600.0
 _AGAIN_S = (0.05, 0.3)
 #: Lines of names of hosts and name servers that a keeper may tell.
 _NAMES = 1000
-#: Why an attempt waits that could not begin.
-NO_PROCESS = "No further process can be started: a limit of processes is reached."
 _RETRY_S = (0.2, 10.0)  # first and longest wait for an engine that does not answer
 
 

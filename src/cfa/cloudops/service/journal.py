@@ -134,9 +134,8 @@ def records(
         wanted: attempts that count, None for all.
     """
     record: Record | None = None
-    times: list[
-        bytes
-    ] = []  # the first line of `times` is the shell's own, the second of its children
+    # The first line of `times` is the shell's own, the second that of its children.
+    times: list[bytes] = []
     for line in lines:
         if record is not None and not line.startswith(b"=") and len(times) < 2:
             times.append(line)

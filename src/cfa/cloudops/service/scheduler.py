@@ -153,7 +153,8 @@ class Scheduler:
         group = self.group(node.group)
         if group is None:
             return
-        again = (isinstance(error, CloudOpsError) and error.transient) or bool(shortage(error))
+        short = shortage(error)
+        again = bool(short) or (isinstance(error, CloudOpsError) and error.transient)
         if isinstance(error, NodeError):
             # One that was killed while it came up looks like one that cannot be opened: see again.
             # Those that came up beside it met the same fault.
@@ -165,7 +166,6 @@ class Scheduler:
             group.failures += 1
             wait = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2 ** (group.failures - 1))
             group.not_before = time.monotonic() + wait
-            short = shortage(error)
             self._problems[node.group.job] = f"{short} Its tasks wait." if short else str(error)
             self.agent.at(group.not_before, partial(self.wanted, node.group.job))
             return

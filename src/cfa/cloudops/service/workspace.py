@@ -156,9 +156,8 @@ class Workspace:
         with self._removing(f"the job {job_id!r}", job_id), Place.open(self.home) as home:
             way = _way(job_id)
             home.remove_tree(way)
-            with contextlib.suppress(
-                OSError
-            ):  # another run of the schedule is there, or it is gone
+            # Another run of the schedule may be there, or it is gone.
+            with contextlib.suppress(OSError):
                 home.remove_directory(way.rpartition("/")[0])
             home.remove_tree(f"accounts/{number}")
 
