@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -232,27 +233,46 @@ class Clock:
         return getattr(time, name)
 
 
-@pytest.fixture
-def clock(backend, workdir: Path, monkeypatch) -> Iterator[Clock]:
-    """An agent in this process that lives by a clock of its own."""
-    made = Clock()
-    for module in (agent_module, scheduler, ledger, recovery, link, schedules):
-        monkeypatch.setattr(module, "time", made)
+@contextlib.contextmanager
+def agent_here(idle_s: float) -> Iterator[Agent]:
+    """An agent in this process, until it is idle."""
     workspace = Workspace(Path(".cloudops").absolute())
     workspace.create()
     lock = agent_module._lock(workspace)
     assert lock is not None
-    agent = Agent(workspace, idle_s=1)
+    agent = Agent(workspace, idle_s=idle_s)
     thread = threading.Thread(target=agent.run)
     thread.start()
     until(workspace.socket.exists)
-    yield made
+    yield agent
     thread.join(60)
     os.close(lock)
     os.close(agent._bell)
     os.close(agent._rope)
     agent._selector.close()
     assert not thread.is_alive()
+
+
+@pytest.fixture
+def clock(backend, workdir: Path, monkeypatch) -> Iterator[Clock]:
+    """An agent in this process that lives by a clock of its own."""
+    made = Clock()
+    for module in (agent_module, scheduler, ledger, recovery, link, schedules):
+        monkeypatch.setattr(module, "time", made)
+    with agent_here(idle_s=1):
+        yield made
+
+
+def test_idle_agent_sleeps(backend, workdir: Path, monkeypatch):
+    """An agent without nodes wakes for nothing: no timer goes on by itself."""
+    monkeypatch.setattr(agent_module, "_RESERVE_S", 0.01)
+    monkeypatch.setattr(agent_module, "_RESERVE_AGAIN_S", 0.01)
+    monkeypatch.setattr(agent_module, "_GLANCE_S", 0.01)
+    turns = []
+    with agent_here(idle_s=1) as agent:
+        turn = agent.scheduler.turn
+        monkeypatch.setattr(agent.scheduler, "turn", lambda **how: turns.append(1) or turn(**how))
+    assert len(turns) < 10
 
 
 @pytest.mark.parametrize("hours", [10, -10])

@@ -86,7 +86,7 @@ class Agent:
         self.store.set_meta("agent", self._epoch)
         self._lock_file = _identity(workspace.lock)
         self._glancing = False
-        self._reserved = False
+        self._reserve_due = time.monotonic() + _RESERVE_S
         self._served = _identity(workspace.store)
         self._address: tuple[int, int] | None = None
         self.scheduler = Scheduler(self)
@@ -161,7 +161,7 @@ class Agent:
         self._listen()
         self.scheduler.recover()
         idle_since = time.monotonic()
-        self.at(idle_since + _RESERVE_S, self._keep_reserve)
+        self.at(self._reserve_due, self._keep_reserve)
         while True:
             busy = self._turn()
             now = time.monotonic()
@@ -173,7 +173,7 @@ class Agent:
                     break
                 self._listen()  # somebody was faster than we were
                 continue
-            self._watch_lock()
+            self._watch()
             self._once(None if busy or self._idle_s == inf else idle_since + self._idle_s)
         self.scheduler.leave()
         self._workers.shutdown(wait=True, cancel_futures=True)
@@ -203,26 +203,27 @@ class Agent:
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
 
-    def _keep_reserve(self) -> None:
-        if self.scheduler.crew.nodes or not self._reserved:
-            self._reserved = True
-            self.work(partial(reserve.keep, self.store, self.workspace.home), _done)
-        self.at(time.monotonic() + _RESERVE_AGAIN_S, self._keep_reserve)
-
-    def _watch_lock(self) -> None:
-        """Look at the lock file from time to time, but let an idle agent sleep."""
+    def _watch(self) -> None:
+        """Look at the lock file and the reserve from time to time, but let an idle agent sleep."""
         if self.scheduler.crew.nodes and not self._glancing:
             self._glancing = True
             self.at(time.monotonic() + _GLANCE_S, self._glance)
 
     def _glance(self) -> None:
         self._glancing = False
+        self._keep_reserve()
         if (_identity(self.workspace.lock), _identity(self.workspace.socket)) != (
             self._lock_file,
             self._address,
         ):
             _log.warning("lock file or socket were removed: the next agent goes on")
             self._leaving = True
+
+    def _keep_reserve(self) -> None:
+        now = time.monotonic()
+        if now >= self._reserve_due:
+            self._reserve_due = now + _RESERVE_AGAIN_S
+            self.work(partial(reserve.keep, self.store, self.workspace.home), _done)
 
     def _ring(self) -> None:
         try:
