@@ -88,7 +88,7 @@ def test_swapped_for_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     top = tmp_path / "top"
     top.mkdir()
     target = program(top / "x")
-    grip = privileges._grip
+    grip = privileges.grip
 
     def swap(directory: int, name: str) -> AbstractContextManager[int]:
         if name == "x":
@@ -96,7 +96,7 @@ def test_swapped_for_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             target.symlink_to(victim)
         return grip(directory, name)
 
-    monkeypatch.setattr(privileges, "_grip", swap)
+    monkeypatch.setattr(privileges, "grip", swap)
     assert strip(top) == (0, [])
     assert mode(victim) == 0o4755
 

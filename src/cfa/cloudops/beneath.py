@@ -423,20 +423,58 @@ def _remove(directory: int, name: str, force: bool) -> None:
 def _open_to_empty(directory: int, name: str, force: bool = True) -> int | None:
     """A descriptor of a directory, with the permissions that emptying needs; None for a file."""
     try:
-        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        if not stat.S_ISDIR(status.st_mode):
-            return None
-        if not force or status.st_mode & 0o700 == 0o700:
-            return os.open(name, _DIRECTORY, dir_fd=directory)
-    except FileNotFoundError:
+        return open_up(directory, name)[0] if force else os.open(name, _DIRECTORY, dir_fd=directory)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def open_up(directory: int, name: str) -> tuple[int, int | None]:
+    """Open a directory, and give its owner all permissions if they are not there.
+
+    Args:
+        directory: the descriptor of the one that it is in.
+        name: a single name.
+
+    Returns:
+        Its descriptor, and the permissions that it had if they had to be changed.
+
+    Raises:
+        NotADirectoryError: it is something else.
+        OSError: it is another's and closed.
+    """
+    mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+    if stat.S_ISDIR(mode) and mode & stat.S_IRWXU == stat.S_IRWXU:
+        return os.open(name, _DIRECTORY, dir_fd=directory), None
     # By a descriptor that needs no permission: it cannot be swapped between looking and changing.
-    with Place(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)) as it:
-        if not stat.S_ISDIR(os.fstat(it.fileno()).st_mode):
-            return None
+    with grip(directory, name) as held:
+        mode = os.fstat(held).st_mode
+        if not stat.S_ISDIR(mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
         with contextlib.suppress(OSError):  # another's: then as it is
-            os.chmod(f"/proc/self/fd/{it.fileno()}", 0o700)
-        return os.open(".", _DIRECTORY, dir_fd=it.fileno())
+            set_mode(held, stat.S_IMODE(mode) | stat.S_IRWXU)
+        try:
+            return os.open(".", _DIRECTORY, dir_fd=held), stat.S_IMODE(mode)
+        except OSError:
+            with contextlib.suppress(OSError):
+                set_mode(held, stat.S_IMODE(mode))
+            raise
+
+
+@contextlib.contextmanager
+def grip(directory: int, name: str) -> Iterator[int]:
+    """A descriptor that can be looked at and changed, and needs no permission: a task's file may
+    have none. It opens neither what a link leads to nor a pipe nor a device."""
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=directory)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def set_mode(descriptor: int, mode: int) -> None:
+    """Change what a descriptor of `grip` stands for, wherever its name leads by now."""
+    os.chmod(f"/proc/self/fd/{descriptor}", mode)
 
 
 def _empty(directory: int, top: int, depth: int, force: bool, problems: list[OSError]) -> bool:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
 
 from attrs import define
 
-from cfa.cloudops.beneath import Place
+from cfa.cloudops.beneath import Place, grip, open_up, set_mode
 
 _PRIVILEGED = stat.S_ISUID | stat.S_ISGID
-_LOOK = stat.S_IRUSR | stat.S_IXUSR
 #: Seconds by which stamps of files may lag behind the clock: some file systems count whole ones.
 _GRAIN_S = 1.0
 #: Directories that are kept open on the way down; those below are found again by `..`.
@@ -83,7 +81,7 @@ class _Walk:
     def _down(self, above: int, name: str, shown: str) -> None:
         """Enter a directory and see to the files in it."""
         try:
-            descriptor, mode = _enter(above, name)
+            descriptor, mode = open_up(above, name)
         except FileNotFoundError:
             return
         except OSError:
@@ -138,10 +136,10 @@ class _Walk:
             # A look before it is opened: of many files few are changed.
             if not self._concerns(entry.stat(follow_symlinks=False)):
                 return
-            with _grip(level.descriptor, entry.name) as descriptor:
+            with grip(level.descriptor, entry.name) as descriptor:
                 status = os.fstat(descriptor)
                 if self._concerns(status):
-                    _set_mode(descriptor, stat.S_IMODE(status.st_mode) & ~_PRIVILEGED)
+                    set_mode(descriptor, stat.S_IMODE(status.st_mode) & ~_PRIVILEGED)
                     self.changed += 1
         except FileNotFoundError:
             return
@@ -154,41 +152,6 @@ class _Walk:
 
     def _way(self, name: str) -> str:
         return "/".join(filter(None, [*(level.name for level in self._levels), name]))
-
-
-@contextlib.contextmanager
-def _grip(directory: int, name: str) -> Iterator[int]:
-    """A descriptor that can be looked at and changed, and needs no permission: a task's file may
-    have none. It opens neither what a link leads to nor a pipe nor a device."""
-    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(name, flags, dir_fd=directory)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _set_mode(descriptor: int, mode: int) -> None:
-    """Change what a descriptor of `_grip` stands for, wherever its name leads by now."""
-    os.chmod(f"/proc/self/fd/{descriptor}", mode)
-
-
-def _enter(above: int, name: str) -> tuple[int, int | None]:
-    """Open a directory; one of ours that may not be looked into is opened up, and its old mode
-    returned."""
-    with _grip(above, name) as held:
-        mode = os.fstat(held).st_mode
-        closed = stat.S_ISDIR(mode) and mode & _LOOK != _LOOK
-        if closed:
-            with contextlib.suppress(OSError):  # another's: then as it is
-                _set_mode(held, stat.S_IMODE(mode) | _LOOK)
-        try:
-            return os.open(".", _DIRECTORY, dir_fd=held), stat.S_IMODE(mode) if closed else None
-        except OSError:
-            if closed:
-                with contextlib.suppress(OSError):
-                    _set_mode(held, stat.S_IMODE(mode))
-            raise
 
 
 def _identity(descriptor: int) -> tuple[int, int]:
