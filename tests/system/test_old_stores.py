@@ -7,14 +7,18 @@ kept as SQL. Its agent and its node were killed while a task ran.
 from __future__ import annotations
 
 import contextlib
+import socket
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from cfa.cloudops.local import CloudClient
+from cfa.cloudops.service import link, reserve
 from cfa.cloudops.service.schema import MIGRATIONS
+from cfa.cloudops.service.workspace import Workspace
 
 STORES = Path(__file__).parents[1] / "data" / "stores"
 #: Files for the tables of this version would be of the program that is tested here.
@@ -77,6 +81,37 @@ def test_waiting_work_runs(version: int, workdir: Path) -> None:
         if version >= SCHEDULES_SINCE:
             client.monitor_job("nightly:job-1", timeout=1)
             assert states(client, "nightly:job-1") == [("nightly-job", "success", 0)]
+
+
+def tables(home: Path) -> int:
+    with contextlib.closing(sqlite3.connect(home / "store.db")) as db:
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_an_agent_of_its_time_leaves_first(version: int, workdir: Path) -> None:
+    """An agent that knows the earlier tables only is asked to leave while they are as it knows them."""
+    home = workdir / ".cloudops"
+    said, found = [], []
+
+    def serve(listener: socket.socket) -> None:
+        line, _ = listener.accept()
+        with line:
+            line.sendall(b"cloudops 0.1.0 1\n")
+            said.append(line.recv(16))
+            time.sleep(0.3)  # its last words are written down
+            found.append(tables(home))
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        with link.short_path(home / "agent.sock") as path:
+            listener.bind(path)
+        listener.listen()
+        agent = threading.Thread(target=serve, args=(listener,), daemon=True)
+        agent.start()
+        workspace = Workspace(home)
+        with contextlib.closing(reserve.open_store(workspace)):
+            agent.join(30)
+        assert (said, found) == ([link.LEAVE], [version])
+    assert tables(home) == len(MIGRATIONS)
 
 
 def test_all_versions_are_kept() -> None:
