@@ -173,6 +173,14 @@ def test_reader_that_holds_the_lock(backend, workdir):
 # --- whom we trust
 
 
+def test_what_we_do_not_read_counts_not(workdir):
+    """That others may write the file that tells git to look away makes a workspace no stranger's."""
+    home = workdir / ".cloudops"
+    make(home)
+    (home / ".gitignore").chmod(0o666)
+    make(home)
+
+
 @pytest.fixture
 def stranger(workdir: Path, backend) -> Iterator[Path]:
     """A workspace of another user with a task that waits to run; it would make the file `ran`."""
