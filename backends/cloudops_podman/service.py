@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -149,6 +150,7 @@ class OwnService:
         Raises:
             BackendNotInstalledError: see `program`.
             BackendUnavailableError: it does not start; Podman's own words.
+            OSError: too many files are open to find out.
         """
         if self._answers():
             return
@@ -194,7 +196,9 @@ class OwnService:
             with connect(self.endpoint) as connection:
                 connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n")
                 return b" 200 " in connection.recv(64)
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise  # ours are short; it may well run, with everything that it does
             return False
 
     def _end(self) -> None:
