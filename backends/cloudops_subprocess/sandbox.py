@@ -147,11 +147,12 @@ class _Plan:
         if self._runner.uid == 0:
             for name in _SETTINGS:
                 result += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
-        result += ["--dev", "/dev", *_devices(self._root / "dev")]
+        result += ["--dev", "/dev", "--tmpfs", "/dev/shm", *_devices(self._root / "dev")]  # noqa: S108
         for step in sorted(self._steps, key=lambda step: step.key):
             result += step.arguments
         covered = {bind.target for bind in self._binds}
-        for directory in self._sealed:
+        # Else a task could exchange the devices, and links such as `/bin`, for the tasks after it.
+        for directory in (*self._sealed, "/dev", "/"):
             if directory not in covered:
                 result += ["--remount-ro", directory]
         return result
@@ -289,12 +290,12 @@ class _Plan:
                 # At the top the entries of the root are shown.
                 if not at_top(path) and access is not above and _can_be_bound(host, self._runner):
                     self._add(path, _PLACE, _OPTIONS[access], host, path)
-            elif at_top(path) or above in ABSENT:
-                if access is Access.PRIVATE:
-                    self._add(path, _PLACE, "--dir", path)
             elif access is Access.PRIVATE:
-                if os.path.isdir(host):  # what is shown cannot take a new one
+                # What is shown cannot take a new one.
+                if at_top(path) or above in ABSENT or os.path.isdir(host):
                     self._add(path, _PLACE, "--tmpfs", path)
+            elif at_top(path) or above in ABSENT:
+                continue
             elif os.path.isdir(host):
                 self._empty(path)
             else:

@@ -379,6 +379,11 @@ client.close()
 def test_few_processes(backend, workdir: Path, more: int):
     """A user with a limit of processes: what cannot start waits, its job says why, and all of it runs
     once the limit is raised."""
+    run_as_nobody_else(backend, FEW_PROCESSES, str(more))
+
+
+def run_as_nobody_else(backend, script: str, *arguments: str) -> None:
+    """Run a script as a user who has no other process."""
     if backend.engine is not None:
         pytest.skip("The limit is that of processes of this machine.")
     if os.getuid() != 0:
@@ -387,7 +392,7 @@ def test_few_processes(backend, workdir: Path, more: int):
     try:
         os.chown(place, NOBODY_ELSE, NOBODY_ELSE)
         argv = ["setpriv", f"--reuid={NOBODY_ELSE}", f"--regid={NOBODY_ELSE}", "--clear-groups"]
-        argv += [sys.executable, "-c", FEW_PROCESSES, str(more)]
+        argv += [sys.executable, "-c", script, *arguments]
         environment = {**os.environ, "HOME": str(place), "TMPDIR": str(place)}
         environment["XDG_CACHE_HOME"] = str(place / "cache")
         done = subprocess.run(
@@ -415,6 +420,35 @@ def any_process_of(user: int) -> list[int]:
             if process.name.isdigit() and process.stat().st_uid == user:
                 found.append(int(process.name))
     return found
+
+
+TAKEN = """
+import os, resource, time
+from pathlib import Path
+from cfa.cloudops.local import CloudClient
+
+client = CloudClient(at_exit="detach", max_parallel=2)
+client.create_pool("p", task_slots_per_node=2)
+client.create_job("j", "p")
+client.add_task("j", "true")
+while client._batch.task_counts("j").succeeded < 1:
+    client._batch.wait_for_change(1)
+for process in Path("/proc").iterdir():
+    if process.name.isdigit() and b"launcher.sh" in (process / "cmdline").read_bytes():
+        if process.stat().st_uid == os.getuid():
+            resource.prlimit(int(process.name), resource.RLIMIT_NPROC, (1, 1))
+client.add_task_collection("j", [{"command_line": "true"}] * 4)
+deadline = time.monotonic() + 60
+while client._batch.task_counts("j").succeeded < 5:
+    assert time.monotonic() < deadline, Path(".cloudops/agent.log").read_text()
+    client._batch.wait_for_change(1)
+client.close()
+"""
+
+
+def test_node_that_was_robbed(backend, workdir: Path):
+    """A node whose processes were limited by what ran in it is replaced; the agent is not limited."""
+    run_as_nobody_else(backend, TAKEN)
 
 
 def test_fork_bomb(backend, workdir: Path, image: str, monkeypatch: pytest.MonkeyPatch):

@@ -474,7 +474,18 @@ def test_devices(project: Project) -> None:
         answer([disks, [name for name in ("mem", "kmsg", "vda") if os.path.exists("/dev/" + name)],
                 os.listdir("/dev/pts"), made])
     """)
-    assert found == [[], [], ["ptmx"], ["EPERM"] * 4]
+    assert found == [[], [], ["ptmx"], ["EPERM", "EPERM", "EROFS", "EROFS"]]
+
+
+def test_nothing_is_exchanged(project: Project) -> None:
+    """A task exchanges neither devices nor links of the system for the tasks after it in its node."""
+    found = project.run("""
+        os.symlink("/nowhere", "/dev/shm/link")
+        answer([tried(os.unlink, "/dev/null"), tried(os.rename, "/dev/shm/link", "/dev/null"),
+                tried(os.rename, "/bin", "/former"), tried(os.mkdir, "/new"),
+                tried(os.rename, "/dev", "/former"), tried(os.rmdir, "/dev/shm")])
+    """)
+    assert found == ["EROFS", "EXDEV", "EROFS", "EROFS", "EROFS", "EROFS"]
 
 
 @only_root

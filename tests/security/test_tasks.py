@@ -245,6 +245,32 @@ def test_shared_directory_is_given_back(bench):
     assert shared.stat().st_mode & 0o700 == 0o700
 
 
+@pytest.mark.parametrize(
+    "theft", ["rm -f /dev/null", "rm -f /dev/null; mkfifo /dev/null", "chmod 0 /dev"]
+)
+def test_null_device_that_is_taken_away(bench, theft):
+    """A task that takes the null device from its node, where it can, does not keep the next from running:
+    what a shell cannot do without it, a new node can."""
+    if not isolated(bench):
+        pytest.skip("without a sandbox the device would be the one of this machine")
+    client = bench.ready(max_parallel=2, task_slots_per_node=2)
+    client.add_task("j", f"sh -c '{theft}; true'")
+    bench.finished(client)
+    later = [client.add_task("j", "sh -c 'cat; echo on; exit 7'") for _ in range(5)]
+    tasks = bench.finished(client)
+    assert [tasks[name].exit_code for name in later] == [7] * 5
+
+
+@pytest.mark.parametrize("way", ["..", "../..", "."])
+def test_closed_directory_of_a_job(bench, way):
+    """A task that closes the directory of its job, or its own, keeps no later one of it from running."""
+    client = bench.ready(max_parallel=1)
+    client.add_task("j", f"sh -c 'cd $AZ_BATCH_TASK_WORKING_DIR && chmod 0 {way}'")
+    later = [client.add_task("j", "sh -c 'echo on; exit 7'") for _ in range(3)]
+    tasks = bench.finished(client)
+    assert [tasks[name].exit_code for name in later] == [7, 7, 7]
+
+
 def test_a_node_sees_its_own(bench):
     """A task sees its job and what its pool shares, not other jobs, pools, nodes or the store."""
     if not isolated(bench):

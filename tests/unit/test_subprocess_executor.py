@@ -409,12 +409,13 @@ def test_too_many_entries(tmp_path: Path) -> None:
 
 
 def mounted(binds: list[Bind], view: View, root: Path) -> list[str]:
-    """The arguments that show something, for an ordinary user."""
+    """The arguments that show something, for an ordinary user, without those that always come last."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "geteuid", lambda: 1000)
         found = sandbox.arguments(binds, "/wd", view, root)
-    assert found[-2:] == ["--chdir", "/wd"]
-    return found[found.index("--new-session") + 1 : -2]
+    last = ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/wd"]
+    assert found[-len(last) :] == last
+    return found[found.index("--new-session") + 1 : -len(last)]
 
 
 def test_plan(tmp_path: Path) -> None:
@@ -442,8 +443,8 @@ def test_plan(tmp_path: Path) -> None:
         *("--ro-bind", f"{tmp_path}/file", "/file"),
         *("--ro-bind", f"{tmp_path}/opt", "/opt"),
         *("--ro-bind", f"{tmp_path}/usr", "/usr"),
-        *("--proc", "/proc", "--dev", "/dev"),
-        *("--dir", "/tmp"),
+        *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/shm"),
+        *("--tmpfs", "/tmp"),
         *("--bind", "/s1", "/data"),
         *("--tmpfs", "/mnt", "--bind", f"{tmp_path}/mnt/disk", "/mnt/disk"),
         *("--bind", f"{tmp_path}/opt/project", "/opt/project"),
@@ -475,8 +476,8 @@ def test_plan_where_little_is_shown(tmp_path: Path) -> None:
     assert mounted(binds, View(places=places, others=Access.HIDDEN), tmp_path) == [
         *("--ro-bind", f"{tmp_path}/usr", "/usr"),
         *("--ro-bind", f"{tmp_path}/var", "/var"),
-        *("--proc", "/proc", "--dev", "/dev"),
-        *("--dir", "/home/task"),
+        *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/shm"),
+        *("--tmpfs", "/home/task"),
         *("--tmpfs", "/var/me"),
         *("--ro-bind", "/dev/null", "/var/socket"),
         *("--tmpfs", "/var/tmp"),
@@ -499,7 +500,7 @@ def test_plan_with_the_workspace_in_a_bind(tmp_path: Path) -> None:
     ]
     (tmp_path / "root").mkdir()
     assert mounted(binds, view, tmp_path / "root") == [
-        *("--proc", "/proc", "--dev", "/dev"),
+        *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/shm"),
         *("--bind", str(tmp_path), "/data"),
         *("--bind", str(home), "/own"),
         *("--tmpfs", "/data/project/.cloudops"),
@@ -515,7 +516,7 @@ def test_plan_of_a_mount_point_in_the_system(tmp_path: Path) -> None:
     (tmp_path / "opt" / "tool").mkdir(parents=True)
     view = View(places={"/opt": Access.READ_ONLY})
     assert mounted([Bind(source="/s", target="/opt/new")], view, tmp_path) == [
-        *("--proc", "/proc", "--dev", "/dev"),
+        *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/shm"),
         *("--tmpfs", "/opt", "--ro-bind", f"{tmp_path}/opt/tool", "/opt/tool"),
         *("--bind", "/s", "/opt/new"),
         *("--remount-ro", "/opt"),

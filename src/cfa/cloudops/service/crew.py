@@ -39,6 +39,8 @@ _log = logging.getLogger(__name__)
 
 #: Seconds from TERM to KILL, and from KILL to the end of the whole node.
 GRACE_S = 5.0
+#: How many attempts in a row a node may fail to start before another one is tried.
+_REFUSALS = 3
 #: How often a task may vanish with the shell of its slot before that counts as its exit.
 _LOST_ALONE = 2
 #: Seconds between two questions whether the slots of a busy node live.
@@ -241,6 +243,7 @@ class Crew:
         if attempt.verdict is not None:  # what survived TERM must not survive the task
             send(node, f"kill {attempt.slot} {attempt.token} KILL\n")
         node.give_back(attempt.slot)
+        node.refusals = 0
         self._scheduler.exited(attempt, code)
         self._has_room(node)
 
@@ -267,6 +270,8 @@ class Crew:
         The latter leaves nothing of the task. An outsider that meets the moment does so as well, so
         it counts as the task's own doing only when it happens again and again.
         """
+        if node.commands is not None:
+            node.commands.forget(attempt.slot)
         code = self.outcomes(node.id, [attempt]).get(attempt.token)
         if code is None and how == "alone":
             lost = self._lost_alone[attempt.number] = self._lost_alone.get(attempt.number, 0) + 1
@@ -276,9 +281,17 @@ class Crew:
             self._scheduler.exited(attempt, code)
         elif how == "refused":
             self._scheduler.postponed(attempt, NO_PROCESS)
+            self._count_refusal(node)
         else:
             self._scheduler.lost(attempt, "the shell of its slot was killed")
         self._has_room(node)
+
+    def _count_refusal(self, node: LiveNode) -> None:
+        """What a node lacks may be its own: a task can take from it what a new one has again."""
+        node.refusals += 1
+        if node.refusals >= _REFUSALS and not node.running:
+            _log.warning("node %s starts nothing any more: closing it", node.id)
+            self.dismiss(node, 0)
 
     def outcomes(self, node_id: str, attempts: Iterable[Attempt]) -> dict[str, str]:
         """What the journals of a node say of these attempts, by token."""

@@ -24,7 +24,8 @@
 #
 # Every slot is one warm shell, fed a line a task through a pipe without a name: no engine call, no
 # subshell, one vfork and one exec a task. Lines are short, because a shell reads them byte by byte. Only
-# POSIX sh, `/proc` and, where the image has it, setsid are used.
+# POSIX sh, `/proc` and, where the image has it, setsid are used. Descriptor 9 is the null device, which a
+# task may remove or replace.
 
 protocol=2
 
@@ -74,7 +75,7 @@ __run() {
             echo "cloudops: program not found: $1 (PATH is $PATH)" 1<>"$__task/stderr.txt"
         else
             shift
-            "$__program" "$@" 1<>"$__task/stdout.txt" 2<>"$__task/stderr.txt" </dev/null 3>&- 4<&-
+            "$__program" "$@" 1<>"$__task/stdout.txt" 2<>"$__task/stderr.txt" <&9 3>&- 4<&- 9>&-
             __code=$?
             case $__code in
                 127) [ -e "$__program" ] || __code=missing ;;
@@ -119,7 +120,7 @@ __open() {
         [ -n "$__told" ] || __say "full $__attempt $__secret"
         __told=1
         sleep 1
-    done 2>/dev/null
+    done 2>&9
     exec 3>>"/proc/self/fd/3/$1"
 }
 
@@ -172,8 +173,9 @@ guard() {
     # A shell that cannot make a process ends, most of them not by `command`.
     trap 'give_up "$slot" refused' EXIT
     export CLOUDOPS_SLOT="$1@$CLOUDOPS_DIRECTORY" # by which its shell and its tasks can be found
-    command eval '$setsid $reset "$shell" "$self" slot "$directory" "$1" "$job" <&4 4<&- &' && shell_pid=$! &&
-        wait "$shell_pid"
+    # Of a pipe only the first program has the null device for input, which may be gone or keep it waiting.
+    command eval ': | $setsid $reset "$shell" "$self" slot "$directory" "$1" "$job" <&4 4<&- &' &&
+        shell_pid=$! && wait "$shell_pid"
     code=$?
     trap - EXIT
     case $code in
@@ -217,7 +219,7 @@ find_session() {
         session=${stat%% *}
         return
     done
-} 2>/dev/null
+} 2>&9
 
 # Signals every process of $session but $spared, and those that left it but still carry a text in their
 # environment: `signal <text> <signal>`. KILL is repeated until there is none.
@@ -226,7 +228,7 @@ signal() {
     while pass "$1" "$2" && [ "$2" = KILL ] && [ $tries -lt 50 ]; do
         tries=$((tries + 1))
     done
-} 2>/dev/null
+} 2>&9
 
 # Signals them once. False when there was none.
 pass() {
@@ -269,11 +271,11 @@ check() {
 lives() {
     read -r stat <"/proc/$1/stat" || return
     case ${stat##*) } in Z* | X*) return 1 ;; esac
-} 2>/dev/null
+} 2>&9
 
 # Starts the guard of a new slot. By `command`, because a shell that cannot make a process would end.
 open_slot() {
-    command eval ': | guard "$slot" 2>/dev/null &' 2>/dev/null || return
+    command eval ': | guard "$slot" 2>&9 &' 2>&9 || return
     eval "guard_$slot=$!"
     slots="$slots $slot"
 }
@@ -295,6 +297,7 @@ end_all() {
 serve() {
     node=
     trap 'echo "refused $node"' EXIT
+    exec 9<>/dev/null
     begin "$1"
     job=$2
     self=$0
@@ -303,7 +306,7 @@ serve() {
     __resolve setsid && setsid=$__path
     # A shell's background processes ignore INT and QUIT for good, unless somebody helps.
     reset="env --default-signal=INT,QUIT"
-    $reset true 2>/dev/null || reset=
+    $reset true 2>&9 || reset=
     slots= shell_pid=
     # The first process of a container ignores what it does not handle.
     trap 'trap - EXIT; exit 143' TERM INT HUP
@@ -315,7 +318,7 @@ serve() {
                 case " $slots " in
                     *" $slot "*)
                         eval "guard=\$guard_$slot"
-                        { echo "$attempt $secret $argument" >"/proc/$guard/fd/0"; } 2>/dev/null || check
+                        { echo "$attempt $secret $argument" >"/proc/$guard/fd/0"; } 2>&9 || check
                         ;;
                     *) open_slot || __say "lost $slot $node refused" ;;
                 esac
@@ -338,7 +341,7 @@ serve() {
     for slot in $slots; do
         eval "guard=\$guard_$slot"
         echo quit >"/proc/$guard/fd/0"
-    done 2>/dev/null
+    done 2>&9
     wait
 }
 
@@ -352,6 +355,7 @@ once() {
     trap 'trap - EXIT; exit 143' TERM INT HUP
     trap : PIPE
     trap 'echo "refused $node"' EXIT
+    exec 9<>/dev/null
     echo "ready $protocol"
     verb=
     until [ "$verb" = run ]; do
@@ -362,7 +366,7 @@ once() {
         }
         [ "$verb" = node ] && node=$slot
     done
-    exec 5<&0 </dev/null
+    exec 5<&0 <&9
     {
         trap : PIPE
         session= spared=
@@ -374,7 +378,7 @@ once() {
         done
         end
         [ -e "$0" ] || end_all
-    } <&5 5<&- 2>/dev/null &
+    } <&5 5<&- 2>&9 &
     ears=$!
     exec 5<&-
     trap : HUP INT QUIT TERM USR1 USR2 ALRM # as for a slot's shell

@@ -94,6 +94,8 @@ class LiveNode:
     unanswered: int = 0
     #: Attempts that had ended at the last of these looks, by the journals, and were not reported yet.
     unreported: set[str] = field(factory=set)
+    #: How many attempts in a row it could not start for lack of processes.
+    refusals: int = 0
     #: It said something that only a launcher says, without the secret.
     doubted: bool = False
     #: The loop wakes up when it has been idle for long enough.

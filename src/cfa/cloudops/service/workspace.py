@@ -356,6 +356,11 @@ class Commands:
             done += os.pwrite(descriptor, data[done:], done)
         os.ftruncate(descriptor, done)
 
+    def forget(self, slot: int) -> None:
+        """A slot is not used again."""
+        if slot in self._descriptors:
+            os.close(self._descriptors.pop(slot))
+
     def close(self) -> None:
         """May be called twice."""
         while self._descriptors:
