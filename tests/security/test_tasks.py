@@ -249,8 +249,8 @@ def test_shared_directory_is_given_back(bench):
     "theft", ["rm -f /dev/null", "rm -f /dev/null; mkfifo /dev/null", "chmod 0 /dev"]
 )
 def test_null_device_that_is_taken_away(bench, theft):
-    """A task that takes the null device from its node, where it can, does not keep the next from running:
-    what a shell cannot do without it, a new node can."""
+    """A task that takes the null device from its node, where it can, does not keep the next from
+    running: what a shell cannot do without it, a new node can."""
     if not isolated(bench):
         pytest.skip("without a sandbox the device would be the one of this machine")
     client = bench.ready(max_parallel=2, task_slots_per_node=2)

@@ -165,6 +165,28 @@ def test_remove_deep_tree(place):
     assert place.names() == ["a"]
 
 
+def test_directory_that_is_closed_again_and_again(place, tmp_path):
+    """Its owner gets in, whatever somebody does to its permissions all the while."""
+    os.mkdir(tmp_path / "top" / "shut")
+    held = os.open(tmp_path / "top" / "shut", os.O_RDONLY)
+    over = threading.Event()
+
+    def close() -> None:
+        while not over.is_set():
+            os.fchmod(held, 0)
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    try:
+        for _ in range(300):
+            place.regain("shut").close()
+    finally:
+        over.set()
+        closing.join()
+        os.fchmod(held, 0o700)
+        os.close(held)
+
+
 def test_remove_deep_tree_of_closed_directories(place, tmp_path):
     """One whose directories their owner may neither read nor write goes as well."""
     ways = ["deep" + "/d" * level for level in range(80)]

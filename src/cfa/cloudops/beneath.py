@@ -35,6 +35,8 @@ _NO_OPENAT2 = {errno.ENOSYS, errno.EPERM, errno.EINVAL}
 _DEPTH = 48
 #: Who fills a directory faster than we empty it is given up after so many rounds.
 _ROUNDS = 1000
+#: So often a directory is opened that somebody else closes again and again.
+_TRIES = 1000
 _CHUNK = 1 << 20
 
 
@@ -106,15 +108,13 @@ class Place:
             return False
         return True
 
-    def regain(self, name: str) -> None:
-        """Let the owner of a directory in again whose permissions somebody has taken away.
+    def regain(self, name: str) -> Place:
+        """A directory in it; its owner is let in again if somebody has taken the permissions away.
 
         Raises:
-            OSError: it is another's.
+            OSError: it is another's, or no directory.
         """
-        found = _open_to_empty(self._descriptor, name)
-        if found is not None:
-            os.close(found)
+        return Place(open_up(self._descriptor, name)[0], f"{self.path}/{name}")
 
     def names(self) -> list[str]:
         """Names of what is in it now."""
@@ -444,20 +444,31 @@ def open_up(directory: int, name: str) -> tuple[int, int | None]:
     """
     mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
     if stat.S_ISDIR(mode) and mode & stat.S_IRWXU == stat.S_IRWXU:
-        return os.open(name, _DIRECTORY, dir_fd=directory), None
+        with contextlib.suppress(PermissionError):
+            return os.open(name, _DIRECTORY, dir_fd=directory), None
     # By a descriptor that needs no permission: it cannot be swapped between looking and changing.
     with grip(directory, name) as held:
         mode = os.fstat(held).st_mode
         if not stat.S_ISDIR(mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
-        with contextlib.suppress(OSError):  # another's: then as it is
-            set_mode(held, stat.S_IMODE(mode) | stat.S_IRWXU)
+        return _open_held(held, stat.S_IMODE(mode)), stat.S_IMODE(mode)
+
+
+def _open_held(held: int, mode: int) -> int:
+    tries = _TRIES
+    while True:
         try:
-            return os.open(".", _DIRECTORY, dir_fd=held), stat.S_IMODE(mode)
-        except OSError:
-            with contextlib.suppress(OSError):
-                set_mode(held, stat.S_IMODE(mode))
-            raise
+            set_mode(held, mode | stat.S_IRWXU)
+        except OSError:  # another's: then as it is
+            tries = 0
+        try:
+            return os.open(".", _DIRECTORY, dir_fd=held)
+        except PermissionError:
+            tries -= 1
+            if tries <= 0:
+                with contextlib.suppress(OSError):
+                    set_mode(held, mode)
+                raise
 
 
 @contextlib.contextmanager

@@ -143,9 +143,8 @@ class Workspace:
         """The directory that the tasks of a pool share, made when it is not there. Raises OSError."""
         above, _, name = shared_way(pool_id).rpartition("/")
         with Place.open(self.home) as home, home.enter(above, make=True) as shared:
-            if not shared.make(name):
-                shared.regain(name)  # a task of another job can change its permissions
-            return shared.enter(name)
+            shared.make(name)
+            return shared.regain(name)  # a task of another job can change its permissions
 
     def remove_job(self, job_id: str, number: int) -> None:
         """Remove a job's files and its account. What is gone already is no error.
@@ -277,8 +276,7 @@ def enter_job(home: Place, job_id: str, *, make: bool = False) -> Place:
         return home.enter(f"{above}/{name}", make=make)
     except PermissionError:
         with home.enter(above) as runs:
-            runs.regain(name)
-            return runs.enter(name)
+            return runs.regain(name)
 
 
 def shared_way(pool_id: str) -> str:
