@@ -428,12 +428,13 @@ def _open_to_empty(directory: int, name: str, force: bool = True) -> int | None:
         return None
 
 
-def open_up(directory: int, name: str) -> tuple[int, int | None]:
-    """Open a directory, and give its owner all permissions if they are not there.
+def open_up(directory: int, name: str, wanted: int = stat.S_IRWXU) -> tuple[int, int | None]:
+    """Open a directory, and give its owner permissions that are not there.
 
     Args:
         directory: the descriptor of the one that it is in.
         name: a single name.
+        wanted: these, as bits of a mode.
 
     Returns:
         Its descriptor, and the permissions that it had if they had to be changed.
@@ -443,7 +444,7 @@ def open_up(directory: int, name: str) -> tuple[int, int | None]:
         OSError: it is another's and closed.
     """
     mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
-    if stat.S_ISDIR(mode) and mode & stat.S_IRWXU == stat.S_IRWXU:
+    if stat.S_ISDIR(mode) and mode & wanted == wanted:
         with contextlib.suppress(PermissionError):
             return os.open(name, _DIRECTORY, dir_fd=directory), None
     # By a descriptor that needs no permission: it cannot be swapped between looking and changing.
@@ -451,14 +452,15 @@ def open_up(directory: int, name: str) -> tuple[int, int | None]:
         mode = os.fstat(held).st_mode
         if not stat.S_ISDIR(mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
-        return _open_held(held, stat.S_IMODE(mode)), stat.S_IMODE(mode)
+        return _open_held(held, stat.S_IMODE(mode), wanted), stat.S_IMODE(mode)
 
 
-def _open_held(held: int, mode: int) -> int:
+def _open_held(held: int, mode: int, wanted: int) -> int:
+    """Open what `grip` has; whoever closed it may do so again meanwhile."""
     tries = _TRIES
     while True:
         try:
-            set_mode(held, mode | stat.S_IRWXU)
+            set_mode(held, mode | wanted)
         except OSError:  # another's: then as it is
             tries = 0
         try:

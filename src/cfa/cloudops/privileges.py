@@ -15,6 +15,7 @@ from attrs import define
 from cfa.cloudops.beneath import Place, grip, open_up, set_mode
 
 _PRIVILEGED = stat.S_ISUID | stat.S_ISGID
+_LOOK = stat.S_IRUSR | stat.S_IXUSR
 #: Seconds by which stamps of files may lag behind the clock: some file systems count whole ones.
 _GRAIN_S = 1.0
 #: Directories that are kept open on the way down; those below are found again by `..`.
@@ -81,7 +82,7 @@ class _Walk:
     def _down(self, above: int, name: str, shown: str) -> None:
         """Enter a directory and see to the files in it."""
         try:
-            descriptor, mode = open_up(above, name)
+            descriptor, mode = open_up(above, name, _LOOK)
         except FileNotFoundError:
             return
         except OSError:
