@@ -200,11 +200,11 @@ give_up() {
     __say "lost $1 $node $how"
 }
 
-# The session of a slot: of the one child of its guard, or of whoever carries a text in its environment:
-# `find_session <guard> <text>`. $spared is the slot's shell.
+# The session of a slot: of the child of its guard that leads one, or of whoever carries a text in its
+# environment: `find_session <guard> <text>`. $spared is the slot's shell.
 find_session() {
-    session= spared=
     for process in /proc/[0-9]*; do
+        session= spared=
         read -r stat <"$process/stat" || continue
         # pid (name) state ppid pgrp session ...; the name may hold blanks and parentheses
         stat=${stat##*) }
@@ -217,8 +217,9 @@ find_session() {
         fi
         stat=${stat#* * }
         session=${stat%% *}
-        return
+        [ -z "$1" ] || [ "$session" = "$spared" ] && return
     done
+    session= spared=
 } 2>&9
 
 # Signals every process of $session but $spared, and those that left it but still carry a text in their
