@@ -130,6 +130,8 @@ __slot() {
     trap : HUP INT QUIT TERM USR1 USR2 PIPE ALRM
     __prepare
     __command=$1/cmd.$2 __job=$3
+    # For the guard: our session is that of our tasks. On a full disk it looks for them by their mark.
+    { echo $$ >"/proc/self/fd/3/shell.$2"; } 2>&9
     __opened= __last=
     while read -r __attempt __secret __task; do
         if [ "$__attempt" = quit ]; then
@@ -164,18 +166,17 @@ end() {
 # nothing ran any more, `refused` when no process could be started for it.
 guard() {
     trap : PIPE # there may be nobody to tell
-    # Opened for both it has no end: the dispatcher opens it anew for each line.
+    # Opened for both it has no end: the dispatcher opens it anew for each line, as descriptor 4, because
+    # `read` from a file takes the place of our input meanwhile.
     exec <>/proc/self/fd/0 4<&0
     echo "$attempt $secret $argument" >&0
     # A `quit` of before went elsewhere: what was our input then was the dispatcher's.
     [ -e /proc/self/fd/3/serving ] || echo quit >&0
-    shell_pid= slot=$1
+    slot=$1
     # A shell that cannot make a process ends, most of them not by `command`.
     trap 'give_up "$slot" refused' EXIT
     export CLOUDOPS_SLOT="$1@$CLOUDOPS_DIRECTORY" # by which its shell and its tasks can be found
-    # Of a pipe only the first program has the null device for input, which may be gone or keep it waiting.
-    command eval ': | $setsid $reset "$shell" "$self" slot "$directory" "$1" "$job" <&4 4<&- &' &&
-        shell_pid=$! && wait "$shell_pid"
+    command eval '$setsid $reset "$shell" "$self" slot "$directory" "$1" "$job" <&4'
     code=$?
     trap - EXIT
     case $code in
@@ -189,15 +190,24 @@ guard() {
     done
 }
 
-# Ends what is left of a slot, its shell as well, and says that it is lost.
+# Ends what is left of a slot, its shell as well, and says that it is lost. That is not said by whoever
+# cannot look: a guard's end is noticed by the dispatcher, the dispatcher's silence by the agent.
 give_up() {
+    can_look || return
     session= spared=
-    [ -n "$setsid" ] && session=$shell_pid && [ -z "$session" ] &&
-        find_session "" "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY"
+    if [ -n "$setsid" ]; then
+        [ -r "/proc/self/fd/3/shell.$1" ] && read -r session <"/proc/self/fd/3/shell.$1"
+        [ -n "$session" ] || find_session "" "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY"
+    fi
     signal "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY" KILL
     how=$2
     [ -z "$how" ] && [ $tries = 0 ] && how=alone
     __say "lost $1 $node $how"
+}
+
+# Whether this shell can open files: a task may have taken its descriptors from it.
+can_look() {
+    { read -r stat </proc/self/stat; } 2>&9
 }
 
 # The session of a slot: of the child of its guard that leads one, or of whoever carries a text in its
@@ -259,12 +269,13 @@ carries() {
     return 1
 }
 
-# Gives up slots without a guard: a task may kill everything that it can see.
+# Gives up slots without a guard: a task may kill everything that it can see. False: it could not look.
 check() {
+    can_look || return
     alive=
-    for slot in $slots; do
-        eval "guard=\$guard_$slot"
-        if lives "$guard"; then alive="$alive $slot"; else give_up "$slot"; fi
+    for each in $slots; do
+        eval "guard=\$guard_$each"
+        if lives "$guard"; then alive="$alive $each"; else give_up "$each"; fi
     done
     slots=$alive
 }
@@ -279,6 +290,12 @@ open_slot() {
     command eval ': | guard "$slot" 2>&9 &' 2>&9 || return
     eval "guard_$slot=$!"
     slots="$slots $slot"
+}
+
+# The guard of $slot could not be told: it is dead, or this shell can open nothing.
+undelivered() {
+    check
+    case " $slots " in *" $slot "*) __say "lost $slot $node refused" ;; esac
 }
 
 # Ends an attempt, or signals it: `end_attempt <slot> <attempt> <signal>`.
@@ -308,7 +325,7 @@ serve() {
     # A shell's background processes ignore INT and QUIT for good, unless somebody helps.
     reset="env --default-signal=INT,QUIT"
     $reset true 2>&9 || reset=
-    slots= shell_pid=
+    slots=
     # The first process of a container ignores what it does not handle.
     trap 'trap - EXIT; exit 143' TERM INT HUP
     trap : PIPE # the agent may be gone
@@ -319,16 +336,14 @@ serve() {
                 case " $slots " in
                     *" $slot "*)
                         eval "guard=\$guard_$slot"
-                        { echo "$attempt $secret $argument" >"/proc/$guard/fd/0"; } 2>&9 || check
+                        { echo "$attempt $secret $argument" >"/proc/$guard/fd/4"; } 2>&9 || undelivered
                         ;;
                     *) open_slot || __say "lost $slot $node refused" ;;
                 esac
                 ;;
             kill) end_attempt "$slot" "$attempt" "$secret" ;;
             check)
-                word=$slot
-                check
-                __say "alive $word"
+                check && __say "alive $slot"
                 ;;
             node) node=$slot ;;
         esac
@@ -341,7 +356,7 @@ serve() {
     fi
     for slot in $slots; do
         eval "guard=\$guard_$slot"
-        echo quit >"/proc/$guard/fd/0"
+        echo quit >"/proc/$guard/fd/4"
     done 2>&9
     wait
 }
