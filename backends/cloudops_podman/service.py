@@ -149,8 +149,8 @@ class OwnService:
 
         Raises:
             BackendNotInstalledError: see `program`.
-            BackendUnavailableError: it does not start; Podman's own words.
-            OSError: too many files are open to find out.
+            BackendUnavailableError: it does not start; Podman's own words. Or too many files are open to
+                find out.
         """
         if self._answers():
             return
@@ -197,8 +197,11 @@ class OwnService:
                 connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n")
                 return b" 200 " in connection.recv(64)
         except OSError as error:
+            # Ours are short; it may well run, with everything that it does.
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise  # ours are short; it may well run, with everything that it does
+                raise BackendUnavailableError(
+                    f"Podman's service cannot be asked: {error.strerror}.", "Close some files."
+                ) from None
             return False
 
     def _end(self) -> None:

@@ -71,7 +71,11 @@ class _Sandbox:
 #: only before it starts, in a mount namespace of its own.
 _GUARD = (
     "unshare", "--mount", "--propagation", "slave", "--",
-    "/bin/sh", "-c", 'mount -a -T "$0" 2>/dev/null; exec "$@"',
+    "/bin/sh", "-c",
+    'mount -a -T "$0" 2>/dev/null\n'
+    f"for device in {sandbox.DEVICE_PATTERNS}; do\n"
+    '[ ! -e "$device" ] || mount --bind -o ro "$device" "$device" 2>/dev/null\n'
+    'done\nexec "$@"',
     str(Path(__file__).with_name("devices.fstab")),
 )  # fmt: skip
 

@@ -47,6 +47,8 @@ _MAX_ENTRIES = 500
 #: among them, which root could write to.
 _DEVICES = ("accel", "dri", "dxg", "infiniband", "kfd")
 _DEVICE_PREFIX = "nvidia"
+#: The same for a shell.
+DEVICE_PATTERNS = " ".join(f"/dev/{name}" for name in (*_DEVICES, f"{_DEVICE_PREFIX}*"))
 
 #: What root keeps. Its tasks write into directories of others, and set times and permissions there
 #: as `cp -p` and `tar` do. Not to change owners: what tasks write belongs to the caller. The rest,

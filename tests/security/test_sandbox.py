@@ -27,7 +27,7 @@ import pytest
 from attrs import frozen
 
 from cfa.cloudops.provider.executor import Bind, NodeSpec
-from cloudops_subprocess import SubprocessExecutor
+from cloudops_subprocess import SubprocessExecutor, executor
 from cloudops_subprocess.view import SYSTEM
 
 pytestmark = [
@@ -505,6 +505,44 @@ def test_permissions_of_devices(project: Project) -> None:
                 for path in ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/tty")])
     """)
     assert found == [True] * 5
+
+
+#: A `/dev` of its own, with a graphics processor.
+GRAPHICS = """
+mkdir "$0/dev" && mount -t tmpfs tmpfs "$0/dev" && mkdir "$0/dev/dri" "$0/dev/pts"
+for name in null zero full random urandom tty; do
+    touch "$0/dev/$name"
+    mount --bind "/dev/$name" "$0/dev/$name"
+done
+mknod "$0/dev/dri/card0" c 1 3
+mknod "$0/dev/nvidia0" c 1 3
+mount --rbind "$0/dev" /dev
+"$@"
+stat -c %a /dev/dri/card0 /dev/nvidia0
+ls /dev/dri
+"""
+
+
+@only_root
+def test_graphics_processors(mode: str, tmp_path: Path) -> None:
+    """A task can use them, but neither change their permissions, nor remove nor add one."""
+    if mode != "strict":
+        pytest.skip("They are shown alike.")
+    task = (
+        "chmod 600 /dev/nvidia0 /dev/dri/card0; rm /dev/dri/card0; touch /dev/dri/new\n"
+        "echo use >/dev/nvidia0 && echo use >/dev/dri/card0 && echo used"
+    )
+    shown = ["--ro-bind", "/", "/", "--dev", "/dev"]
+    for name in ("dri", "nvidia0"):
+        shown += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    run = [*executor._GUARD, "bwrap", *shown, "sh", "-c", task]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-ec", GRAPHICS, tmp_path, *run],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["used", "644", "644", "card0"]
 
 
 @only_root

@@ -259,6 +259,8 @@ def test_null_device_that_is_taken_away(bench, theft):
     later = [client.add_task("j", "sh -c 'cat; echo on; exit 7'") for _ in range(5)]
     tasks = bench.finished(client)
     assert [tasks[name].exit_code for name in later] == [7] * 5
+    client.add_task("j", "sh -c 'kill -KILL $PPID; sleep 5'")  # which is noticed all the same
+    bench.finished(client)
 
 
 @pytest.mark.parametrize("way", ["..", "../..", "."])

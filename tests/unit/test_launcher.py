@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import resource
 import select
 import shutil
 import signal
@@ -476,6 +477,28 @@ def test_slot_killed_from_outside(start: Start) -> None:
     os.kill(launcher.slot_shell(1), signal.SIGKILL)
     assert launcher.line() == "lost 1"
     assert not any(map(sleeper, launcher.session()))
+
+
+def test_nothing_is_lost_while_nothing_can_be_opened(launcher: Launcher, shell: str) -> None:
+    """A launcher whose descriptors were taken from it says neither that slots are lost nor that they
+    live; an attempt that it cannot pass on waits. Or it ends, and its node with it."""
+    pid = launcher.process.pid
+    launcher.run(1, "1.1", ["sleep", "1000"])
+    until(lambda: any(map(sleeper, launcher.session())))
+    launcher.send("check before")
+    assert launcher.line() == "alive before"
+    _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, most))
+    launcher.send("check meanwhile")
+    if shell == "busybox":
+        assert launcher.process.wait(LIMIT_S) == 1
+        return
+    launcher.run(1, "2.1", ["true"])
+    assert launcher.line() == "lost 1 refused"
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
+    assert any(map(sleeper, launcher.session()))
+    launcher.send("check after")
+    assert launcher.line() == "alive after"
 
 
 def test_nothing_starts_in_a_lost_slot(start: Start) -> None:

@@ -26,6 +26,7 @@ from cfa.cloudops.service.nodes import (
     LiveNode,
     Opened,
     Opening,
+    backoff_s,
     open_node,
     send,
 )
@@ -39,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 #: Seconds from TERM to KILL, and from KILL to the end of the whole node.
 GRACE_S = 5.0
-#: How many attempts in a row a node may fail to start before another one is tried.
+#: How often in a row a node may start nothing before another one is tried.
 _REFUSALS = 3
 #: How often a task may vanish with the shell of its slot before that counts as its exit.
 _LOST_ALONE = 2
@@ -244,6 +245,9 @@ class Crew:
             send(node, f"kill {attempt.slot} {attempt.token} KILL\n")
         node.give_back(attempt.slot)
         node.refusals = 0
+        group = self._scheduler.group(node.group)
+        if group is not None:
+            group.barren = 0
         self._scheduler.exited(attempt, code)
         self._has_room(node)
 
@@ -280,17 +284,23 @@ class Crew:
             self._lost_alone.pop(attempt.number, None)
             self._scheduler.exited(attempt, code)
         elif how == "refused":
-            self._scheduler.postponed(attempt, NO_PROCESS)
-            self._count_refusal(node)
+            self._scheduler.refused(attempt, NO_PROCESS)
+            self._rest(node)
         else:
             self._scheduler.lost(attempt, "the shell of its slot was killed")
         self._has_room(node)
 
-    def _count_refusal(self, node: LiveNode) -> None:
-        """What a node lacks may be its own: a task can take from it what a new one has again."""
-        node.refusals += 1
-        if node.refusals >= _REFUSALS and not node.running:
+    def _rest(self, node: LiveNode) -> None:
+        """Give a node nothing for a while. What it lacks may be its own: a task can take from it what a
+        new one has again."""
+        now = time.monotonic()
+        if now >= node.not_before:
+            node.refusals += 1
+            node.not_before = now + backoff_s(node.refusals)
+            self._agent.at(node.not_before, partial(self._scheduler.wanted, node.group.job))
+        if node.refusals >= _REFUSALS and not node.running and not node.closing:
             _log.warning("node %s starts nothing any more: closing it", node.id)
+            self._scheduler.barren(node)
             self.dismiss(node, 0)
 
     def outcomes(self, node_id: str, attempts: Iterable[Attempt]) -> dict[str, str]:

@@ -53,6 +53,15 @@ class GroupKey:
     mounts: str | None
 
 
+#: Seconds to wait after the first failure, and at most.
+_BACKOFF_S = (0.2, 10.0)
+
+
+def backoff_s(failures: int) -> float:
+    """Seconds to wait after so many failures in a row."""
+    return min(_BACKOFF_S[1], _BACKOFF_S[0] * 2.0 ** min(failures - 1, 10))
+
+
 @define(eq=False)
 class LiveNode:
     """One node from the decision to open it until it is gone."""
@@ -94,8 +103,10 @@ class LiveNode:
     unanswered: int = 0
     #: Attempts that had ended at the last of these looks, by the journals, and were not reported yet.
     unreported: set[str] = field(factory=set)
-    #: How many attempts in a row it could not start for lack of processes.
+    #: How often in a row it could start nothing for lack of processes; it rests until `not_before`, a
+    #: monotonic time, each time longer.
     refusals: int = 0
+    not_before: float = 0.0
     #: It said something that only a launcher says, without the secret.
     doubted: bool = False
     #: The loop wakes up when it has been idle for long enough.
@@ -164,11 +175,15 @@ class Group:
     #: How often a node was refused since one came up, not counting those that were opened beside it.
     refusals: int = 0
     refused_at: float = 0.0
+    #: How many of its nodes in a row were closed because they could start nothing.
+    barren: int = 0
 
     def take(self) -> tuple[LiveNode, int] | None:
         """A node with room for one more task, and its slot."""
         for node in self.nodes:
             if node.ready and not node.closing and not (node.single_use and node.used):
+                if node.refusals and time.monotonic() < node.not_before:
+                    continue
                 node.used = True
                 return node, node.take_slot()
         return None

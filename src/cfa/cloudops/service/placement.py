@@ -21,6 +21,8 @@ from cfa.cloudops.service.workspace import enter_job, prepare_task
 if TYPE_CHECKING:
     from cfa.cloudops.service.scheduler import Scheduler
 
+#: How often an attempt is prepared whose directory a task closes again and again.
+_CLOSED_AGAIN = 100
 #: Ready tasks read ahead from the store.
 _READ_AHEAD = 64
 
@@ -256,6 +258,20 @@ class Placement:
         words = split_command(attempt.command)
         if node.mapping:
             words = map_command(words, node.mapping)
+        for left in reversed(range(_CLOSED_AGAIN)):
+            try:
+                self._prepare(attempt, node)
+                break
+            except PermissionError:
+                if not left:
+                    raise
+        if node.commands is not None:
+            node.commands.write(attempt.slot, words)
+        self._crew.watch_over(node)
+        secret = self._secrets.of(node.id, attempt.token)
+        send(node, f"run {attempt.slot} {attempt.token} {secret} {attempt.task_id}\n")
+
+    def _prepare(self, attempt: Attempt, node: LiveNode) -> None:
         try:
             job = enter_job(self._top, self._jobs[attempt.job].id)
         except FileNotFoundError:
@@ -265,8 +281,3 @@ class Placement:
             if (status.st_dev, status.st_ino) != node.place:
                 raise StaleNodeError
             prepare_task(job, attempt.task_id, new=attempt.attempt == 1)
-        if node.commands is not None:
-            node.commands.write(attempt.slot, words)
-        self._crew.watch_over(node)
-        secret = self._secrets.of(node.id, attempt.token)
-        send(node, f"run {attempt.slot} {attempt.token} {secret} {attempt.task_id}\n")

@@ -26,7 +26,7 @@ from cfa.cloudops.service.endings import Endings
 from cfa.cloudops.service.journal import Secrets
 from cfa.cloudops.service.ledger import Attempt, Ledger, Outcome
 from cfa.cloudops.service.networks import Networks
-from cfa.cloudops.service.nodes import Group, GroupKey, Keeper, LiveNode
+from cfa.cloudops.service.nodes import Group, GroupKey, Keeper, LiveNode, backoff_s
 from cfa.cloudops.service.outputs import Outputs
 from cfa.cloudops.service.placement import Job, Placement, StaleNodeError
 from cfa.cloudops.service.recovery import Recovery
@@ -47,7 +47,6 @@ LINGER_S = 5.0
 _MAX_LOSSES = 10
 #: How often in a row a node must be refused before the tasks that need it fail.
 _OPEN_TRIES = 6
-_BACKOFF_S = (0.2, 10.0)
 #: Bytes of a failed program's standard error that are looked at.
 _LAST_WORDS = 4096
 #: Files that are named in the log.
@@ -131,8 +130,24 @@ class Scheduler:
         self._postponed.append((attempt, reason))
         self._placement.pause(_PAUSE_S)
         self.agent.at(time.monotonic() + _PAUSE_S, self.look)
+        self._tell_shortage(attempt, reason)
+
+    def refused(self, attempt: Attempt, reason: str) -> None:
+        """The same where a node lacks something: only what would run there waits."""
+        self._postponed.append((attempt, reason))
+        self._tell_shortage(attempt, reason)
+
+    def _tell_shortage(self, attempt: Attempt, reason: str) -> None:
         self._short.add(attempt.job)
         self._problems[attempt.job] = f"{reason} Its tasks wait."
+
+    def barren(self, node: LiveNode) -> None:
+        """A node is closed because it starts nothing; the next one may do no better."""
+        group = self.group(node.group)
+        if group is not None:
+            group.barren += 1
+            group.not_before = time.monotonic() + backoff_s(group.barren)
+            self.agent.at(group.not_before, partial(self.wanted, node.group.job))
 
     def problem(self, job: int, text: str | None) -> None:
         """Why a job makes no progress, for people; None: it does again."""
@@ -164,8 +179,7 @@ class Scheduler:
             again |= group.refusals < _OPEN_TRIES
         if again:
             group.failures += 1
-            wait = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2 ** (group.failures - 1))
-            group.not_before = time.monotonic() + wait
+            group.not_before = time.monotonic() + backoff_s(group.failures)
             self._problems[node.group.job] = f"{short} Its tasks wait." if short else str(error)
             self.agent.at(group.not_before, partial(self.wanted, node.group.job))
             return

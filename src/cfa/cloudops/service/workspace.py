@@ -303,7 +303,7 @@ def prepare_task(job: Place, task_id: str, *, new: bool) -> None:
     """
     if not job.make(task_id):
         if not new and _is_directory(job, task_id):
-            with job.enter(task_id) as task:
+            with job.regain(task_id) as task:
                 for name in STREAMS:
                     task.remove_tree(name)
                 if not task.make("wd") and not _is_directory(task, "wd"):
@@ -312,7 +312,7 @@ def prepare_task(job: Place, task_id: str, *, new: bool) -> None:
             return
         _clear(job, task_id)
         job.make(task_id)
-    with job.enter(task_id) as task:
+    with job.regain(task_id) as task:
         task.make("wd")
 
 
