@@ -153,8 +153,8 @@ class _Plan:
         for step in sorted(self._steps, key=lambda step: step.key):
             result += step.arguments
         covered = {bind.target for bind in self._binds}
-        # Else a task could exchange the devices, and links such as `/bin`, for the tasks after it.
-        for directory in (*self._sealed, "/dev", "/"):
+        # Else a task could exchange the devices for the tasks after it.
+        for directory in (*self._sealed, "/dev"):
             if directory not in covered:
                 result += ["--remount-ro", directory]
         return result
@@ -271,7 +271,10 @@ class _Plan:
             at = os.path.join(target, entry.name)
             if at in without:
                 continue
-            if entry.is_symlink():
+            # A mount cannot be exchanged, as a link such as `/bin` could be for the tasks after.
+            if entry.is_symlink() and target == "/" and self._read_only(at) and entry.is_dir():
+                result += ["--ro-bind", os.path.realpath(entry.path), at]
+            elif entry.is_symlink():
                 result += ["--symlink", os.readlink(entry.path), at]
             elif self._behind(at) is not None and _can_be_bound(entry.path, self._runner):
                 # A file at the top, an image of memory for instance, is the system's.
