@@ -69,14 +69,16 @@ class _Sandbox:
 
 #: Bubblewrap shows the host's own devices, and root owns them. So for root they are mounted for reading
 #: only before it starts, in a mount namespace of its own.
+_GUARD_SCRIPT = f"""
+mount -a -T "$0" 2>/dev/null
+for device in {sandbox.DEVICE_PATTERNS}; do
+    [ ! -e "$device" ] || mount --bind -o ro "$device" "$device" 2>/dev/null
+done
+exec "$@"
+"""
 _GUARD = (
     "unshare", "--mount", "--propagation", "slave", "--",
-    "/bin/sh", "-c",
-    'mount -a -T "$0" 2>/dev/null\n'
-    f"for device in {sandbox.DEVICE_PATTERNS}; do\n"
-    '[ ! -e "$device" ] || mount --bind -o ro "$device" "$device" 2>/dev/null\n'
-    'done\nexec "$@"',
-    str(Path(__file__).with_name("devices.fstab")),
+    "/bin/sh", "-c", _GUARD_SCRIPT, str(Path(__file__).with_name("devices.fstab")),
 )  # fmt: skip
 
 #: What bubblewrap 0.8 says when a mount of the host, an engine's for instance, went away while the
