@@ -172,7 +172,7 @@ guard() {
     echo "$attempt $secret $argument" >&0
     # A `quit` of before went elsewhere: what was our input then was the dispatcher's.
     [ -e /proc/self/fd/3/serving ] || echo quit >&0
-    slot=$1
+    slot=$1 guarded=1
     # A shell that cannot make a process ends, most of them not by `command`.
     trap 'give_up "$slot" refused' EXIT
     export CLOUDOPS_SLOT="$1@$CLOUDOPS_DIRECTORY" # by which its shell and its tasks can be found
@@ -196,7 +196,9 @@ give_up() {
     can_look || return
     session= spared=
     if [ -n "$setsid" ]; then
-        [ -r "/proc/self/fd/3/shell.$1" ] && read -r session <"/proc/self/fd/3/shell.$1"
+        # Only its guard has just seen the shell end: later, its number may be somebody else's.
+        [ -n "$guarded" ] && [ -r "/proc/self/fd/3/shell.$1" ] &&
+            read -r session <"/proc/self/fd/3/shell.$1"
         [ -n "$session" ] || find_session "" "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY"
     fi
     signal "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY" KILL
@@ -325,7 +327,7 @@ serve() {
     # A shell's background processes ignore INT and QUIT for good, unless somebody helps.
     reset="env --default-signal=INT,QUIT"
     $reset true 2>&9 || reset=
-    slots=
+    slots= guarded=
     # The first process of a container ignores what it does not handle.
     trap 'trap - EXIT; exit 143' TERM INT HUP
     trap : PIPE # the agent may be gone
