@@ -68,7 +68,7 @@ class _Sandbox:
 
 
 #: Bubblewrap shows the host's own devices, and root owns them. So for root they are mounted for reading
-#: only before it starts, in a mount namespace of its own.
+#: only before it starts, in a mount namespace of its own: those that every host has by one program.
 _GUARD_SCRIPT = f"""
 mount -a -T "$0" 2>/dev/null
 for device in {sandbox.DEVICE_PATTERNS}; do

@@ -98,7 +98,7 @@ def test_an_agent_of_its_time_leaves_first(version: int, workdir: Path) -> None:
         with line:
             line.sendall(b"cloudops 0.1.0 1\n")
             said.append(line.recv(16))
-            time.sleep(0.3)  # its last words are written down
+            time.sleep(0.3)  # who does not wait for its end changes the tables now
             found.append(tables(home))
 
     with socket.socket(socket.AF_UNIX) as listener:

@@ -150,6 +150,7 @@ __slot() {
 
 # Opens the directory of journals, in which `serving` says that the end of input was not seen yet.
 begin() {
+    exec 9<>/dev/null
     directory=$1
     exec 3<"$directory/box/open" && : >"/proc/self/fd/3/serving" || exit 1
     export CLOUDOPS_DIRECTORY="$directory;" # by which all that we start can be found
@@ -317,7 +318,6 @@ end_all() {
 serve() {
     node=
     trap 'echo "refused $node"' EXIT
-    exec 9<>/dev/null
     begin "$1"
     job=$2
     self=$0
@@ -373,7 +373,6 @@ once() {
     trap 'trap - EXIT; exit 143' TERM INT HUP
     trap : PIPE
     trap 'echo "refused $node"' EXIT
-    exec 9<>/dev/null
     echo "ready $protocol"
     verb=
     until [ "$verb" = run ]; do

@@ -127,17 +127,13 @@ class Scheduler:
 
     def postponed(self, attempt: Attempt, reason: str) -> None:
         """An attempt could not begin, through no fault of its task: it waits, and all others with it."""
-        self._postponed.append((attempt, reason))
+        self.refused(attempt, reason)
         self._placement.pause(_PAUSE_S)
         self.agent.at(time.monotonic() + _PAUSE_S, self.look)
-        self._tell_shortage(attempt, reason)
 
     def refused(self, attempt: Attempt, reason: str) -> None:
         """The same where a node lacks something: only what would run there waits."""
         self._postponed.append((attempt, reason))
-        self._tell_shortage(attempt, reason)
-
-    def _tell_shortage(self, attempt: Attempt, reason: str) -> None:
         self._short.add(attempt.job)
         self._problems[attempt.job] = f"{reason} Its tasks wait."
 
@@ -146,8 +142,12 @@ class Scheduler:
         group = self.group(node.group)
         if group is not None:
             group.barren += 1
-            group.not_before = time.monotonic() + backoff_s(group.barren)
-            self.agent.at(group.not_before, partial(self.wanted, node.group.job))
+            self._hold(group, group.barren)
+
+    def _hold(self, group: Group, failures: int) -> None:
+        """Open no node of a group for a while."""
+        group.not_before = time.monotonic() + backoff_s(failures)
+        self.agent.at(group.not_before, partial(self.wanted, group.key.job))
 
     def problem(self, job: int, text: str | None) -> None:
         """Why a job makes no progress, for people; None: it does again."""
@@ -179,9 +179,8 @@ class Scheduler:
             again |= group.refusals < _OPEN_TRIES
         if again:
             group.failures += 1
-            group.not_before = time.monotonic() + backoff_s(group.failures)
+            self._hold(group, group.failures)
             self._problems[node.group.job] = f"{short} Its tasks wait." if short else str(error)
-            self.agent.at(group.not_before, partial(self.wanted, node.group.job))
             return
         if isinstance(error, ImageError):
             code = rules.BAD_IMAGE
