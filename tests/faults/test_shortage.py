@@ -423,7 +423,7 @@ def any_process_of(user: int) -> list[int]:
 
 
 TAKEN = """
-import os, resource, time
+import contextlib, os, resource, time
 from pathlib import Path
 from cfa.cloudops.local import CloudClient
 
@@ -434,9 +434,12 @@ client.add_task("j", "true")
 while client._batch.task_counts("j").succeeded < 1:
     client._batch.wait_for_change(1)
 for process in Path("/proc").iterdir():
-    if process.name.isdigit() and b"launcher.sh" in (process / "cmdline").read_bytes():
+    if not process.name.isdigit():
+        continue
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
         if process.stat().st_uid == os.getuid():
-            resource.prlimit(int(process.name), resource.RLIMIT_NPROC, (1, 1))
+            if b"launcher.sh" in (process / "cmdline").read_bytes():
+                resource.prlimit(int(process.name), resource.RLIMIT_NPROC, (1, 1))
 client.add_task_collection("j", [{"command_line": "true"}] * 4)
 deadline = time.monotonic() + 60
 while client._batch.task_counts("j").succeeded < 5:

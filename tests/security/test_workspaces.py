@@ -438,7 +438,6 @@ def test_copy(backend, image, workdir):
     lines = Counter(log.read_text().splitlines())
     assert set(lines.values()) == {2}
     assert len(lines) == 6
-    shutil.rmtree("../copy")
 
 
 def running(workspace: Workspace) -> None:

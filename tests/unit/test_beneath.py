@@ -71,6 +71,35 @@ def test_links_that_stay_inside(place, tmp_path, target):
         place.file("link/file")
 
 
+@pytest.mark.parametrize("target", ["../b", "../../../../a/b", "../../../b/../../a/./b/"])
+def test_link_that_leads_up(place, tmp_path, target):
+    """Back through the directories that it came through, not by `..`."""
+    deep = tmp_path / "top" / "a" / "x" / "y" / "z"
+    deep.mkdir(parents=True)
+    (tmp_path / "top" / "a" / "x" / "y" / "b").mkdir()
+    (tmp_path / "top" / "b").mkdir()
+    os.symlink(target, deep / "up")
+    with place.enter("a/x/y/z/up/new", make=True, links=True) as entered:
+        found = os.fstat(entered.fileno())
+    assert os.path.samestat(found, (deep / "up" / "new").stat())
+
+
+def test_links_that_lead_to_and_fro(place, tmp_path):
+    """Hundreds of times up and down again, and that many times over, do not keep us for long."""
+    top = tmp_path / "top"
+    way = "/".join(["d"] * 400)
+    place.enter(way, make=True).close()
+    with place.enter(way) as deep:
+        os.mkdir("d", dir_fd=deep.fileno())
+        for number in range(40):
+            deep.link_to("d/../" * 700 + f"l{number + 1}", f"l{number}")
+    begin = time.monotonic()
+    with pytest.raises(OSError, match="Too many levels"):
+        place.enter(f"{way}/l0", make=True, links=True)
+    assert time.monotonic() - begin < 5
+    assert top.is_dir()
+
+
 def test_link_to_a_file(place, tmp_path):
     os.symlink("a/file", tmp_path / "top" / "link")
     os.close(place.file("link", links=True))

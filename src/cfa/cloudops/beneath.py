@@ -26,6 +26,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CAREFUL = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 #: As many as the kernel follows itself.
 _MOST_LINKS = 40
+#: Links that lead up again and again may take us back through so many directories.
+_MOST_STEPS = 20_000
 #: `openat2` has this number on every machine but Alpha.
 _OPENAT2 = 437
 _BENEATH, _NO_SYMLINKS, _NO_MAGICLINKS = 0x08, 0x04, 0x02
@@ -272,40 +274,43 @@ def _at_once(top: int, way: str, flags: int, mode: int, *, links: bool) -> int |
 
 
 class _Walk:
-    """A way, taken one name after the other."""
+    """A way, taken one name after the other. However long it is, it takes two descriptors."""
 
     def __init__(self, top: Place, make: bool, links: bool) -> None:
         self._top = top
         self._make = make
         self._links = links
+        self._here = -1
+        self._steps = _MOST_STEPS
 
     def to(self, way: str, flags: int, mode: int) -> int:
         if way.startswith("/"):
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), way)
         left = list(reversed(way.split("/")))
-        above: list[int] = []  # the directories that we are in, without the top
+        inside: list[str] = []  # the directories that we are in, below the top
+        astray = False  # we are in others yet
         followed = 0
+        self._here = os.dup(self._top.fileno())
         try:
             while left:
                 name = left.pop()
                 if name in ("", "."):
                     continue
-                here = above[-1] if above else self._top.fileno()
                 if name == "..":
-                    if not (self._links and followed and above):
+                    if not (self._links and followed and inside):
                         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), way)
-                    os.close(above.pop())
+                    inside.pop()
+                    astray = True
                     continue
+                if astray:
+                    self._go(inside, way)
+                    astray = False
                 try:
-                    above.append(self._step(here, name, _DIRECTORY if left else flags, mode))
-                    if not left:
-                        return above.pop()
-                    if not self._links and len(above) > 1:
-                        os.close(above.pop(-2))  # nothing leads back
+                    found = self._step(name, _DIRECTORY if left else flags, mode)
                 except OSError as error:
                     if not self._links or error.errno not in (errno.ELOOP, errno.ENOTDIR):
                         raise
-                    target = _link(here, name)
+                    target = _link(self._here, name)
                     if target is None:
                         raise
                     followed += 1
@@ -313,24 +318,46 @@ class _Walk:
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), way) from None
                     if target.startswith("/"):
                         target = self._inside(target, way)
-                        _close(above)
+                        inside.clear()
+                        astray = True
                     left.extend(reversed(target.split("/")))
+                    continue
+                if not left:
+                    return found
+                self._move(found)
+                inside.append(name)
+            if astray:
+                self._go(inside, way)
             # The way ended in the directory where we are.
-            return os.open(".", flags, mode, dir_fd=above[-1] if above else self._top.fileno())
+            return os.open(".", flags, mode, dir_fd=self._here)
         finally:
-            _close(above)
+            os.close(self._here)
 
-    def _step(self, here: int, name: str, flags: int, mode: int) -> int:
+    def _go(self, inside: list[str], way: str) -> None:
+        """Go to the directories of these names once more: back, and not by `..`, which leads out of a
+        directory that was moved."""
+        self._steps -= len(inside)
+        if self._steps < 0:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), way)
+        self._move(os.dup(self._top.fileno()))
+        for name in inside:
+            self._move(os.open(name, _DIRECTORY, dir_fd=self._here))
+
+    def _move(self, descriptor: int) -> None:
+        os.close(self._here)
+        self._here = descriptor
+
+    def _step(self, name: str, flags: int, mode: int) -> int:
         flags |= os.O_NOFOLLOW
         directory = flags & os.O_DIRECTORY
         try:
-            return os.open(name, flags, mode, dir_fd=here)
+            return os.open(name, flags, mode, dir_fd=self._here)
         except FileNotFoundError:
             if not (self._make and directory):
                 raise
         with contextlib.suppress(FileExistsError):
-            os.mkdir(name, mode or 0o777, dir_fd=here)
-        return os.open(name, flags, mode, dir_fd=here)
+            os.mkdir(name, mode or 0o777, dir_fd=self._here)
+        return os.open(name, flags, mode, dir_fd=self._here)
 
     def _inside(self, target: str, way: str) -> str:
         """What of an absolute link lies below the top."""
@@ -339,11 +366,6 @@ class _Walk:
             if base and (target == base or target.startswith(f"{base}/")):
                 return target[len(base) :].lstrip("/") or "."
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), way)
-
-
-def _close(descriptors: list[int]) -> None:
-    while descriptors:
-        os.close(descriptors.pop())
 
 
 def _link(directory: int, name: str) -> str | None:

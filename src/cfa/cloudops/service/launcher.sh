@@ -174,8 +174,9 @@ guard() {
     # A `quit` of before went elsewhere: what was our input then was the dispatcher's.
     [ -e /proc/self/fd/3/serving ] || echo quit >&0
     slot=$1 guarded=1
-    # A shell that cannot make a process ends, most of them not by `command`.
-    trap 'give_up "$slot" refused' EXIT
+    # A shell that cannot make a process ends, most of them not by `command`. In bash the first command
+    # then takes the status of the process that is not there.
+    trap ':; give_up "$slot" refused' EXIT
     export CLOUDOPS_SLOT="$1@$CLOUDOPS_DIRECTORY" # by which its shell and its tasks can be found
     command eval '$setsid $reset "$shell" "$self" slot "$directory" "$1" "$job" <&4'
     code=$?
