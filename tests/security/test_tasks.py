@@ -385,6 +385,44 @@ def test_delete_job_tells_the_truth(bench):
     assert not place.exists()
 
 
+def test_delete_task_tells_the_truth(bench):
+    """So does the deletion of a task: it stays, with its result, until its files can be removed."""
+    if os.getuid() != 0:
+        pytest.skip("an ordinary user can make nothing that it cannot remove")
+    client = bench.ready(mark_complete_after_tasks_run=False)
+    client.add_task("sh -c 'echo x >f'")
+    client.add_task("true")
+    place = Path(bench.finished(client)["j--1"].directory) / "wd"
+    immutable(place, True)
+    try:
+        with pytest.raises(FileAccessError, match="task 'j--1' could be removed"):
+            client._batch.delete_task("j", "j--1")
+        client._batch.delete_task("j", "j--2")
+        assert (place / "f").exists()
+        assert [task.result for task in client._batch.list_tasks("j")] == ["success"]
+    finally:
+        immutable(place, False)
+    client._batch.delete_task("j", "j--1")
+    assert not place.parent.exists()
+    assert client._batch.task_counts("j").total == 0
+
+
+def test_directory_filled_beforehand(bench):
+    """A later task, and a further try, find none of what was put into their places, and it goes."""
+    client = bench.ready(task_retries=1, max_parallel=1)
+    fill = "mkdir -p $D/a/b; for n in 1 2 3; do echo x >$D/a/b/$n; done"
+    stream = "rm -f stdout.txt; D=$PWD/stdout.txt"
+    client.add_task(
+        f"sh -c 'cd ..; {stream}; {fill}; chmod 0 $D; cd ..; D=$PWD/j--2; {fill}; chmod 0 $D; exit 1'"
+    )
+    bench.finished(client)
+    client.add_task("sh -c 'ls -A .. ; ls -A'")
+    task = bench.finished(client)["j--2"]
+    assert sorted(bench.output(client, "j--2").split()) == ["stderr.txt", "stdout.txt", "wd"]
+    job = Path(task.directory).parent
+    bench.until(client, lambda: sorted(os.listdir(job)) == ["j--1", "j--2"])
+
+
 def immutable(path: Path, on: bool) -> None:
     """Let nobody, root included, change a directory; or let them again."""
     done = subprocess.run(

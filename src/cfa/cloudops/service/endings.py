@@ -1,25 +1,28 @@
-"""How jobs end: by themselves, with their manager task, because the user said so, and for good."""
+"""How jobs end: by themselves, with their manager task, because the user said so, and for good. How
+tasks are deleted."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from cfa.cloudops.errors import CloudOpsError
 from cfa.cloudops.service.additions import BY_ITSELF
 from cfa.cloudops.service.placement import Job
-from cfa.cloudops.service.store import COMPLETED
+from cfa.cloudops.service.store import COMPLETED, DELETE, NOTHING
 
 if TYPE_CHECKING:
+    from cfa.cloudops.service.ledger import Attempt
     from cfa.cloudops.service.scheduler import Scheduler
 
 _log = logging.getLogger(__name__)
 
 
 class Endings:
-    """Completes and removes jobs for the scheduler."""
+    """Completes and removes jobs, and removes tasks, for the scheduler."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -27,14 +30,31 @@ class Endings:
         self._ledger = scheduler.ledger
         self._removed: list[int] = []  # numbers of jobs whose files are gone
         self._kept: list[tuple[int, str]] = []  # those of which some are not, and why
+        self._leaving: dict[int, int] = {}  # tasks whose files are being removed, and their jobs
+        self._left: list[tuple[int, bool]] = []  # numbers of those, and whether all files are gone
 
     @property
     def news(self) -> bool:
         """Whether `settle` has something to do."""
-        return bool(self._removed or self._kept)
+        return bool(self._removed or self._kept or self._left)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the agent must stay."""
+        return bool(self._leaving)
 
     def settle(self) -> None:
-        """Forget jobs whose files are gone, and keep the others. In a transaction."""
+        """Forget jobs and tasks whose files are gone, and keep the others. In a transaction."""
+        left, self._left = self._left, []
+        for number, gone in left:
+            job_number = self._leaving.pop(number)
+            if gone:
+                self._ledger.delete(job_number, number)
+            else:
+                self._store.execute(
+                    "UPDATE task SET request = ? WHERE number = ?", (NOTHING, number)
+                )
+            self._scheduler.wanted(job_number)
         removed, self._removed = self._removed, []
         for number in removed:
             self._remove_rows(number)
@@ -53,7 +73,9 @@ class Endings:
         for job in list(self._scheduler.jobs.values()):
             if job.manager is not None and job.state == "active":
                 self._end_with_manager(job)
-            if job.running or (job.state == "active" and (job.hungry or job.buffer)):
+            if job.running or job.number in self._leaving.values():
+                continue
+            if job.state == "active" and (job.hungry or job.buffer):
                 continue
             if job.state == "active":
                 self._complete_by_itself(job)
@@ -129,6 +151,43 @@ class Endings:
 
         self._scheduler.agent.work(
             partial(self._scheduler.workspace.remove_job, job.id, job.number), removed
+        )
+
+    def delete_task(self, job_number: int, number: int, task_id: str) -> None:
+        """Delete a task that does not run: first its files, then its rows. In a transaction."""
+        if number in self._leaving:
+            return
+        self._leaving[number] = job_number
+        row = self._store.row("SELECT id FROM job WHERE number = ?", (job_number,))
+
+        def removed(gone: bool) -> None:
+            self._left.append((number, gone))
+
+        self._scheduler.after(partial(self._clear, row[0] if row else "", task_id, removed))
+
+    def delete_ended(self, attempt: Attempt) -> None:
+        """Delete a task that had to be ended first, when its logs are saved. In a transaction."""
+        self._store.execute(
+            "UPDATE task SET request = ? WHERE number = ?", (DELETE, attempt.number)
+        )
+        if attempt.log_day is None:
+            self.delete_task(attempt.job, attempt.number, attempt.task_id)
+
+    def discard(self, job_id: str, name: str) -> None:
+        """Remove what was put aside in the directory of a job."""
+        self._clear(job_id, name, lambda _: None)
+
+    def _clear(self, job_id: str, name: str, then: Callable[[bool], None]) -> None:
+        """Remove something in a job's directory; what stays goes with the job, or is told of again."""
+
+        def done(_: object, error: BaseException | None) -> None:
+            if error is not None:
+                known = isinstance(error, CloudOpsError)
+                _log.error("job %s: %s", job_id, error, exc_info=not known and error)
+            then(error is None)
+
+        self._scheduler.agent.work(
+            partial(self._scheduler.workspace.remove_task, job_id, name), done
         )
 
     def _remove_rows(self, number: int) -> None:

@@ -46,7 +46,7 @@ from cfa.cloudops.service.disks import fullness
 from cfa.cloudops.service.ledger import insert_job
 from cfa.cloudops.service.link import Link
 from cfa.cloudops.service.local_schedules import LocalSchedules
-from cfa.cloudops.service.store import COMPLETED, DELETE, TERMINATE, Store
+from cfa.cloudops.service.store import COMPLETED, DELETE, NOTHING, TERMINATE, Store
 from cfa.cloudops.service.sums import sound
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import Settings
@@ -313,11 +313,15 @@ class LocalBatch(LocalSchedules):
 
     def delete_task(self, job_id: str, task_id: str, *, timeout_s: float = 60) -> None:
         number = self._request(job_id, task_id, DELETE)
-        self._wait_until(
-            lambda: self._store.row("SELECT 1 FROM task WHERE number = ?", (number,)) is None,
-            timeout_s,
-            f"task {task_id!r} to be deleted",
-        )
+
+        def done() -> bool:
+            row = self._store.row("SELECT request FROM task WHERE number = ?", (number,))
+            if row is not None and row[0] == NOTHING:
+                what, why = f"the task {task_id!r}", "the agent's log says why"
+                raise self.workspace.not_removed(what, job_id, why)
+            return row is None
+
+        self._wait_until(done, timeout_s, f"task {task_id!r} to be deleted")
 
     def _request(self, job_id: str, task_id: str, request: int) -> int:
         with self._store.transaction():

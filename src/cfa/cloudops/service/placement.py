@@ -79,6 +79,7 @@ class Placement:
         self._workspace_id = scheduler.workspace_id
         self._jobs = scheduler.jobs
         self._scaling = scheduler.scaling
+        self._discard = scheduler.endings.discard
         #: Tasks at once on this machine.
         self.max_parallel = 1
         #: Nodes that were decided on; to be opened after the commit.
@@ -280,4 +281,6 @@ class Placement:
             status = os.fstat(job.fileno())
             if (status.st_dev, status.st_ino) != node.place:
                 raise StaleNodeError
-            prepare_task(job, attempt.task_id, new=attempt.attempt == 1)
+            aside = prepare_task(job, attempt.task_id, new=attempt.attempt == 1)
+        for name in aside:
+            self._discard(self._jobs[attempt.job].id, name)

@@ -247,6 +247,7 @@ class Scheduler:
             or self._short
             or self.recovery.busy
             or self.outputs.busy
+            or self.endings.busy
             or self.scaling.waiting
             or self._has_news()
             or any(job.state in ("terminating", "deleting") for job in self.jobs.values())
@@ -397,25 +398,12 @@ class Scheduler:
                 if attempt.number == number:
                     self.end(attempt, "Ended by the user.", hard=request == DELETE)
         elif request == DELETE:
-            self._delete_task(job, number, task_id)
+            self.endings.delete_task(job, number, task_id)
         elif state == ACTIVE:
             ended = Outcome(None, rules.ENDED, "Ended by the user before it ran.")
             self.ledger.fail_waiting(job, number, task_id, ended)
         if job in self.jobs:
             self.jobs[job].hungry = True
-
-    def _delete_task(self, job_number: int, number: int, task_id: str) -> None:
-        self.ledger.delete(job_number, number)
-        job = self.jobs.get(job_number)
-        row = self.store.row("SELECT id FROM job WHERE number = ?", (job_number,))
-        job_id = job.id if job else str(row[0]) if row else ""
-        self._after.append(partial(self._remove_files, job_id, task_id))
-
-    def _remove_files(self, job_id: str, task_id: str) -> None:
-        try:
-            self.workspace.remove_task(job_id, task_id)
-        except CloudOpsError as error:  # the deletion of its job says so again
-            _log.error("%s", error)
 
     def _delete_pools(self) -> None:
         """Pools go when no node of theirs is left."""
@@ -546,7 +534,7 @@ class Scheduler:
         self._losses.pop(attempt.number, None)
         if attempt.number in self._deletes:
             self._deletes.discard(attempt.number)
-            self._delete_task(attempt.job, attempt.number, attempt.task_id)
+            self.endings.delete_ended(attempt)
         # Any task may run in the slot that became free, also one that was released now.
         self._feed(job)
 

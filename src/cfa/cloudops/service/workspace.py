@@ -160,21 +160,30 @@ class Workspace:
                 home.remove_directory(way.rpartition("/")[0])
             home.remove_tree(f"accounts/{number}")
 
-    def remove_task(self, job_id: str, task_id: str) -> None:
-        """The same for a task."""
-        with self._removing(f"the task {task_id!r}", job_id), Place.open(self.home) as home:
-            home.remove_tree(f"{_way(job_id)}/{task_id}")
+    def remove_task(self, job_id: str, name: str) -> None:
+        """The same for the directory of a task, or what `prepare_task` put aside."""
+        with (
+            self._removing(f"the task {name!r}", job_id),
+            contextlib.suppress(FileNotFoundError),
+            self.open_job(job_id) as job,
+        ):
+            job.remove_tree(name)
 
     @contextlib.contextmanager
     def _removing(self, what: str, job_id: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise FileAccessError(
-                f"Not all files of {what} could be removed: {error.strerror or error}.",
-                f"They lie in {self.job_directory(job_id)}. What a rootless engine's container gave to "
-                f"another user goes with: podman unshare rm -rf {self.job_directory(job_id)}",
-            ) from None
+            raise self.not_removed(what, job_id, error.strerror or str(error)) from None
+
+    def not_removed(self, what: str, job_id: str, why: str) -> FileAccessError:
+        """Files of a job, or of a task of it, that stay."""
+        where = self.job_directory(job_id)
+        return FileAccessError(
+            f"Not all files of {what} could be removed: {why}.",
+            f"They lie in {where}. What a rootless engine's container gave to another user goes with: "
+            f"podman unshare rm -rf {where}",
+        )
 
     # --- what only the agent writes
 
@@ -289,7 +298,7 @@ def quote(word: str) -> str:
     return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
-def prepare_task(job: Place, task_id: str, *, new: bool) -> None:
+def prepare_task(job: Place, task_id: str, *, new: bool) -> list[str]:
     """Make a task's directory with `wd`, or, for a further try, keep what is in it but its streams.
 
     What stands there before the first try, or is no directory, another task has put there: it goes.
@@ -298,34 +307,48 @@ def prepare_task(job: Place, task_id: str, *, new: bool) -> None:
         job: its job's directory.
         new: the task has not run before.
 
+    Returns:
+        Names in the job's directory of what is to be removed yet: there may be much in it.
+
     Raises:
         OSError: it could not be made.
     """
+    aside: list[str] = []
     if not job.make(task_id):
         if not new and _is_directory(job, task_id):
             with job.regain(task_id) as task:
                 for name in STREAMS:
-                    task.remove_tree(name)
+                    aside += _clear(task, name, job)
                 if not task.make("wd") and not _is_directory(task, "wd"):
-                    task.remove_tree("wd")
+                    aside += _clear(task, "wd", job)
                     task.make("wd")
-            return
-        _clear(job, task_id)
+            return aside
+        aside += _clear(job, task_id, job)
         job.make(task_id)
     with job.regain(task_id) as task:
         task.make("wd")
+    return aside
 
 
 def _is_directory(place: Place, name: str) -> bool:
     return stat.S_ISDIR(place.status(name).st_mode)
 
 
-def _clear(job: Place, name: str) -> None:
-    """Take away what has a task's name. What is another user's, and stays, is put aside."""
+def _clear(place: Place, name: str, job: Place) -> list[str]:
+    """Take away what has a name that is needed; a directory, into that of the job under another."""
     try:
-        job.remove_tree(name)
-    except OSError:
-        job.rename(name, job, f".cloudops-{os.urandom(8).hex()}")
+        if not _is_directory(place, name):
+            place.unlink(name)
+            return []
+    except FileNotFoundError:
+        return []
+    aside = f".cloudops-{os.urandom(8).hex()}"
+    try:
+        place.rename(name, job, aside)
+    except PermissionError:  # one that is closed is moved by nobody
+        place.regain(name).close()
+        place.rename(name, job, aside)
+    return [aside]
 
 
 class Commands:
