@@ -119,7 +119,7 @@ def test_workspace_that_was_made_anew(backend, workdir, monkeypatch):
     assert finished(one) == ["success"]
     first = until(agent_pid)
     one.close()
-    shutil.rmtree(".cloudops")
+    until(lambda: shutil.rmtree(".cloudops", ignore_errors=True) or not os.path.exists(".cloudops"))
     other = CloudClient(at_exit="detach")
     other.create_pool("p")
     other.create_job("j", "p")

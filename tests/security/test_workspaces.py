@@ -187,10 +187,10 @@ def stranger(workdir: Path, backend) -> Iterator[Path]:
     client = CloudClient(at_exit="detach", max_parallel=1)
     client.create_pool("p")
     client.create_job("j", "p")
-    until(lambda: agent_pid(workdir / ".cloudops"))
+    pid = until(lambda: agent_pid(workdir / ".cloudops"))
     client.close()
     home = workdir / ".cloudops"
-    until(lambda: not (home / "agent.sock").exists())
+    until(lambda: gone(pid))
     with contextlib.closing(Store(home / "store.db")) as db, db.transaction():
         now = time.time()
         db.execute(

@@ -758,6 +758,21 @@ def test_launcher_without_a_process(start_limited: Start) -> None:
     assert start_limited(1).greeting == ["refused"]
 
 
+def test_task_that_cannot_begin(launcher: Launcher) -> None:
+    """A directory in the place of a stream, and no directory at all, are not taken for an exit code."""
+    task = launcher.task("t")
+    (task / "wd").mkdir(parents=True)
+    (task / "stdout.txt").mkdir()
+    launcher.commands.write(1, ["true"])
+    launcher.send(f"run 1 1.1 {launcher.secrets.of('N', '1.1')} t")
+    assert launcher.line() == "exited 1.1 denied"
+    launcher.send(f"run 1 2.1 {launcher.secrets.of('N', '2.1')} nowhere")
+    assert launcher.line() == "exited 2.1 gone"
+    launcher.run(1, "3.1", ["sh", "-c", "exit 2"], "u")
+    assert launcher.line() == "exited 3.1 2"
+    assert launcher.recorded("2.1") == "gone"
+
+
 @pytest.mark.parametrize("more", [0, 1, 2])
 def test_slot_without_a_process(start_limited: Start, shell: str, more: int) -> None:
     """Where a slot or its task cannot be started, the slot is lost, as refused; the launcher stays,

@@ -75,14 +75,20 @@ __run() {
             echo "cloudops: program not found: $1 (PATH is $PATH)" 1<>"$__task/stderr.txt"
         else
             shift
-            "$__program" "$@" 1<>"$__task/stdout.txt" 2<>"$__task/stderr.txt" <&9 3>&- 4<&- 9>&-
-            __code=$?
+            __code=
+            {
+                "$__program" "$@" <&9 3>&- 4<&- 9>&-
+                __code=$?
+            } 1<>"$__task/stdout.txt" 2<>"$__task/stderr.txt"
             case $__code in
                 127) [ -e "$__program" ] || __code=missing ;;
                 126) [ -x "$__program" ] && [ -f "$__program" ] || __code=denied ;;
             esac
         fi
     else
+        __code=
+    fi
+    if [ -z "$__code" ]; then # it was not started
         __code=denied
         [ -d "$__task" ] || __code=gone
     fi

@@ -443,6 +443,9 @@ class Scheduler:
         self.endings.settle()
 
     def _take_exit(self, attempt: Attempt, code: str) -> None:
+        if code == "gone":
+            self._take_loss(attempt, "its directory was removed before it began")
+            return
         job = self._forget(attempt)
         number = int(code) if code.lstrip("-").isdecimal() else None
         if attempt.requeue:
