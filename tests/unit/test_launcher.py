@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -132,7 +133,7 @@ class Launcher:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if words[-5:-2] == [b"slot", os.fsencode(self.control), b"%d" % slot]:
+            if words[-6:-3] == [b"slot", os.fsencode(self.control), b"%d" % slot]:
                 return pid
         raise LookupError(slot)
 
@@ -609,6 +610,58 @@ def _has_ancestor(pid: int, ancestor: int) -> bool:
         if pid == ancestor:
             return True
     return False
+
+
+#: A `setsid` that cannot be found by what is in its environment until there is a file `go`: such is
+#: a process that was forked and does not run its program yet.
+SLOW_SETSID = """#!{python} -I
+import os, sys, time
+place = {place!r}
+if sys.argv[1:2] != ["unseen"]:
+    words = [name + "=" + value for name, value in os.environ.items()]
+    os.execve(sys.argv[0], [sys.argv[0], "unseen", str(len(words)), *words, *sys.argv[1:]], {{}})
+open(place + "/unseen", "w").close()
+while not os.path.exists(place + "/go"):
+    time.sleep(0.01)
+count = int(sys.argv[2])
+words, argv = sys.argv[3 : 3 + count], sys.argv[3 + count :]
+os.setsid()
+os.execvpe(argv[0], argv, dict(word.split("=", 1) for word in words))
+"""
+
+
+def test_guard_killed_while_its_slot_starts(tmp_path: Path, shell: str) -> None:
+    """A slot's shell that starts when its slot is given up already runs nothing."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "setsid").write_text(SLOW_SETSID.format(python=sys.executable, place=str(tmp_path)))
+    (tools / "setsid").chmod(0o755)
+    (tmp_path / "l").mkdir()
+    launcher = Launcher(tmp_path / "l", shell, f"{tools}:/usr/bin:/bin")
+    try:
+        launcher.run(1, "1.1", ["touch", str(tmp_path / "ran")])
+        until((tmp_path / "unseen").exists)
+        late = [pid for pid in launcher.session() if b"unseen" in _command(pid)]
+        assert len(late) == 1
+        guard = int(_stat(late[0])[1])
+        os.kill(guard, signal.SIGKILL)
+        until(lambda: not _runs(guard))
+        launcher.send("check w")
+        assert [launcher.line(), launcher.line()] == ["lost 1 alone", "alive w"]
+        (tmp_path / "go").touch()
+        until(lambda: not _runs(late[0]))
+        assert not (tmp_path / "ran").exists()
+        launcher.run(1, "1.2", ["touch", str(tmp_path / "ran")])
+        assert launcher.line() == "exited 1.2 0"
+    finally:
+        launcher.close()
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def test_guard_killed_beside_its_slot(start: Start) -> None:

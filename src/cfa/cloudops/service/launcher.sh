@@ -136,6 +136,9 @@ __slot() {
     trap : HUP INT QUIT TERM USR1 USR2 PIPE ALRM
     __prepare
     __command=$1/cmd.$2 __job=$3
+    # Whose guard is dead may be given up already, by somebody who did not see it: a process has the mark
+    # in its environment only once it runs a program.
+    [ "$PPID" = "$4" ] || exit 1
     # For the guard: our session is that of our tasks. On a full disk it looks for them by their mark.
     { echo $$ >"/proc/self/fd/3/shell.$2"; } 2>&9
     __opened= __last=
@@ -184,7 +187,8 @@ guard() {
     # then takes the status of the process that is not there.
     trap ':; give_up "$slot" refused' EXIT
     export CLOUDOPS_SLOT="$1@$CLOUDOPS_DIRECTORY" # by which its shell and its tasks can be found
-    command eval '$setsid $reset "$shell" "$self" slot "$directory" "$1" "$job" <&4'
+    read -r me _ </proc/self/stat
+    command eval '$setsid $reset "$shell" "$self" slot "$directory" "$1" "$job" "$me" <&4'
     code=$?
     trap - EXIT
     case $code in
@@ -460,5 +464,5 @@ case $1 in
     serve) serve "$2" "$3" ;;
     once) once "$2" "$3" "$4" ;;
     keep) keep "$2" ;;
-    slot) __slot "$2" "$3" "$4" ;;
+    slot) __slot "$2" "$3" "$4" "$5" ;;
 esac
