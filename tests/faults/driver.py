@@ -314,7 +314,9 @@ class Driver:
             f"{sum(task.requeue_count for task in tasks.values())} requeued"
         )
         problems.sort(key=lambda text: "DependencyFailed" in text)
-        assert not problems, "\n".join([*problems[:20], self.words()])
+        concerned = {text.partition(":")[0] for text in problems[:3]}
+        history = [self._history(task) for task in concerned]
+        assert not problems, "\n".join([*problems[:20], *history, self.words()])
 
     def _problems(self, task: str, runs: list[Run], ends: Counter[Run]) -> list[str]:
         found = []
@@ -331,6 +333,17 @@ class Driver:
         if recorded is not None and max(attempts, default=0) != recorded:
             found.append(f"{task}: run again although attempt {recorded} had ended: {runs}")
         return found
+
+    def _history(self, task: str) -> str:
+        """What the store says about a task, and its nodes."""
+        with contextlib.closing(sqlite3.connect(self.home / "store.db", timeout=5)) as db:
+            said = db.execute(
+                "SELECT event.time, what, detail, opened, ended, reason FROM event "
+                "JOIN task ON task.number = event.task LEFT JOIN node ON node.id = detail "
+                "WHERE task.id = ? ORDER BY event.number",
+                (task,),
+            ).fetchall()
+        return "\n".join([f"--- {task}", *map(str, said)])
 
     def _check_gone(self) -> None:
         """Nothing is left but the store, its log, and what the tasks made."""

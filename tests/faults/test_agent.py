@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.faults.driver import commands, parent
 
 from cfa.cloudops.local import CloudClient
 from cfa.cloudops.service import agent as agent_module
@@ -81,6 +82,24 @@ def test_dead_agent_is_replaced(client):
     assert time.monotonic() - began < 10
     assert agent_pid() not in (None, first)
     assert client._batch.get_task("j", "j--1").requeue_count == 0
+
+
+@pytest.mark.parametrize("victim", ["shell", "guard", "both"])
+def test_slot_that_dies_idle(client, workdir, victim):
+    """A slot of which somebody kills a part while nothing runs in it keeps no later task waiting."""
+    client.add_task("true")
+    assert finished(client) == ["success"]
+    (shell,) = [
+        pid
+        for pid, words in commands()
+        if b"slot" in words and any(word.startswith(os.fsencode(workdir)) for word in words)
+    ]
+    guard = parent(shell)
+    for pid in {"shell": [shell], "guard": [guard], "both": [guard, shell]}[victim]:
+        os.kill(pid, signal.SIGKILL)
+    for _ in range(3):
+        client.add_task("true")
+    assert finished(client) == ["success"] * 4
 
 
 def test_stopped_agent_does_not_stop_adding(client):

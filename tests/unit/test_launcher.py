@@ -517,6 +517,23 @@ def test_nothing_starts_in_a_lost_slot(start: Start) -> None:
     assert launcher.drain() == 0
 
 
+def test_nothing_starts_in_a_slot_that_was_given_up(start: Start) -> None:
+    """Nor does one that was on its way when the slot was given up, for lack of a guard."""
+    launcher = start()
+    assert launcher.outcome(["true"])[0] == "0"
+    guard = int(_stat(launcher.slot_shell(1))[1])
+    os.kill(guard, signal.SIGKILL)
+    until(lambda: not _runs(guard))
+    launcher.send("check w")
+    directory = launcher.run(1, "2.1", ["true"], "b")
+    launcher.run(2, "3.1", ["true"], "c")
+    assert [launcher.line() for _ in range(3)] == ["lost 1", "alive w", "exited 3.1 0"]
+    assert launcher.recorded("2.1") is None
+    assert not (directory / "stdout.txt").exists()
+    assert launcher.drain() == 0
+    until(lambda: not launcher.session())
+
+
 def test_slot_killed_while_draining(start: Start) -> None:
     """With the agent and a slot's shell both gone the launcher still ends."""
     launcher = start()
@@ -651,7 +668,7 @@ def test_guard_killed_while_its_slot_starts(tmp_path: Path, shell: str) -> None:
         (tmp_path / "go").touch()
         until(lambda: not _runs(late[0]))
         assert not (tmp_path / "ran").exists()
-        launcher.run(1, "1.2", ["touch", str(tmp_path / "ran")])
+        launcher.run(2, "1.2", ["true"])
         assert launcher.line() == "exited 1.2 0"
     finally:
         launcher.close()

@@ -164,10 +164,8 @@ class Crew:
             case [b"full", token, secret] if self._believed(node, secret, token):
                 self._full(node, token.decode())
             case [b"lost", slot, secret, *how] if self._believed(node, secret):
-                attempt = node.running.pop(
-                    int(slot) if slot.isdigit() and len(slot) < 6 else 0, None
-                )
-                if attempt is not None:  # and the slot is never used again
+                attempt = node.give_up(int(slot) if slot.isdigit() and len(slot) < 6 else 0)
+                if attempt is not None:
                     self._slot_lost(node, attempt, how=how[0].decode() if how else "")
             case [b"alive", word] if word.decode(errors="replace") == node.question:
                 node.unanswered = 0
@@ -274,8 +272,6 @@ class Crew:
         The latter leaves nothing of the task. An outsider that meets the moment does so as well, so
         it counts as the task's own doing only when it happens again and again.
         """
-        if node.commands is not None:
-            node.commands.forget(attempt.slot)
         code = self.outcomes(node.id, [attempt]).get(attempt.token)
         if code is None and how == "alone":
             lost = self._lost_alone[attempt.number] = self._lost_alone.get(attempt.number, 0) + 1

@@ -289,7 +289,7 @@ check() {
     alive=
     for each in $slots; do
         eval "guard=\$guard_$each"
-        if lives "$guard"; then alive="$alive $each"; else give_up "$each"; fi
+        if ! lives "$guard" && give_up "$each"; then lost="$lost $each"; else alive="$alive $each"; fi
     done
     slots=$alive
 }
@@ -338,7 +338,7 @@ serve() {
     # A shell's background processes ignore INT and QUIT for good, unless somebody helps.
     reset="env --default-signal=INT,QUIT"
     $reset true 2>&9 || reset=
-    slots= guarded=
+    slots= lost= guarded=
     # The first process of a container ignores what it does not handle.
     trap 'trap - EXIT; exit 143' TERM INT HUP
     trap : PIPE # the agent may be gone
@@ -346,8 +346,9 @@ serve() {
     while read -r verb slot attempt secret argument; do
         case $verb in
             run)
-                case " $slots " in
-                    *" $slot "*)
+                case "$lost /$slots " in
+                    *" $slot "*/*) ;; # it was on its way when the slot was given up
+                    */*" $slot "*)
                         eval "guard=\$guard_$slot"
                         { echo "$attempt $secret $argument" >"/proc/$guard/fd/4"; } 2>&9 || undelivered
                         ;;

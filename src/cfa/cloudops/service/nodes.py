@@ -124,6 +124,15 @@ class LiveNode:
     def give_back(self, slot: int) -> None:
         heapq.heappush(self._free, slot)
 
+    def give_up(self, slot: int) -> Attempt | None:
+        """Use a slot never again. What was running in it."""
+        if slot in self._free:
+            self._free.remove(slot)
+            heapq.heapify(self._free)
+        if self.commands is not None:
+            self.commands.forget(slot)
+        return self.running.pop(slot, None)
+
     def lines(self, data: bytes) -> list[bytes]:
         """Complete lines of the launcher.
 
