@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.faults.driver import commands, parent
+from tests.faults.driver import commands
 
 from cfa.cloudops.local import CloudClient
 from cfa.cloudops.service import agent as agent_module
