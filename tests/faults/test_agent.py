@@ -179,11 +179,14 @@ def locked(file) -> bool:
 
 def test_one_agent_for_all(client):
     """However many are started at once, one serves and the others leave without an error."""
+    client.add_task(WAIT)  # one without work would leave before they have started
     pid = until(agent_pid)
     argv = [sys.executable, "-m", "cfa.cloudops.service.agent", str(Path(".cloudops").absolute())]
     others = [subprocess.Popen(argv) for _ in range(4)]
     assert [other.wait(30) for other in others] == [0] * 4
     assert agent_pid() == pid
+    Path("d/gate").touch()
+    assert finished(client) == ["success"]
 
 
 def test_agents_that_start_together(backend, workdir):
