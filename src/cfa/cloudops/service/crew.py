@@ -260,7 +260,7 @@ class Crew:
     def _end_without_result(self, node: LiveNode, attempt: Attempt) -> None:
         """An attempt that was ended needs no result of its own; its slot waits on, and is not used
         again."""
-        del node.running[attempt.slot]
+        node.give_up(attempt.slot)
         node.full.discard(attempt.token)
         send(node, f"kill {attempt.slot} {attempt.token} KILL\n")
         self._scheduler.exited(attempt, "full")

@@ -125,7 +125,7 @@ class LiveNode:
         heapq.heappush(self._free, slot)
 
     def give_up(self, slot: int) -> Attempt | None:
-        """Use a slot never again. What was running in it."""
+        """Never use a slot again. Returns the attempt that was running in it."""
         if slot in self._free:
             self._free.remove(slot)
             heapq.heapify(self._free)

@@ -345,7 +345,7 @@ def _clear(place: Place, name: str, job: Place) -> list[str]:
     aside = f".cloudops-{os.urandom(8).hex()}"
     try:
         place.rename(name, job, aside)
-    except PermissionError:  # one that is closed is moved by nobody
+    except PermissionError:  # its owner may write it no more, and cannot move it then
         place.regain(name).close()
         place.rename(name, job, aside)
     return [aside]
