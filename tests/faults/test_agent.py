@@ -102,6 +102,32 @@ def test_slot_that_dies_idle(client, workdir, victim):
     assert finished(client) == ["success"] * 4
 
 
+def test_slots_that_nobody_can_end(client, workdir):
+    """An agent that dies after guards of its node leaves no slot that waits for ever."""
+    client.add_task("true")
+    client.add_task(WAIT)
+    until(lambda: client._batch.read_task_file("j", "j--2", "stdout.txt"))
+    until(lambda: client._batch.task_counts("j").completed)
+    agent = until(agent_pid)
+    os.kill(agent, signal.SIGSTOP)
+    ours = [
+        (pid, words)
+        for pid, words in commands()
+        if any(word.startswith(os.fsencode(workdir)) for word in words)
+    ]
+    shells = [pid for pid, words in ours if b"slot" in words]
+    assert len(shells) == 2
+    [busy] = [pid for pid in shells if any(parent(other) == pid for other, _ in commands())]
+    for pid in [*map(parent, shells), busy]:
+        os.kill(pid, signal.SIGKILL)
+    for pid, words in ours:
+        if b"echo up" in b" ".join(words):
+            os.kill(pid, signal.SIGKILL)
+    os.kill(agent, signal.SIGKILL)
+    Path("d/gate").touch()
+    assert finished(client) == ["success", "success"]
+
+
 def test_stopped_agent_does_not_stop_adding(client):
     """An agent that hangs does not keep a client from adding tasks."""
     pid = until(agent_pid)

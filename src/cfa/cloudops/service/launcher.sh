@@ -134,6 +134,7 @@ __slot() {
     # A task may signal its whole process group, which is ours: stay. Handlers, unlike ignored
     # signals, are not inherited by programs.
     trap : HUP INT QUIT TERM USR1 USR2 PIPE ALRM
+    exec 4<&- # the guard's, which has no end
     __prepare
     __command=$1/cmd.$2 __job=$3
     # Whose guard is dead may be given up already, by somebody who did not see it: a process has the mark
@@ -188,7 +189,8 @@ guard() {
     trap ':; give_up "$slot" refused' EXIT
     export CLOUDOPS_SLOT="$1@$CLOUDOPS_DIRECTORY" # by which its shell and its tasks can be found
     read -r me _ </proc/self/stat
-    command eval '$setsid $reset "$shell" "$self" slot "$directory" "$1" "$job" "$me" <&4'
+    # For reading only: a slot whose guard was killed finds the end of its input after what is in it.
+    command eval '$setsid $reset "$shell" "$self" slot "$directory" "$1" "$job" "$me" </proc/self/fd/4'
     code=$?
     trap - EXIT
     case $code in
@@ -363,16 +365,24 @@ serve() {
         esac
     done
     trap - EXIT
-    end
     if [ ! -e "$self" ]; then
         end_all
         exit 0
     fi
+    # Before, so that the end is not seen by somebody whom no slot has heard; after, for the slots whose
+    # guards were coming up and looked for the end just before.
+    quit
+    end
+    quit
+    wait
+}
+
+# Lets every slot end after what is in its pipe.
+quit() {
     for slot in $slots; do
         eval "guard=\$guard_$slot"
         echo quit >"/proc/$guard/fd/4"
     done 2>&9
-    wait
 }
 
 # A node for one task, for containers: no slot, and no program but the task's. What a task does to its
