@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -30,8 +31,10 @@ from cfa.cloudops.errors import (
     ImageError,
     UnsupportedError,
 )
+from cfa.cloudops.provider.container import HOME_LABEL, WORKSPACE_LABEL
 from cfa.cloudops.provider.executor import Capabilities
 from cfa.cloudops.testing import images
+from cfa.cloudops.testing.namespaces import leave_network
 
 ROOTLESS = os.getuid() != 0
 PODMAN = "podman-rootless" if ROOTLESS else "podman"
@@ -73,8 +76,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
     A test's HOME is its own; an engine's store and settings must not move with it. A shell that
     starts us in the background has SIGINT ignored, and `nohup` has SIGHUP, which every process
-    below would inherit.
+    below would inherit. As root an engine that a test starts would change the machine's interfaces and
+    packet filter, so the session and all that it starts have a network namespace of their own.
     """
+    if not ROOTLESS:
+        with contextlib.suppress(OSError):  # refused: then engines can change nothing either
+            leave_network()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     home = Path.home()
@@ -293,7 +300,8 @@ class _Traces:
         found |= {("file", str(path)) for path in self._files()}
         found |= {("mount", point) for point in self._mounts()}
         if self.engines:
-            found |= {(name, container) for name in _reachable() for container in _containers(name)}
+            for name in _reachable():
+                found |= {(name, container) for container in _containers(name, self.base)}
         return found
 
     def sweep(self, left: set[tuple[str, str]]) -> None:
@@ -308,7 +316,6 @@ class _Traces:
 
     def _processes(self) -> dict[int, str]:
         """Processes with our mark in their environment or our directory in their arguments."""
-        mark = f"{MARK}={os.environ[MARK]}".encode()
         place = f"{self.base}/".encode()
         found = {}
         for entry in os.scandir("/proc"):
@@ -319,16 +326,28 @@ class _Traces:
                 # The holder of a rootless Podman's namespaces stays by design, one for each user.
                 if not command or command.rstrip(b"\0") in (b"podman", b"catatonit\0-P"):
                     continue
-                if place in command or mark in Path(entry.path, "environ").read_bytes():
+                if place in command or self._marked(entry.name):
                     text = command.replace(b"\0", b" ").decode(errors="replace").strip()
                     found[int(entry.name)] = f"{entry.name} ({text[:200]})"
         return found
+
+    @staticmethod
+    def _marked(pid: str) -> bool:
+        """Whether a process has our mark in its environment."""
+        mark = f"{MARK}={os.environ[MARK]}".encode()
+        with contextlib.suppress(OSError):
+            return mark in Path("/proc", pid, "environ").read_bytes()
+        return False
 
     def _files(self) -> Iterator[Path]:
         yield from Path(tempfile.gettempdir()).iterdir()
         runtime = os.environ.get("XDG_RUNTIME_DIR")
         if runtime:
-            yield from Path(runtime).glob("*cloudops*")
+            for path in Path(runtime).glob("cloudops-podman-*-*.sock"):
+                pid = path.name.split("-")[2]
+                # One whose process lives and is none of ours is somebody else's.
+                if not Path("/proc", pid).exists() or self._marked(pid):
+                    yield path
 
     def _mounts(self) -> Iterator[str]:
         with open("/proc/self/mountinfo") as file:
@@ -357,10 +376,31 @@ def _reachable() -> list[str]:
     return [name for name, answers in _engines_here.items() if answers]
 
 
-def _containers(name: str) -> list[str]:
-    """Containers that carry our executors' label, each as `<id> <what it is>`."""
-    label = "label=cfa.cloudops.workspace"
-    listed = _engine(name).run(
-        "ps", "--all", "--no-trunc", "--quiet", "--filter", label, timeout_s=60
-    )
-    return [f"{found} (container)" for found in listed.stdout.split()]
+def _containers(name: str, base: Path) -> list[str]:
+    """Containers that this session's workspaces made, each as `<id> (container)`."""
+    engine = _engine(name)
+    label = f"label={WORKSPACE_LABEL}"
+    listed = engine.run("ps", "--all", "--no-trunc", "--quiet", "--filter", label, timeout_s=60)
+    ids = listed.stdout.split()
+    if not ids:
+        return []
+    layout = "{{.Id}} {{json .Config.Labels}}"
+    shown = engine.run("inspect", "--type", "container", "--format", layout, *ids, timeout_s=60)
+    found = []
+    for line in shown.stdout.splitlines():
+        number, _, labels = line.partition(" ")
+        if _ours(json.loads(labels), base):
+            found.append(f"{number} (container)")
+    return found
+
+
+def _ours(labels: Mapping[str, str], base: Path) -> bool:
+    """Whether a container is one of this session's: other people's may come and go beside it.
+
+    An agent's has the directory of its workspace; a test that opens a node itself has our process
+    id in the name of its workspace.
+    """
+    home = labels.get(HOME_LABEL)
+    if home:
+        return any(Path(home).is_relative_to(place) for place in (base, tempfile.gettempdir()))
+    return str(os.getpid()) in labels.get(WORKSPACE_LABEL, "").split("-")
