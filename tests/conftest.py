@@ -1,5 +1,8 @@
 """Backends, images and clean surroundings for the tests, and a gate that nothing is left behind.
 
+Without a flag, tests run on plain processes, and each engine that answers keeps the contract of
+executors. `--full` runs everything everywhere, and the tests that kill at random moments.
+
 `backend` runs a test on every backend. One that this machine lacks is skipped with its reason; when
 `CLOUDOPS_TEST_REQUIRE` names it, nothing runs at all: `docker`, `podman`, `podman-rootless`,
 `subprocess`, `sandbox` (`subprocess` with bubblewrap), comma-separated.
@@ -17,7 +20,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,54 @@ class Backend:
     environment: Mapping[str, str]
     capabilities: Capabilities
     engine: images.Engine | None
+
+
+# --- what is run ----------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="every test on every backend, and faults")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    if config.getoption("full"):
+        return None
+    return (
+        "tests: on plain processes, and each engine's contract; with --full, all on every backend"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, without `--full`, what only another backend or a random moment makes different."""
+    if config.getoption("full"):
+        return
+    plain = [name for name in BACKENDS if name.startswith("subprocess")]
+    if isinstance(probe("subprocess"), str):
+        plain.remove("subprocess")  # no sandbox here
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        usual = next((name for name in plain if name in _backends(item)), None)
+        here = "backend" not in _parameters(item) or _parameters(item)["backend"] == usual
+        (kept if here and not item.get_closest_marker("faults") else left_out).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left_out)
+
+
+def _backends(item: pytest.Item) -> Sequence[str]:
+    """The backends that a test is for."""
+    for mark in item.iter_markers("parametrize"):
+        if mark.args[0] == "backend":
+            return mark.args[1]  # type: ignore[no-any-return]
+    return BACKENDS
+
+
+def _parameters(item: pytest.Item) -> Mapping[str, object]:
+    return (
+        item.callspec.params
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        else {}
+    )
 
 
 # --- surroundings ---------------------------------------------------------------------------------
