@@ -96,27 +96,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
+        wanted = _backend_of(item)
         usual = next((name for name in plain if name in _backends(item)), None)
-        here = "backend" not in _parameters(item) or _parameters(item)["backend"] == usual
-        (kept if here and not item.get_closest_marker("faults") else left_out).append(item)
+        here = wanted in (None, usual) and not item.get_closest_marker("faults")
+        (kept if here else left_out).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left_out)
+
+
+def _backend_of(item: pytest.Item) -> str | None:
+    """The name of the backend that the fixture gives to a test."""
+    parameters = getattr(item, "callspec", None)
+    name = parameters.params.get("backend") if parameters else None
+    return name if name in BACKENDS else None
 
 
 def _backends(item: pytest.Item) -> Sequence[str]:
     """The backends that a test is for."""
     for mark in item.iter_markers("parametrize"):
         if mark.args[0] == "backend":
-            return mark.args[1]  # type: ignore[no-any-return]
+            return tuple(mark.args[1])
     return BACKENDS
-
-
-def _parameters(item: pytest.Item) -> Mapping[str, object]:
-    return (
-        item.callspec.params
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-        else {}
-    )
 
 
 # --- surroundings ---------------------------------------------------------------------------------

@@ -80,8 +80,10 @@ def _printable(label: str) -> str:
 
 
 def _text(graph: Graph, labels: Sequence[str]) -> bytes:
-    import networkx  # slow to import
-
+    try:
+        import networkx  # slow to import
+    except ImportError:
+        return _listing(graph, labels)
     drawn: Any = networkx.DiGraph()
     for index, label in enumerate(labels):
         drawn.add_node(index, label=label)
