@@ -70,7 +70,10 @@ def _read(page: Path) -> Iterator[Block]:
     notes: dict[str, str] = {}
     lines = iter(enumerate(page.read_text().splitlines(), 1))
     for number, line in lines:
-        if note := _NOTE.match(line):
+        if line.startswith("<!-- begin "):  # docs/generate.py makes what follows
+            while next(lines)[1] != "<!-- end -->":
+                pass
+        elif note := _NOTE.match(line):
             notes[note[1]] = note[2]
         elif fence := _FENCE.match(line):
             text = []
