@@ -249,6 +249,7 @@ class Link:
                 f"{_FAILURES_S:.0f} seconds."
             )
         self._child = spawn(self._workspace)
+        _log.debug("started the agent of %s, process %d", self._workspace.home, self._child)
 
     def _await_agent(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s

@@ -7,6 +7,7 @@ state is kept here that another process would need.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,6 +51,8 @@ from cfa.cloudops.service.store import COMPLETED, DELETE, NOTHING, TERMINATE, St
 from cfa.cloudops.service.sums import sound
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 class LocalBatch(LocalSchedules):
@@ -129,6 +132,9 @@ class LocalBatch(LocalSchedules):
                 (spec.id, text.definition(spec), time.time()),
             )
         self._wake_if_waiting(spec.id)
+        _log.debug(
+            "created pool %s: backend %s, image %s", spec.id, spec.backend, spec.image or "none"
+        )
         return self.get_pool(spec.id)
 
     def get_pool(self, pool_id: str) -> Pool:
@@ -165,6 +171,7 @@ class LocalBatch(LocalSchedules):
             self._wait_until(
                 lambda: self._pool_row(pool.spec.id) is None, 60, f"pool {pool_id!r} to be deleted"
             )
+        _log.debug("deleted pool %s", pool.spec.id)
 
     def _pool_row(self, pool_id: str) -> tuple[Any, ...] | None:
         return self._store.row(
@@ -193,6 +200,7 @@ class LocalBatch(LocalSchedules):
                 )
             self._refuse_schedule(spec.id)
             insert_job(self._store, spec, time.time())
+        _log.debug("created job %s on pool %s", spec.id, spec.pool_id)
         self._link.wake()  # an agent takes a moment to come up: have it ready for the first task
         return self.get_job(spec.id)
 
@@ -237,6 +245,7 @@ class LocalBatch(LocalSchedules):
                 "UPDATE job SET state = 'terminating', terminate_reason = ? WHERE number = ?",
                 (reason, number),
             )
+        _log.debug("terminating job %s: %s", job_id, reason)
         self._link.wake()
 
     def delete_job(self, job_id: str, *, timeout_s: float = 60) -> None:
@@ -256,6 +265,7 @@ class LocalBatch(LocalSchedules):
                 f"The job {job_id!r} could not be deleted. {found[0][1] or ''}".strip(),
                 "Delete it again when that is done.",
             )
+        _log.debug("deleted job %s", job_id)
 
     def _job_state(self, job_id: str) -> tuple[int, str]:
         row = self._store.row(
@@ -278,6 +288,8 @@ class LocalBatch(LocalSchedules):
             # Who brings work says how much of it may run at once; who only looks does not.
             self._store.set_meta("max_parallel", str(self._max_parallel))
             identifiers = additions.add(self._store, job_id, specs)
+        # Ids alone: a command may hold a secret.
+        _log.debug("added to job %s: %s", job_id, some(identifiers))
         self._link.wake()
         return identifiers
 
@@ -335,6 +347,8 @@ class LocalBatch(LocalSchedules):
             if request == TERMINATE and row[1] == COMPLETED:
                 raise ConflictError(f"The task {task_id!r} is completed.", "Nothing is to be done.")
             self._store.execute("UPDATE task SET request = ? WHERE number = ?", (request, row[0]))
+        what = "terminating" if request == TERMINATE else "deleting"
+        _log.debug("%s task %s of job %s", what, task_id, job_id)
         self._link.wake()
         return int(row[0])
 
