@@ -63,16 +63,18 @@ SUBJECTS = {
 }  # fmt: skip
 
 HEAD = """\
-# What holds, here and on the cloud
+# Promises and their tests
 
-One row a promise: what it is, what happens here, what happens on Azure, what is known to differ (— for
-nothing), and the test that proves it. Rows about methods of `CloudClient` hold for every backend, unless
-they say otherwise. Each workflow is a directory of `examples/`; its test runs it on every backend.
+This page is for maintainers. For users, [What differs from the cloud](../explanation/differences.md) has what matters.
 
-"On the cloud" means Azure Batch and Azure Storage as they are documented, through version 0.8.0 of the
-cloud's client as it is documented; where that version cannot do what it documents, the row says so.
+Each row is a promise: what it is, what happens here, what happens on Azure, the known difference (— for
+none), and the test that proves it. Rows about methods of `CloudClient` hold for every backend, unless they
+say otherwise. Each workflow is a directory of `examples/`; its test runs it on every backend.
 
-This page is made from the markers of the tests by `python tests/behaviour.py`; edit those.
+"On the cloud" means Azure Batch and Azure Storage as they are documented, used through version 0.8.0 of the
+cloud's client as it is documented. If that version cannot do what it documents, the row says so.
+
+`python tests/behaviour.py` writes this page from the markers of the tests. Edit the markers.
 """
 
 

@@ -109,10 +109,3 @@ def test_made_pages(site):
     }
     assert set(settings.VARIABLES) <= read_in_code
     assert {name for name in read_in_code - INTERNAL if name not in page} == set()
-
-
-def test_readme_names_every_setting():
-    """The table of the readme has every setting."""
-    text = (ROOT / "README.md").read_text()
-    rows = re.findall(r"^\| `(CLOUDOPS_\w+)` \|", text, re.MULTILINE)
-    assert set(settings.VARIABLES) <= set(rows)

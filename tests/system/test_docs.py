@@ -1,4 +1,4 @@
-"""The pages of the tutorial, the how-tos and others do what they say.
+"""The readme and the pages of the tutorial, the how-tos and others do what they say.
 
 A block with a title is written to a file of that name. A block of `sh`, and of `python` without a
 title, is run; a block of `text` after it is what it prints. There `...` stands for anything, a line of
@@ -24,9 +24,14 @@ from attrs import evolve, frozen
 
 from cfa.cloudops.backends import load_executor
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 TUTORIAL = [DOCS / "tutorial" / f"{name}.md" for name in ("index", "sweep", "containers", "graph")]
-OTHERS = [*sorted((DOCS / "how-to").glob("*.md")), DOCS / "reference" / "automation.md"]
+OTHERS = [
+    ROOT / "README.md",
+    *sorted((DOCS / "how-to").glob("*.md")),
+    DOCS / "reference" / "automation.md",
+]
 LIMIT_S = 60.0
 PODMAN = "podman-rootless" if os.getuid() else "podman"
 
@@ -81,7 +86,7 @@ def _read(page: Path) -> Iterator[Block]:
                 if inner == "```":
                     break
                 text.append(f"{inner}\n")
-            place = f"{page.relative_to(DOCS)}:{number}"
+            place = f"{page.relative_to(ROOT)}:{number}"
             yield Block(
                 place=place, language=fence[1], title=fence[2], text="".join(text), notes=notes
             )
@@ -189,7 +194,7 @@ def test_containers(shell, backend, python_image):
 
 
 @pytest.mark.parametrize(
-    "page", [*TUTORIAL, *OTHERS, DOCS / "index.md"], ids=lambda page: page.stem
+    "page", [*TUTORIAL, *OTHERS, DOCS / "index.md", DOCS / "contributing.md"], ids=lambda page: page.stem
 )
 def test_syntax(page):
     """Also blocks that are only there to be read are correct Python and shell."""
