@@ -65,14 +65,17 @@ SUBJECTS = {
 HEAD = """\
 # Promises and their tests
 
-This page is for maintainers. For users, [What differs from the cloud](../explanation/differences.md) has what matters.
+This page is for maintainers. For users, [What differs from the
+cloud](../explanation/differences.md) has what matters.
 
-Each row is a promise: what it is, what happens here, what happens on Azure, the known difference (— for
-none), and the test that proves it. Rows about methods of `CloudClient` hold for every backend, unless they
-say otherwise. Each workflow is a directory of `examples/`; its test runs it on every backend.
+Each row is a promise: what it is, what happens here, what happens on Azure, the known difference (—
+for none), and the test that proves it. Rows about methods of `CloudClient` hold for every backend,
+unless they say otherwise. Each workflow is a directory of `examples/`; its test runs it on every
+backend.
 
-"On the cloud" means Azure Batch and Azure Storage as they are documented, used through version 0.8.0 of the
-cloud's client as it is documented. If that version cannot do what it documents, the row says so.
+"On the cloud" means Azure Batch and Azure Storage as they are documented, used through version
+0.8.0 of the cloud's client as it is documented. If that version cannot do what it documents, the
+row says so.
 
 `python tests/behaviour.py` writes this page from the markers of the tests. Edit the markers.
 """

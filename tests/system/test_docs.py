@@ -194,7 +194,9 @@ def test_containers(shell, backend, python_image):
 
 
 @pytest.mark.parametrize(
-    "page", [*TUTORIAL, *OTHERS, DOCS / "index.md", DOCS / "contributing.md"], ids=lambda page: page.stem
+    "page",
+    [*TUTORIAL, *OTHERS, DOCS / "index.md", DOCS / "contributing.md"],
+    ids=lambda page: page.stem,
 )
 def test_syntax(page):
     """Also blocks that are only there to be read are correct Python and shell."""

@@ -708,23 +708,23 @@ def test_small_functions(client, clean_environment):
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "imports.md"
 TOP = """# What can be imported
 
-Every name below can be imported from `cfa.cloudops`, as on the cloud, and at the same place below
-`cfa.cloudops.local`. So the import swap is one word:
+You can import every name on this page from `cfa.cloudops`, as on the cloud, and from the same place
+below `cfa.cloudops.local`. So you change one word of an import:
 
 ```python
 from cfa.cloudops import batch_helpers  # the cloud
 from cfa.cloudops.local import batch_helpers  # this machine
 ```
 
-Where the cloud's functions take a client of the Azure SDK (`batch_client`, `batch_mgmt_client`,
-`blob_service_client`), pass the attribute of that name of a `CloudClient`. It is no SDK client: any
-other use of it says which call does the same. Functions that are given no client use the defaults of
-their package.
+Some functions of the cloud take a client of the Azure SDK (`batch_client`, `batch_mgmt_client`,
+`blob_service_client`). Pass the attribute of a `CloudClient` with that name. The attribute is not
+an SDK client: any other use of it raises an error that names the call to use instead. Functions
+without a client use the defaults of their package.
 
-**here** says whether a name works on this machine. What does not can be imported, and raises an
-`UnsupportedError` (a `NotImplementedError`) when it is called or made.
+The column **here** says whether a name works on this machine. You can import the others too, but
+calling them raises an `UnsupportedError` (a `NotImplementedError`).
 
-This page is written by the tests: `CLOUDOPS_TEST_PAGES=write pytest tests/unit/test_surface.py -k page`.
+The tests write this page: `CLOUDOPS_TEST_PAGES=write pytest tests/unit/test_surface.py -k page`.
 """
 
 
