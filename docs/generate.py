@@ -37,6 +37,7 @@ ROOT = DOCS.parent
 _PART = re.compile(
     r"(?<=^<!-- begin )([^\n]+)( -->\n).*?(?=^<!-- end -->$)", re.MULTILINE | re.DOTALL
 )
+_MARK = re.compile(r"^<!-- (begin|end)\b", re.MULTILINE)
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^(#+) ", re.MULTILINE)
 #: A section of a help that lists commands, and a command in it.
@@ -63,12 +64,21 @@ def main(arguments: list[str]) -> int:
 
 
 def made(page: Path) -> str:
-    """A page as it should be."""
+    """A page as it should be.
+
+    Raises:
+        ValueError: a mark is missing or unknown; the message names the page.
+    """
     text = page.read_text()
+    marks = _MARK.findall(text)
+    if marks != ["begin", "end"] * (len(marks) // 2):
+        raise ValueError(f"{page}: after each '<!-- begin ... -->' comes one '<!-- end -->'.")
 
     def part(found: re.Match[str]) -> str:
         name, *path = found[1].split()
-        above = _HEADING.findall(_FENCED.sub("", _PART.sub("", text[: found.start()])))
+        if name not in PARTS:
+            raise ValueError(f"{page}: there is no part {name!r}; there are: {', '.join(PARTS)}.")
+        above = _HEADING.findall(_FENCED.sub("", _PART.sub("", text[: found.start()]))) or [""]
         return f"{found[1]}{found[2]}\n{PARTS[name](len(above[-1]) + 1, *path).strip()}\n\n"
 
     return _PART.sub(part, text)

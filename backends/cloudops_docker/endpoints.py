@@ -111,7 +111,8 @@ def _from_context(config: Path, context: str, origin: str) -> Endpoint:
         raise BackendUnavailableError(
             f"The Docker context {context!r} (from {origin}) cannot be used: "
             f"{type(error).__name__}: {error}.",
-            "See 'docker context ls', choose one with 'docker context use', or set DOCKER_HOST.",
+            "List the contexts with 'docker context ls', choose one with 'docker context use', or "
+            "set DOCKER_HOST.",
         ) from None
     certificates = config / "contexts" / "tls" / folder / "docker"
     return Endpoint(

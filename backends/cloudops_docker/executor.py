@@ -71,7 +71,7 @@ def _translated(endpoint: str) -> Iterator[None]:
             raise
         raise BackendUnavailableError(
             f"Docker at {endpoint} does not answer: {why(error)}.",
-            "See whether it runs, for instance with: docker info",
+            "Check whether it is running, for instance with: docker info",
         ) from None
 
 

@@ -57,7 +57,7 @@ class DirectoryBlobs(BlobProvider):
 
     def create_container(self, container: str) -> None:
         path = self._path(container)
-        with _files.explained(f"Could not make the blob container {container!r}"):
+        with _files.explained(f"Could not create the blob container {container!r}"):
             self._root.mkdir(parents=True, exist_ok=True)
             with Place.open(self._root) as root:
                 if root.make(container):
@@ -119,7 +119,7 @@ class DirectoryBlobs(BlobProvider):
                 raise _files.explain(error, f"Could not open {container!r}") from None
         raise BlobContainerNotFoundError(
             f"There is no blob container {container!r} in {str(self._root)!r}.",
-            f"Make it with create_blob_container({container!r}).",
+            f"Create it with create_blob_container({container!r}).",
         )
 
     # --- looking

@@ -129,7 +129,7 @@ def explain(error: OSError, tried: str) -> CloudOpsError:
         return ConflictError(said, "A file and a folder cannot have the same name; rename one.")
     if error.errno == errno.ENAMETOOLONG:
         return InvalidNameError(said, "Use shorter names.")
-    return BackendError(said, "See whether the disk is in order.")
+    return BackendError(said, "Check whether the disk is in order.")
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ class RemoteBlobs(BlobProvider):
         except ImportError as error:
             raise BackendNotInstalledError(
                 f"The storage {url!r} cannot be used: {error}.",
-                "Install the package that it names.",
+                "Install the package that the message names.",
             ) from None
         except ValueError as error:
             raise UnknownBackendError(
@@ -99,7 +99,7 @@ class RemoteBlobs(BlobProvider):
 
     def create_container(self, container: str) -> None:
         path = self._at(container)
-        with _files.speaking(f"make the blob container {container!r}"):
+        with _files.speaking(f"create the blob container {container!r}"):
             self._fs.makedirs(path, exist_ok=True)
             if not self._fs.isdir(path):
                 self._fs.touch(f"{path}/{_MARK}")
@@ -125,7 +125,7 @@ class RemoteBlobs(BlobProvider):
         if not self.container_exists(container):
             raise BlobContainerNotFoundError(
                 f"There is no blob container {container!r} in {self.url!r}.",
-                f"Make it with create_blob_container({container!r}).",
+                f"Create it with create_blob_container({container!r}).",
             )
         return self._at(container)
 

@@ -376,7 +376,7 @@ def _exchange(link: _Link, method: str, path: str, **arguments: Any) -> Any:
         arguments["data"] = json.dumps(arguments.pop("json"))
         arguments["headers"] = {"Content-Type": "application/json"}
     arguments.setdefault("timeout", CALL_S)
-    hint = "See whether it runs, for instance with: podman info"
+    hint = "Check whether it is running, for instance with: podman info"
     try:
         # First without the SDK, which hides why it cannot connect and leaves a socket open then.
         service.connect(link.endpoint).close()

@@ -258,12 +258,12 @@ class _Plan:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
             raise NodeError(
-                f"A mount point below {target} cannot be made: {error}.",
+                f"A mount point below {target} cannot be created: {error}.",
                 "Mount at the top level (/<name>) or at a directory that exists.",
             ) from None
         if len(entries) > _MAX_ENTRIES:
             raise NodeError(
-                f"A mount point below {target} cannot be made: it has {len(entries)} entries, more "
+                f"A mount point below {target} cannot be created: it has {len(entries)} entries, more "
                 f"than {_MAX_ENTRIES}.",
                 "Mount at the top level (/<name>) or at a directory that exists.",
             )

@@ -51,7 +51,7 @@ def file(tmp_path: Path) -> Callable[[str], Path]:
         (read_json, DEEP, "nested too deeply"),
         (read_yaml, f"a: {LONG}", "not good YAML.*digits"),
         (read_yaml, f"a: {DEEP}", "nested too deeply"),
-        (read_yaml, "time: 1:30", "1:30 in line 1 would be read as a number to the base 60"),
+        (read_yaml, "time: 1:30", "1:30 in line 1 would be read as a base-60 number"),
         (read_yaml, "a:\n- 190:20:30.15", "190:20:30.15 in line 2"),
         (read_yaml, BOMB, "aliases stand for"),
     ],

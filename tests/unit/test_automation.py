@@ -145,7 +145,7 @@ class TestExperiment:
             plans.experiment("absent.toml")
         with pytest.raises(FileAccessError):
             plans.experiment(".")
-        with pytest.raises(InvalidInputError, match=r"c\.toml: this is not TOML: .*line 1"):
+        with pytest.raises(InvalidInputError, match=r"c\.toml: this is not valid TOML: .*line 1"):
             plans.experiment(write("[job\n"))
         text = JOB + '[experiment]\nbase_cmd = "a"\nexp_yaml = "absent.yaml"\n'
         with pytest.raises(
@@ -221,7 +221,7 @@ class TestTasks:
             (
                 "[[task]]\ncmd = 'a'\n[[task]]\ncmd = 'b'\ndepends_on = ['a']\n",
                 TaskNotFoundError,
-                r"\[\[task\]\] 2 depends_on: no task has the name 'a'\. Named are: none",
+                r"\[\[task\]\] 2 depends_on: no task has the name 'a'\. The named ones are: none",
             ),
             (
                 "[[task]]\ncmd = 'a'\ndepends_on = 'b'\n[[task]]\nname = 'b'\ncmd = 'b'\n",

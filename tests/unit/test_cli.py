@@ -518,7 +518,7 @@ def test_files(count, text):
             "Pass create_new_folder=True to make it.",
             "Give --create_new_folder to make it.",
         ),
-        ("Make it with create_pool, or run.", "Make it with 'cloudops pool create', or run."),
+        ("Create it with create_pool, or run.", "Create it with 'cloudops pool create', or run."),
         (
             "Use client.check_job_status(job_name) first.",
             "Use 'cloudops job status' first.",

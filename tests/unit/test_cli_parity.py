@@ -264,7 +264,7 @@ class TestTasks:
         ("text", "status", "said"),
         [
             (None, 3, "There is no file of tasks 'tasks.json'"),
-            ("[{]", 2, "tasks.json: this is not JSON: Expecting property name"),
+            ("[{]", 2, "tasks.json: this is not valid JSON: Expecting property name"),
             ("{}", 2, "tasks.json: this is no list of tasks"),
             ('[{"command_line": "a"}, {"command": "b"}]', 2, "command"),
             ("[" * 100_000, 2, "nested too deeply"),

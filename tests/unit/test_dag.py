@@ -225,7 +225,7 @@ class TestRun:
         a >> b >> c
         client.run_dag(c, job_name="j")
         assert [one["command_line"] for one in client.calls[0][1]] == ["b", "c"]
-        assert "b-id (b) comes in only because" in caplog.text
+        assert "b-id (b) is added only because" in caplog.text
 
     def test_left_out_between(self, client, caplog):
         """A left-out task between two given ones keeps its place."""

@@ -229,6 +229,22 @@ def test_name_suffix_refuses(text: str, fault: str) -> None:
         names.name_suffix(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("a/b!a/", "'a/b!a/' cannot be a job name: it contains '!', '/'."),
+        ("j" * 65, "cannot be a job name: it has 65 characters."),
+        ("/" * 65, "cannot be a job name: it contains '/'."),
+        ("", "'' cannot be a job name: it is empty."),
+    ],
+)
+def test_ids_say_what_is_wrong(text: str, fault: str) -> None:
+    """The message names what is wrong, and nothing else."""
+    with pytest.raises(InvalidNameError) as caught:
+        names.job_id(text)
+    assert caught.value.message.endswith(fault)
+
+
 def test_oci_container_name() -> None:
     """The container of a job is named after its image and the job."""
     assert names.oci_container("reg.io/a/b:1", "job") == "reg.io_a_b_1.job"

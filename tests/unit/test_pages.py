@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -59,6 +60,24 @@ def test_parts_after_one_another(generate, folder):
     page.write_text("## Top\n" + "<!-- begin word -->\n<!-- end -->\n" * 2)
     assert generate.main([]) == 0
     assert page.read_text().count("### ()\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("<!-- begin word -->\nold\n<!-- begin word -->\n<!-- end -->\n", "one '<!-- end -->'"),
+        ("<!-- begin word -->\n", "one '<!-- end -->'"),
+        ("<!-- end -->\n", "one '<!-- end -->'"),
+        ("<!-- begin wrd -->\n<!-- end -->\n", "no part 'wrd'; there are: commands, "),
+    ],
+)
+def test_wrong_marks(generate, folder, text, fault):
+    """A page with a mark that is missing or unknown is refused, and stays as it is."""
+    page = folder / "page.md"
+    page.write_text(text)
+    with pytest.raises(ValueError, match=f"page.md: .*{re.escape(fault)}"):
+        generate.main([])
+    assert page.read_text() == text
 
 
 def test_wrong_call(generate, capsys):

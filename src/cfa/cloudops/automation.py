@@ -118,7 +118,7 @@ def _check_upload(upload: plans.Upload, client: CloudClient) -> None:
     if not client._blobs.container_exists(upload.container):
         raise BlobContainerNotFoundError(
             f"{upload.place / 'container_name'}there is no blob container {upload.container!r}.",
-            f"Make it with create_blob_container({upload.container!r}).",
+            f"Create it with create_blob_container({upload.container!r}).",
         )
     for key, paths in (("folders", upload.folders), ("files", upload.files)):
         for path in paths:

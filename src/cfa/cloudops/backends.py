@@ -178,7 +178,7 @@ def _load(group: str, name: str) -> Any:
         raise BackendError(
             f"The {name} backend ({whose}) is written for version {api} of the provider "
             f"interface; this is version {PROVIDER_API}.",
-            f"Install a version of {dist} that fits cfa-cloudops, or the other way round.",
+            f"Install a version of {dist} that fits cfa-cloudops, or a cfa-cloudops that fits it.",
         )
     return plugin
 

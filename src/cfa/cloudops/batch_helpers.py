@@ -353,7 +353,7 @@ def _pool(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Pool:
             continue
     raise PoolNotFoundError(
         f"None of {', '.join(map(repr, texts)) or 'the arguments'} is the name of a pool.",
-        "Make it with client.create_pool, or pass pool_name=...",
+        "Create it with client.create_pool, or pass pool_name=...",
     )
 
 

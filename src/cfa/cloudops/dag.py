@@ -144,8 +144,8 @@ def graph(arguments: Iterable[Task | Iterable[Task]]) -> Graph:
     for task in members:
         if len(parents[task]) < len(task.deps):
             _log.warning(
-                "The task %s comes in only because others depend on it; what it depends on itself "
-                "is left out. Pass all tasks.",
+                "The task %s is added only because others depend on it, and without its own "
+                "dependencies. Pass all tasks.",
                 _say(task),
             )
     position = {task: index for index, task in enumerate(ordered)}

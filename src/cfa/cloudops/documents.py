@@ -47,7 +47,7 @@ class Place:
             raise self.error(f"must be a mapping of names to values, got {value!r}.", hint)
         for name in value:
             if not isinstance(name, str):
-                raise self.error(f"the name {name!r} is not text.", "Put it into quotes.")
+                raise self.error(f"the name {name!r} is not text.", "Put it in quotes.")
         return dict(value)
 
     def array(self, value: Any, hint: str = "") -> list[Any]:
@@ -66,7 +66,9 @@ class Place:
         """Raises: InvalidInputError: there are names besides those that are known."""
         for name in table:
             if name not in known:
-                raise self.error(f"{name!r} is not known here.", f"Known are: {', '.join(known)}.")
+                raise self.error(
+                    f"{name!r} is not known here.", f"The known ones are: {', '.join(known)}."
+                )
 
 
 def read_text(path: str | os.PathLike[str], what: str) -> str:
@@ -98,7 +100,7 @@ def read_toml(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except ValueError as error:  # tells line and column, but not of a number that is too long
-        raise InvalidInputError(f"{os.fspath(path)}: this is not TOML: {error}.") from None
+        raise InvalidInputError(f"{os.fspath(path)}: this is not valid TOML: {error}.") from None
     except RecursionError:
         raise InvalidInputError(f"{os.fspath(path)}: this is nested too deeply.") from None
 
@@ -109,7 +111,7 @@ def read_json(path: str | os.PathLike[str], what: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:  # tells line and column
-        raise InvalidInputError(f"{os.fspath(path)}: this is not JSON: {error}.") from None
+        raise InvalidInputError(f"{os.fspath(path)}: this is not valid JSON: {error}.") from None
     except RecursionError:
         raise InvalidInputError(f"{os.fspath(path)}: this is nested too deeply.") from None
 
@@ -132,7 +134,7 @@ def read_yaml(path: str | os.PathLike[str], what: str) -> Any:
     except (yaml.YAMLError, ValueError, LookupError, TypeError, RecursionError) as error:
         deep = isinstance(error, RecursionError)
         said = "it is nested too deeply" if deep else " ".join(str(error).split())
-        raise InvalidInputError(f"{os.fspath(path)}: this is not good YAML: {said}.") from None
+        raise InvalidInputError(f"{os.fspath(path)}: this is not valid YAML: {said}.") from None
 
 
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
@@ -172,8 +174,8 @@ def _refuse_doubles(root: Any) -> None:
         if isinstance(node.value, str):
             if node.tag in _NUMBERS and ":" in node.value:
                 raise ValueError(
-                    f"{node.value} in line {node.start_mark.line + 1} would be read as a number to "
-                    "the base 60; put it into quotes"
+                    f"{node.value} in line {node.start_mark.line + 1} would be read as a base-60 "
+                    "number; put it in quotes"
                 )
             continue
         seen.add(id(node))
@@ -185,5 +187,5 @@ def _refuse_doubles(root: Any) -> None:
             key, value = item
             todo.append(value)
             if isinstance(key.value, str) and key.value in names and key.value != "<<":
-                raise ValueError(f"{key.value!r} stands twice, in line {key.start_mark.line + 1}")
+                raise ValueError(f"{key.value!r} appears twice, in line {key.start_mark.line + 1}")
             names.add(key.value if isinstance(key.value, str) else id(key))

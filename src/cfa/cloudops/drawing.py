@@ -46,7 +46,7 @@ def check(file_name: str | os.PathLike[str]) -> Path:
     path = Path(file_name)
     if path.suffix.lower() not in _KINDS:
         raise InvalidInputError(
-            f"Nothing can be drawn into {str(path)!r}: the ending {path.suffix!r} is not known.",
+            f"Cannot draw to {str(path)!r}: the suffix {path.suffix!r} is not known.",
             "Use .txt (text), .mmd (Mermaid), .svg or .png.",
         )
     return path
@@ -65,7 +65,8 @@ def draw(graph: Graph, labels: Sequence[str], path: Path) -> None:
         path.write_bytes(data)
     except FileNotFoundError:
         raise LocalFileNotFoundError(
-            f"{str(path)!r} cannot be written: its folder does not exist.", "Make the folder first."
+            f"{str(path)!r} cannot be written: its folder does not exist.",
+            "Create the folder first.",
         ) from None
     except OSError as error:
         raise FileAccessError(

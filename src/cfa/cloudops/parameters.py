@@ -44,8 +44,8 @@ def check_number(here: Place, *factors: int) -> None:
     number = math.prod(factors)
     if number > MOST_SETS:
         raise here.error(
-            f"it makes {number:,} parameter sets, and {MOST_SETS:,} are the most that can be made.",
-            "Give fewer values, or several files.",
+            f"it describes {number:,} parameter sets, and {MOST_SETS:,} are the most.",
+            "Use fewer values, or several files.",
         )
 
 

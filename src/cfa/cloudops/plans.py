@@ -271,7 +271,7 @@ def _task(
         if name not in numbers:
             raise TaskNotFoundError(
                 f"{here / 'depends_on'}no task has the name {name!r}.",
-                f"Named are: {some(list(numbers)) or 'none'}.",
+                f"The named ones are: {some(list(numbers)) or 'none'}.",
             )
         if numbers[name] >= index:
             raise (here / "depends_on").error(

@@ -17,12 +17,12 @@ from cfa.cloudops.model.values import Isolation
 #: Every variable of ours, with what it means.
 VARIABLES = {
     "CLOUDOPS_BACKEND": "where tasks run: docker, podman, subprocess, a plugin's name, or auto",
-    "CLOUDOPS_STORAGE": "root of the blob containers, an fsspec URL; default: this directory",
+    "CLOUDOPS_STORAGE": "folder or fsspec URL of the blob containers; default: the current directory",
     "CLOUDOPS_HOME": "workspace directory; default: ./.cloudops",
-    "CLOUDOPS_ISOLATION": "job (tasks share their job's container) or task (a fresh one each)",
-    "CLOUDOPS_MAX_PARALLEL": "tasks at once on this machine; default: number of cores",
-    "CLOUDOPS_REGISTRY": "registry that images are pushed to, or none; default: where a login is held",
-    "CLOUDOPS_AUTOSCALE_INTERVAL_S": "seconds between two looks at a pool's size; default: 5",
+    "CLOUDOPS_ISOLATION": "job (the tasks of a job share a container) or task (each gets a fresh one)",
+    "CLOUDOPS_MAX_PARALLEL": "most tasks that run at once on this machine; default: number of cores",
+    "CLOUDOPS_REGISTRY": "registry to push images to, or none; default: one that you are logged in to",
+    "CLOUDOPS_AUTOSCALE_INTERVAL_S": "seconds between evaluations of an autoscale formula; default: 5",
     "CLOUDOPS_AT_EXIT": "wait (show unfinished tasks when a script ends) or detach",
     "CLOUDOPS_STRICT": "1: a rehearsal that refuses or reports what the cloud would refuse",
 }

@@ -50,7 +50,7 @@ class _Checker:
                 f"{name} is a {wanted.value}, this is a {kind.value}.",
                 "Use requeue, terminate, taskcompletion or retaineddata."
                 if wanted is Kind.OPTION
-                else "Make one number of it, for instance with max(...).",
+                else "Reduce it to one number, for instance with max(...).",
             )
         self._variables[name] = kind
 
@@ -240,7 +240,7 @@ def _similar(name: str, known: list[str]) -> str:
 
 def _advice(sign: str, left: Kind, right: Kind) -> str:
     if Kind.VECTOR in (left, right):
-        return "Make a number of the vector first: max(...), avg(...), val(..., 0)."
+        return "Reduce the vector to a number first: max(...), avg(...), val(..., 0)."
     if {left, right} == {Kind.TIMESTAMP, Kind.INTERVAL} and sign == "-":
         return "Put the timestamp first."
     return ""

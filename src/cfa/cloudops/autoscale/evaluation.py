@@ -224,8 +224,8 @@ class _Evaluation:
         if percent < wanted:
             fail(
                 expression.at,
-                f"{variable} has {percent:.3g} % of the samples of this time, {wanted:g} % are wanted.",
-                "They come with time; GetSamplePercent() tells how many there are.",
+                f"{variable} has {percent:.3g} % of the samples of this time; it needs {wanted:g} %.",
+                "Samples arrive over time; GetSamplePercent() tells how many there are.",
                 INSUFFICIENT,
             )
         return series.between(start, end)

@@ -10,6 +10,7 @@ import os
 import re
 
 from cfa.cloudops.errors import InvalidNameError, UnsafePathError
+from cfa.cloudops.model.plain import some
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _SCHEDULED_JOB = re.compile(r"[A-Za-z0-9_-]{1,60}:job-[1-9][0-9]{0,17}\Z")
@@ -29,9 +30,13 @@ def _text(kind: str, value: object) -> str:
 
 def _identifier(kind: str, text: str) -> str:
     if not _ID.match(text):
+        refused = sorted({character for character in text if not _ID.match(character)})
+        if refused:
+            why = f"it contains {some([repr(character) for character in refused])}"
+        else:
+            why = f"it has {len(text)} characters" if text else "it is empty"
         raise InvalidNameError(
-            f"{text!r} cannot be a {kind}: it has {len(text)} characters or characters that the "
-            "service refuses.",
+            f"{text!r} cannot be a {kind}: {why}.",
             f"Use 1 to 64 letters, digits, '-' and '_' for a {kind}.",
         )
     return text
@@ -74,7 +79,7 @@ def name_suffix(text: str) -> str:
     if len(_text("name suffix", text)) > 64:
         raise InvalidNameError(
             f"{text!r} cannot be part of a task id: it has {len(text)} characters.",
-            "Use at most 64; a whole task id has no more either.",
+            "Use at most 64; a whole task id must not be longer either.",
         )
     if not _SUFFIX.match(text):
         raise InvalidNameError(
@@ -98,8 +103,8 @@ def blob_container(text: str) -> str:
     if not _BLOB_CONTAINER.match(text) or ".." in text or text.endswith("."):
         raise InvalidNameError(
             f"{text!r} cannot be the name of a blob container.",
-            "Use 3 to 63 lower-case letters, digits and hyphens, as the cloud asks; upper case, "
-            "'_' and '.' are accepted here only.",
+            "Use 3 to 63 lower-case letters, digits and hyphens, as the cloud requires. Upper "
+            "case, '_' and '.' are accepted on this machine only.",
         )
     return text
 

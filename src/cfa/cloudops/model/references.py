@@ -91,7 +91,7 @@ def repository(repo_name: str) -> str:
     if not _REPOSITORY.fullmatch(name) or len(name) > 255:
         raise InvalidNameError(
             f"{repo_name!r} cannot be the name of a repository.",
-            "Use small letters and digits, with '.', '_' or '-' between them, and '/' for levels.",
+            "Use lower-case letters and digits, with '.', '_' or '-' between them, and '/' for levels.",
         )
     return name
 

@@ -125,7 +125,7 @@ class BatchProvider(abc.ABC):
             ConflictError: a job has this id.
             InvalidInputError: the command cannot be split, or the pool has no image for it.
         """
-        raise self._no_schedules(f"make the job schedule {spec.id!r}")
+        raise self._no_schedules(f"create the job schedule {spec.id!r}")
 
     def get_job_schedule(self, schedule_id: str) -> JobSchedule:
         """Raises: JobScheduleNotFoundError."""

@@ -147,7 +147,7 @@ class ContainerExecutor(ContainerImages):
                 if isinstance(error, OSError) and not isinstance(error, BackendUnavailableError):
                     raise BackendUnavailableError(
                         f"The connection to {self.name} broke while a node was opened: {error}.",
-                        "Try again; if it stays so, see whether the engine runs.",
+                        "Try again. If that does not help, check that the engine is running.",
                     ) from None
                 raise
 
@@ -214,7 +214,7 @@ class ContainerExecutor(ContainerImages):
         if not container and error.image_missing:
             return ImageError(
                 f"The image {spec.image!r} is not on this machine: {error.words}.",
-                f"Get it with: {self.name} pull {spec.image}",
+                f"Pull it with: {self.name} pull {spec.image}",
             )
         return NodeError(
             f"{self.name} cannot start a node from the image {spec.image!r}: {error.words}.",
@@ -258,8 +258,8 @@ class ContainerExecutor(ContainerImages):
         ):
             out_of_memory = True
             reason = (
-                "The node was killed from outside, in all likelihood for using more memory than "
-                f"its {found.memory_bytes} bytes."
+                "The node was killed from outside, probably because it used more memory than its "
+                f"{found.memory_bytes} bytes."
             )
         return NodeEnd(
             exit_code=None if found.running else found.exit_code,

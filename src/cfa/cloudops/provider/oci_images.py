@@ -145,7 +145,7 @@ class ContainerImages(EngineVerbs):
                 told.end()
                 last = "".join(f"\n  {line}" for line in told.last)
                 raise ImageError(
-                    f"{self.name} cannot build {tag} from {dockerfile}. Its last words:{last}"
+                    f"{self.name} cannot build {tag} from {dockerfile}. Its last lines:{last}"
                     f"\n{error.words}.",
                     self._advice(error),
                 ) from None
@@ -173,7 +173,7 @@ class ContainerImages(EngineVerbs):
             words = error.words if not error.image_missing else "it is not on this machine"
             raise ImageError(
                 f"{self.name} cannot give the image {image!r} the name {tag}: {words}.",
-                f"See what there is with: {self.name} images",
+                f"List the images with: {self.name} images",
             ) from None
 
     def push_image(self, tag: str, report: Callable[[str], None] | None = None) -> None:
@@ -188,7 +188,7 @@ class ContainerImages(EngineVerbs):
             server = tag.partition("/")[0]
             raise ImageError(
                 f"{self.name} cannot push {tag}: {error.words}.",
-                f"See that the registry answers, log in with: {login_command(self.name, server)}, and "
+                f"Check that the registry answers, log in with: {login_command(self.name, server)}, and "
                 f"push it with: {self.name} push {tag}",
             ) from None
 

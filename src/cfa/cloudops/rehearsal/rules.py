@@ -46,7 +46,7 @@ def blob_name(name: str) -> Iterator[Finding]:
         yield warn(
             "blob-name",
             f"{name!r} is the name of a blob.",
-            "A part that ends in a dot is dropped or mangled by some of the tools there.",
+            "Some of Azure's tools drop or mangle a part that ends in a dot.",
             "Name the file without the dot at the end.",
         )
 
@@ -130,8 +130,8 @@ def memory_limit(spec: PoolSpec) -> Iterator[Finding]:
     if one is not None and one.memory_bytes:
         yield warn(
             "memory-limit",
-            f"The backend {spec.backend} does not hold the tasks of the pool {spec.id} to the memory "
-            "of a VM: this rehearsal does not notice one that needs more.",
+            f"The backend {spec.backend} does not limit the memory of the pool {spec.id} to that of a "
+            "VM: this rehearsal does not notice a task that needs more.",
             f"A task that needs more than the {one.memory_bytes / sizes.GIB:.0f} GiB of "
             f"{spec.vm_size}, less what other tasks and the system need, is killed.",
             "Rehearse with CLOUDOPS_BACKEND=docker or podman too, where 'cloudops doctor' says that "
@@ -147,7 +147,7 @@ def slots(spec: PoolSpec) -> Iterator[Finding]:
         yield refuse(
             "task-slots",
             f"The pool {spec.id} has task_slots_per_node={spec.slots_per_node}.",
-            f"The service refuses more than {most} for {spec.vm_size} (4 a core, 256 in all).",
+            f"The service refuses more than {most} for {spec.vm_size} (4 per core, 256 in all).",
             f"Use at most {most}, or a larger size.",
         )
 
@@ -187,8 +187,8 @@ def addition(job: Job) -> Iterator[Finding]:
         yield refuse(
             "job-completed",
             f"The job {job.spec.id} gets tasks after it was completed.",
-            "The service refuses them (409 JobCompleted); here the job goes on.",
-            "Add all tasks before monitor_job, make another job, or create it with "
+            "The service refuses them (409 JobCompleted); on this machine the job continues.",
+            "Add all tasks before monitor_job, create another job, or create this one with "
             "mark_complete_after_tasks_run=False.",
         )
 

@@ -34,7 +34,7 @@ def no_job(store: Store, job_id: str) -> JobNotFoundError:
     """The error for a job that the store does not have."""
     return JobNotFoundError(
         f"There is no job {job_id!r} in {store.path.parent}.",
-        "Make it with create_job; 'cloudops job list' shows what is there.",
+        "Create it with create_job; 'cloudops job list' shows what is there.",
     )
 
 

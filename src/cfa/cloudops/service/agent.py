@@ -130,7 +130,7 @@ class Agent:
         try:
             self._workers.submit(run)
         except RuntimeError:  # no thread can be started now; the task waits in the queue for one
-            _log.warning("no further thread can be started: a limit of processes is reached")
+            _log.warning("no further thread can be started: the limit of processes is reached")
             self.at(time.monotonic() + _RETRY_S, lambda: self.work(_nothing, _done))
 
     def changed(self) -> None:
@@ -184,7 +184,7 @@ class Agent:
         try:
             return self.scheduler.turn()
         except DiskFullError as error:
-            _log.error("nothing can be written down: %s", error)
+            _log.error("the store cannot be written: %s", error)
             # What runs goes on, and what is past its time is ended: that needs no disk.
             while no_space(self.workspace.home):
                 self.scheduler.heed()
@@ -216,7 +216,7 @@ class Agent:
             self._lock_file,
             self._address,
         ):
-            _log.warning("lock file or socket were removed: the next agent goes on")
+            _log.warning("the lock file or the socket was removed: the next agent continues")
             self._leaving = True
 
     def _keep_reserve(self) -> None:
@@ -393,11 +393,11 @@ def main(home: str, *, stay: bool = False) -> int:
         idle_s = inf if stay else float(os.environ.get("CLOUDOPS_AGENT_IDLE_S", IDLE_S))
         Agent(workspace, idle_s).run()
     except KeyboardInterrupt:
-        _log.info("interrupted: what runs finishes, all else waits for the next agent")
+        _log.info("interrupted: running tasks finish, all others wait for the next agent")
         logging.shutdown()
         os._exit(130)
     except Superseded:
-        _log.warning("another agent began: what runs finishes, and that one collects it")
+        _log.warning("another agent started: running tasks finish, and it collects their results")
         logging.shutdown()
         os._exit(0)
     except BaseException as error:  # noqa: BLE001  the top of the process

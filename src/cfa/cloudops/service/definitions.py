@@ -137,7 +137,7 @@ def _unreadable(what: str, error: BaseException) -> StoreUnreadableError:
         return error
     return StoreUnreadableError(
         f"The store holds {what} that cannot be read: {type(error).__name__}: {error}.",
-        "Restore it from a copy, or set CLOUDOPS_HOME to another directory to begin anew.",
+        "Restore it from a copy, or set CLOUDOPS_HOME to another directory to start over.",
     )
 
 

@@ -71,13 +71,13 @@ def disk_full(tried: str, directory: Path) -> DiskFullError:
 
 
 #: Why something waits that cannot be started.
-NO_PROCESS = "No further process can be started: a limit of processes is reached."
+NO_PROCESS = "No further process can be started: the limit of processes is reached."
 #: What is short, by what the system says. It comes again without anybody's doing.
 _SHORT = {
     errno.ENOSPC: "No space is left in the workspace.",
     errno.EDQUOT: "The disk quota of the workspace is used up.",
-    errno.EMFILE: "The agent has as many files open as it may.",
-    errno.ENFILE: "The machine has as many files open as it can.",
+    errno.EMFILE: "The agent has reached its limit of open files.",
+    errno.ENFILE: "The machine has reached its limit of open files.",
     errno.EAGAIN: NO_PROCESS,
     errno.ENOMEM: "No memory is left.",
 }

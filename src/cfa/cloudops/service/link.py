@@ -224,7 +224,7 @@ class Link:
         if state[:1] in (["T"], ["t"]):
             self._told_of_stop = True
             _log.warning(
-                "The agent (process %d) is stopped and does nothing. Let it go on: kill -CONT %d",
+                "The agent (process %d) is stopped and does nothing. Continue it with: kill -CONT %d",
                 pid,
                 pid,
             )
@@ -282,7 +282,7 @@ class Link:
         if cannot := unfit(home):
             return StoreUnreadableError(f"{what} {cannot}", LOCAL_DISK)
         return AgentError(
-            f"{what} Its last words: {words}",
+            f"{what} Its last lines: {words}",
             f"Read {self._workspace.log}; nothing that was added is lost.",
         )
 
@@ -329,7 +329,7 @@ def spawn(workspace: Workspace) -> int:
     except OSError as error:
         raise AgentError(
             f"Cannot start an agent in {workspace.home}: {error.strerror}.",
-            "What was added is safe and goes on with the next call, when that can be done.",
+            "What was added is safe. It continues when a later call can start an agent.",
         ) from None
     finally:
         for descriptor in opened:

@@ -143,7 +143,7 @@ class LocalBatch(LocalSchedules):
             have = some([repr(pool.spec.id) for pool in self.list_pools()]) or "none"
             raise PoolNotFoundError(
                 f"There is no pool {pool_id!r} in {self.workspace.home}; there are: {have}.",
-                "Make it with create_pool, or run in the directory where it was made.",
+                "Create it with create_pool, or run in the directory where it was created.",
             )
         return text.pool_value(row)
 
@@ -212,7 +212,7 @@ class LocalBatch(LocalSchedules):
             (job_id, f"{job_id}:", f"{job_id};"),
         ):
             raise ConflictError(
-                f"Could not make the job {job_id!r}: a job schedule, or jobs of one, have this id.",
+                f"Could not create the job {job_id!r}: a job schedule, or jobs of one, have this id.",
                 "Choose another name, or delete the schedule and its jobs.",
             )
 
@@ -345,7 +345,9 @@ class LocalBatch(LocalSchedules):
             if row is None:
                 raise self._no_task(job_id, task_id)
             if request == TERMINATE and row[1] == COMPLETED:
-                raise ConflictError(f"The task {task_id!r} is completed.", "Nothing is to be done.")
+                raise ConflictError(
+                    f"The task {task_id!r} is completed.", "There is nothing to do."
+                )
             self._store.execute("UPDATE task SET request = ? WHERE number = ?", (request, row[0]))
         what = "terminating" if request == TERMINATE else "deleting"
         _log.debug("%s task %s of job %s", what, task_id, job_id)
@@ -376,7 +378,7 @@ class LocalBatch(LocalSchedules):
                 return b""
             raise FileAccessError(
                 f"Could not read {name!r} of the task {task_id!r}: {error.strerror}.",
-                f"See who owns it, in {task.directory}.",
+                f"Check who owns it, in {task.directory}.",
             ) from None
 
     def task_usage(self, job_id: str) -> Mapping[str, Usage]:
@@ -411,7 +413,7 @@ class LocalBatch(LocalSchedules):
             if left <= 0:
                 raise WaitTimeoutError(
                     f"Waited {timeout_s:.0f} seconds for the {what}.",
-                    "It goes on in the background; look again later.",
+                    "It continues in the background; check again later.",
                 )
             self._link.wait(min(left, 1.0))
 

@@ -45,8 +45,8 @@ class LocalSchedules(BatchProvider):
         if "stays" in greeting(self.workspace)[3:]:
             return ""
         return (
-            "Its jobs start while an agent runs, and an agent leaves when there is no work for a "
-            "minute. To keep one, leave this command running: cloudops agent --stay"
+            "Its jobs start only while an agent runs, and an agent exits after one minute without "
+            "work. To keep an agent, leave this command running: cloudops agent --stay"
         )
 
     def create_job_schedule(self, spec: JobScheduleSpec) -> JobSchedule:
@@ -60,7 +60,7 @@ class LocalSchedules(BatchProvider):
                 )
             if self._store.row("SELECT 1 FROM job WHERE id = ?", (spec.id,)):
                 raise ConflictError(
-                    f"Could not make the job schedule {spec.id!r}: a job has this id.",
+                    f"Could not create the job schedule {spec.id!r}: a job has this id.",
                     "Choose another name, or delete the job with delete_job.",
                 )
             self._check_schedule_image(spec)
@@ -81,7 +81,7 @@ class LocalSchedules(BatchProvider):
         if pool.needs_image and pool.image is None:
             raise InvalidInputError(
                 f"No image: the pool {pool.id!r} of the job schedule {spec.id!r} has none.",
-                "Make the pool with container_image_name.",
+                "Create the pool with container_image_name.",
             )
 
     def _last_job(self, schedule_id: str) -> int:
@@ -104,7 +104,7 @@ class LocalSchedules(BatchProvider):
         have = some([repr(found.spec.id) for found in self.list_job_schedules()]) or "none"
         return JobScheduleNotFoundError(
             f"There is no job schedule {schedule_id!r} in {self.workspace.home}; there are: {have}.",
-            "Pass its id: lower case, with '-' for blanks. Make one with create_job_schedule.",
+            "Pass its id: lower case, with '-' for blanks. Create one with create_job_schedule.",
         )
 
     def list_job_schedules(self) -> list[JobSchedule]:
@@ -123,8 +123,8 @@ class LocalSchedules(BatchProvider):
             found = self.get_job_schedule(schedule_id)
             if found.state is JobScheduleState.COMPLETED:
                 raise ConflictError(
-                    f"The job schedule {schedule_id!r} is completed: no more jobs come.",
-                    "Delete it with delete_job_schedule and make another.",
+                    f"The job schedule {schedule_id!r} is completed: it starts no more jobs.",
+                    "Delete it with delete_job_schedule and create another.",
                 )
             self._store.execute(
                 "UPDATE schedule SET state = ? WHERE id = ?", (str(state), schedule_id)

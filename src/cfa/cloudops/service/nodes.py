@@ -390,8 +390,8 @@ def mount_sources(storage_url: str, mounts: tuple[Mount, ...]) -> dict[str, str]
             path = storage.local_path(mount.source)
             if path is None:
                 raise UnsupportedError(
-                    f"The blob container {mount.source!r} lies in {storage_url} and cannot be "
-                    "mounted yet.",
+                    f"The blob container {mount.source!r} is in {storage_url} and cannot be "
+                    "mounted.",
                     "Use a storage root on this machine: CLOUDOPS_STORAGE=file:<directory>.",
                 )
             found[mount.target] = str(path)

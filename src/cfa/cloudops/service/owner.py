@@ -126,8 +126,8 @@ def _is_expected(path: Path, home: Path, mode: int) -> bool:
 
 def _unexpected(home: Path, path: Path) -> UntrustedWorkspaceError:
     return UntrustedWorkspaceError(
-        f"The workspace {home} is not trusted: {path} is not what it should be, but a link, a pipe or, "
-        "in the place of a file, a directory.",
+        f"The workspace {home} is not trusted: {path} is a link, a pipe, or a directory in place "
+        "of a file.",
         "Remove it, or work in another directory.",
     )
 
@@ -135,7 +135,7 @@ def _unexpected(home: Path, path: Path) -> UntrustedWorkspaceError:
 def _foreign(home: Path, path: Path, owner: int) -> UntrustedWorkspaceError:
     return UntrustedWorkspaceError(
         f"The workspace {home} is not trusted: {path} belongs to {_user(owner)}, and you are "
-        f"{_user(os.geteuid())}. What is in it would run as you.",
+        f"{_user(os.geteuid())}. Its contents would run as you.",
         f"If you trust it, type: {_trusting(home)}. Otherwise work in a directory of your own, or set "
         "CLOUDOPS_HOME to one.",
     )
@@ -144,9 +144,9 @@ def _foreign(home: Path, path: Path, owner: int) -> UntrustedWorkspaceError:
 def _writable(home: Path, paths: list[Path]) -> UntrustedWorkspaceError:
     listed = " ".join(shlex.quote(str(path)) for path in paths)
     return UntrustedWorkspaceError(
-        f"The workspace {home} is not trusted: others may write to {listed}. What is in it would run "
-        "as you.",
-        f"If nobody else did, type: chmod go-w {listed}. Where the file system keeps no permissions: "
+        f"The workspace {home} is not trusted: others may write to {listed}. Its contents would "
+        "run as you.",
+        f"If nobody else did, type: chmod go-w {listed}. If the file system keeps no permissions: "
         f"{_trusting(home)}.",
     )
 
@@ -274,7 +274,7 @@ def _part(store: Store, home: Path) -> None:
     store.execute("UPDATE node SET ended = ?, reason = ? WHERE ended IS NULL", (time.time(), why))
     store.set_meta("workspace", uuid4().hex[:12])
     _log.warning(
-        "The workspace %s is a copy and from now on one of its own. Tasks that run in the original "
+        "The workspace %s is a copy, and is now a workspace of its own. Tasks that run in the original "
         "run again here: %d",
         home,
         len(running),

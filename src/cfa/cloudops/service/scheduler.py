@@ -273,7 +273,7 @@ class Scheduler:
                 self.postponed(attempt, short)
             else:
                 _log.warning("attempt %s cannot begin: %s", attempt.token, error)
-                message = f"Its directory could not be made: {error}."
+                message = f"Its directory could not be created: {error}."
                 attempt.verdict = attempt.verdict or verdict(rules.NOT_LAUNCHED, message)
                 self.exited(attempt, "denied")
             return
@@ -566,7 +566,9 @@ class Scheduler:
     def _expire(self, attempt: Attempt) -> None:
         """The wall clock of an attempt ran out."""
         if self._attempts.get(attempt.token) is attempt:
-            self.end(attempt, f"Its time limit of {attempt.timeout:g} seconds passed.", hard=False)
+            self.end(
+                attempt, f"It exceeded its time limit of {attempt.timeout:g} seconds.", hard=False
+            )
 
     def end(self, attempt: Attempt, why: str, *, hard: bool) -> None:
         """End an attempt; it completes as a failure when it is gone."""

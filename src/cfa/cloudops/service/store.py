@@ -150,7 +150,7 @@ class Store:
 
     def _examine(self) -> None:
         if self.meta("schema") != self._schema():
-            raise _damaged(self.path, "Its tables are not those that were made.")
+            raise _damaged(self.path, "Its tables are not the expected ones.")
         # A damaged name would only not be found: no index has it a second time.
         self.row(f"SELECT COUNT({sums.sound('meta.name')}) FROM meta")  # noqa: S608
         size = self.row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
@@ -266,7 +266,7 @@ class Store:
             raise _translate(error, self.path, verb) from None
         except (UnicodeEncodeError, OverflowError) as error:  # only a caller's values are encoded
             raise InvalidInputError(
-                f"Could not {verb} the store {self.path}: a value cannot be kept: {error}.",
+                f"Could not {verb} the store {self.path}: a value cannot be stored: {error}.",
                 "Pass text without undecodable bytes, and numbers of at most 63 bits.",
             ) from None
         except (MemoryError, UnicodeDecodeError) as error:
@@ -314,7 +314,7 @@ def _translate(error: sqlite3.Error, path: Path, verb: str) -> StoreError:
             return disk_full(tried, path.parent)
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY if read_only(path.parent):
             return StoreUnreadableError(
-                f"{tried} Its disk is mounted for reading only.",
+                f"{tried} Its disk is mounted read-only.",
                 "Mount it for writing, or set CLOUDOPS_HOME to a directory on another disk.",
             )
         case sqlite3.SQLITE_IOERR if verb == "open":
@@ -322,7 +322,7 @@ def _translate(error: sqlite3.Error, path: Path, verb: str) -> StoreError:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreError(
                 f"{tried} Another process held it for over {_BUSY_S:.0f} seconds.",
-                "Try again; if it stays so, look for a stopped process with the file open.",
+                "Try again. If that does not help, look for a stopped process that has the file open.",
             )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return _damaged(path, f"SQLite says: {text}.")
@@ -346,7 +346,7 @@ def _damaged(path: Path, found: str) -> StoreUnreadableError:
     return StoreUnreadableError(
         f"The store {path} is damaged. {found}",
         f"Task output is still in {path.parent}/root/workitems. Restore {path.name} from a copy; or "
-        "move it away, or set CLOUDOPS_HOME to another directory, to begin anew.",
+        "move it away, or set CLOUDOPS_HOME to another directory, to start over.",
     )
 
 

@@ -72,7 +72,7 @@ class Workspace:
                 is in the way. DiskFullError.
         """
         try:
-            with disk_errors(f"making the workspace {self.home}"):
+            with disk_errors(f"creating the workspace {self.home}"):
                 owner.claim(self.home)
                 self.root.mkdir(exist_ok=True)
                 for path in (self.nodes, self.accounts):
@@ -81,7 +81,7 @@ class Workspace:
             raise
         except OSError as error:
             raise StoreUnreadableError(
-                f"Could not make the workspace {self.home}: {error.strerror}.",
+                f"Could not create the workspace {self.home}: {error.strerror}.",
                 "Run in a directory that you may write to, or set CLOUDOPS_HOME to one.",
             ) from None
 
@@ -91,7 +91,7 @@ class Workspace:
             return self.store.exists()
         except OSError as error:
             raise StoreUnreadableError(
-                f"Could not look into the workspace {self.home}: {error.strerror}.",
+                f"Could not read the workspace {self.home}: {error.strerror}.",
                 f"Check who owns {self.home} and its permissions, or set CLOUDOPS_HOME to another "
                 "directory.",
             ) from None
@@ -107,7 +107,7 @@ class Workspace:
             with contextlib.suppress(FileNotFoundError):
                 return _checked_key(path.read_text())
             temporary = self.home / f"key.{os.urandom(8).hex()}"
-            with disk_errors(f"making the workspace {self.home}"):
+            with disk_errors(f"creating the workspace {self.home}"):
                 descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 with open(descriptor, "w") as file:
                     file.write(os.urandom(32).hex())
@@ -120,7 +120,7 @@ class Workspace:
         except (OSError, ValueError) as error:
             raise StoreUnreadableError(
                 f"Could not read {path}: {error}.",
-                "Remove the file when no task runs; a new one is made.",
+                "Remove the file while no task is running; a new one is created.",
             ) from None
 
     # --- what tasks may write
@@ -181,8 +181,8 @@ class Workspace:
         where = self.job_directory(job_id)
         return FileAccessError(
             f"Not all files of {what} could be removed: {why}.",
-            f"They lie in {where}. What a rootless engine's container gave to another user goes with: "
-            f"podman unshare rm -rf {where}",
+            f"They are in {where}. To remove what a container of a rootless engine gave to another "
+            f"user, type: podman unshare rm -rf {where}",
         )
 
     # --- what only the agent writes
