@@ -44,12 +44,12 @@ def file(tmp_path: Path) -> Callable[[str], Path]:
 @pytest.mark.parametrize(
     ("read", "text", "said"),
     [
-        (read_toml, f"a = {LONG}", "not TOML.*digits"),
+        (read_toml, f"a = {LONG}", "not valid TOML.*digits"),
         (read_toml, f"a = {DEEP}", "nested too deeply"),
         (read_toml, "a = " + "{b = " * 50_000, "nested too deeply"),
-        (read_json, LONG, "not JSON.*digits"),
+        (read_json, LONG, "not valid JSON.*digits"),
         (read_json, DEEP, "nested too deeply"),
-        (read_yaml, f"a: {LONG}", "not good YAML.*digits"),
+        (read_yaml, f"a: {LONG}", "not valid YAML.*digits"),
         (read_yaml, f"a: {DEEP}", "nested too deeply"),
         (read_yaml, "time: 1:30", "1:30 in line 1 would be read as a base-60 number"),
         (read_yaml, "a:\n- 190:20:30.15", "190:20:30.15 in line 2"),

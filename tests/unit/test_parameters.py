@@ -327,7 +327,10 @@ class TestFile:
             ("schema: v0.3\nparameters: {1: {fix: 1}}\n", "parameters: the name 1 is not text"),
             ("schema: [v0.3\n", "not valid YAML.*line"),
             ("a: 1\n---\nb: 2\n", "not valid YAML"),
-            ("schema: v0.3\nparameters:\n  a: {fix: 1}\n  a: {fix: 2}\n", "'a' appears twice, .* 4"),
+            (
+                "schema: v0.3\nparameters:\n  a: {fix: 1}\n  a: {fix: 2}\n",
+                "'a' appears twice, .* 4",
+            ),
             ("schema: v0.4\nexperiment: &a {union: [*a]}\n", "experiment: it is nested too deeply"),
             ("a: " + "[" * 3000 + "]" * 3000, "not valid YAML"),
             ("schema: v0.3\nparameters: !!python/object:os.system {}\n", "not valid YAML"),
