@@ -79,6 +79,15 @@ def test_nothing_is_loaded_from_elsewhere(site):
         assert not re.search(r"(url\(|@import)[\s\"']*(https?:)?//", style.read_text()), style
 
 
+def test_each_page_once():
+    """The navigation lists each page once."""
+    pages = re.findall(
+        r"^ +- (?:[\w ]+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE
+    )
+    assert len(pages) > 20
+    assert len(pages) == len(set(pages))
+
+
 def test_reference_has_every_method(site):
     """Every public method of the client is in the reference, below its subject."""
     anchors = read(site / "reference" / "client.html").anchors

@@ -208,6 +208,19 @@ def test_syntax(page):
 
 
 @pytest.mark.parametrize(
+    "page", [TUTORIAL, *([one] for one in OTHERS)], ids=lambda page: page[0].stem
+)
+def test_any_machine(page):
+    """A page runs whichever backend answers: its pools name an image, or it sets the backend."""
+    found = [block for one in page for block in blocks(one)]
+    if any(block.title == ".env" and "CLOUDOPS_BACKEND=" in block.text for block in found):
+        return
+    for block in found:
+        for call in re.findall(r"create_pool\([^)]*\)", block.text):
+            assert "container_image_name=" in call, f"{block.place}: {call}"
+
+
+@pytest.mark.parametrize(
     ("shown", "printed", "missing", "more"),
     [
         ("b\na\n", "a\nb\n", [], []),
