@@ -283,7 +283,7 @@ def _docstring(one: Any) -> Iterator[str]:
     init = one.members.get("__init__") if one.is_class else None
     for documented in (one, init):
         if documented is not None and documented.has_docstring:
-            for section in documented.docstring.parse("google", warn_unknown_params=False):
+            for section in documented.docstring.parse("google", **_STYLE):
                 yield _section(section)
 
 
@@ -305,6 +305,11 @@ def _section(section: Any) -> str:
     return f"**{title}**\n\n" + "\n".join(items) + "\n"
 
 
+#: How the docstrings are written: a result is one text, whose lines belong together.
+_STYLE: dict[str, Any] = {
+    "returns_multiple_items": False,
+    "warn_unknown_params": False,
+}
 _TITLES = {
     "parameters": "Arguments",
     "other parameters": "Arguments",

@@ -121,7 +121,8 @@ class Thing(Base, SomeMixin):
         """Go.
 
         Returns:
-            How far.
+            How far: in metres, and
+            rounded.
 
         Raises:
             ValueError: no way.
@@ -144,7 +145,7 @@ def test_docstrings(generate, monkeypatch):
     assert "**Attributes**\n\n- `one`: the first.\n" in text
     assert 'class Thing(Base):\n    kind = "x"\nThing(name: str)\n```' in text
     assert "### `go`\n\n```python\nasync go(*args: int, fast: bool = False) -> int\n```" in text
-    assert "**Returns**\n\n- How far.\n" in text
+    assert "**Returns**\n\n- How far: in metres, and rounded.\n" in text
     assert "**Raises**\n\n- `ValueError`: no way.\n" in text
     assert "### `size`\n\n```python\nsize: int\n```" in text
     assert "no_docstring" not in text
