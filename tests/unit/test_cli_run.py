@@ -17,7 +17,8 @@ from attrs import evolve
 
 from cfa.cloudops.cli import logs, monitor
 from cfa.cloudops.client import view as view_module
-from cfa.cloudops.client.view import REPORT_VARIABLE, Farewell, OutputView
+from cfa.cloudops.client.farewell import REPORT_VARIABLE, Farewell
+from cfa.cloudops.client.view import OutputView
 from cfa.cloudops.errors import AgentError, JobNotFoundError, WaitTimeoutError
 from cfa.cloudops.model.values import (
     Event,

@@ -2,7 +2,7 @@
 
 The script runs in a Python of its own, so that it finds everything as if started by `python3
 SCRIPT`: `sys.argv`, `__main__`, `sys.path`, its process group, its exit status. What its tasks came
-to is reported by its clients when it ends (see `cfa.cloudops.client.view.Farewell`).
+to is reported by its clients when it ends (see `cfa.cloudops.client.farewell.Farewell`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from attrs import evolve
 
 from cfa.cloudops import backends
 from cfa.cloudops.cli import output
-from cfa.cloudops.client.view import REPORT_VARIABLE
+from cfa.cloudops.client.farewell import REPORT_VARIABLE
 from cfa.cloudops.errors import AgentError, LocalFileNotFoundError
 from cfa.cloudops.rehearsal import read_report
 from cfa.cloudops.rehearsal import report as rehearsal_report

@@ -16,6 +16,7 @@ from cfa.cloudops import backends, settings
 from cfa.cloudops.client import logs
 from cfa.cloudops.client.credentials import CredentialHandler
 from cfa.cloudops.client.dags import DagMixin
+from cfa.cloudops.client.farewell import REPORT_VARIABLE, Farewell
 from cfa.cloudops.client.handles import (
     BatchHandle,
     BatchManagementHandle,
@@ -31,7 +32,6 @@ from cfa.cloudops.client.pools import PoolMixin
 from cfa.cloudops.client.results import ResultMixin
 from cfa.cloudops.client.schedules import ScheduleMixin
 from cfa.cloudops.client.tasks import TaskMixin
-from cfa.cloudops.client.view import REPORT_VARIABLE, Farewell
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.provider.batch import BatchProvider
 from cfa.cloudops.provider.blob import BlobProvider

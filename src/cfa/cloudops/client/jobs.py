@@ -17,7 +17,7 @@ from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Job, JobSpec, JobState
 
 if TYPE_CHECKING:
-    from cfa.cloudops.client.view import Farewell
+    from cfa.cloudops.client.farewell import Farewell
     from cfa.cloudops.provider.batch import BatchProvider
     from cfa.cloudops.provider.blob import BlobProvider
     from cfa.cloudops.rehearsal import Rehearsal

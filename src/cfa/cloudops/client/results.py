@@ -34,7 +34,7 @@ from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Job, Task, TaskState, Usage
 
 if TYPE_CHECKING:
-    from cfa.cloudops.client.view import Farewell
+    from cfa.cloudops.client.farewell import Farewell
     from cfa.cloudops.provider.batch import BatchProvider
     from cfa.cloudops.rehearsal import Rehearsal
 

@@ -1,4 +1,4 @@
-"""What a user sees of tasks: their output, line by line, and a summary.
+"""What a user sees of tasks: their output, line by line.
 
 Used when a script ends with tasks under way, and by `cloudops logs`. The service's events say which
 tasks run and which are done; only files of running tasks are looked at again.
@@ -6,25 +6,19 @@ tasks run and which are done; only files of running tasks are looked at again.
 
 from __future__ import annotations
 
-import atexit
-import json
-import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from attrs import define, field
 
-from cfa.cloudops.errors import CloudOpsError, NotFoundError
+from cfa.cloudops.errors import NotFoundError
 from cfa.cloudops.model.plain import plain, shortened
-from cfa.cloudops.model.values import Task, TaskResult
+from cfa.cloudops.model.values import Task
 
 if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
 
-#: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
-#: how the tasks that it added ended. The variable may outlive the file.
-REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
 #: Seconds between two looks at the output of running tasks. Files do not tell when they grow.
 LOOK_S = 0.1
 _CHUNK = 1 << 16
@@ -194,177 +188,3 @@ def failure_text(task: Task) -> str:
     """One line about a failed task."""
     reason = task.failure.message if task.failure else "failed"
     return f"{task.id}: {plain(shortened(reason, 1000))}"
-
-
-class Farewell:
-    """Stays with a script's unfinished tasks when it ends, so that it needs no line to wait.
-
-    The exit status stays what the script made it. Ctrl-C detaches: the tasks go on. `cloudops run`,
-    whose exit status is about the tasks as well, gets a report.
-    """
-
-    def __init__(
-        self, batch: BatchProvider, at_exit: str, at_end: Callable[[], None] | None = None
-    ) -> None:
-        self._batch = batch
-        self._at_end = at_end
-        self._expected: dict[str, set[str]] = {}
-        self._added: dict[str, set[str]] = {}
-        self._problems: dict[str, str | None] = {}
-        self._pid = os.getpid()
-        self._detach = at_exit == "detach" or hasattr(sys, "ps1") or "ipykernel" in sys.modules
-        atexit.register(self._at_exit)
-
-    def expect(self, job_id: str, task_ids: Iterable[str]) -> None:
-        """Tasks that this script added."""
-        new = set(task_ids)
-        self._expected.setdefault(job_id, set()).update(new)
-        self._added.setdefault(job_id, set()).update(new)
-
-    def forget(self, job_id: str) -> None:
-        """The user has seen how the job ended, or deleted it."""
-        self._expected.pop(job_id, None)
-
-    def cancel(self) -> None:
-        """The client is closed: nothing is shown at exit."""
-        atexit.unregister(self._at_exit)
-        if os.getpid() == self._pid:
-            self._report(0)
-            if self._at_end is not None:
-                self._at_end()
-
-    def _at_exit(self) -> None:
-        if os.getpid() != self._pid:
-            return  # a forked child is not the script
-        status = 0
-        try:
-            if self._expected:
-                interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-                if self._detach or interrupted:
-                    self._say_detached()
-                else:
-                    self._stay()
-        except KeyboardInterrupt:
-            status = 130
-            self._say_detached()
-        except BrokenPipeError:
-            # Nobody reads any more; the tasks go on. Python flushes once more when it ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        except CloudOpsError as error:
-            status = error.exit_status
-            say(str(error))
-        finally:
-            self._report(status)
-            if self._at_end is not None:
-                self._at_end()
-            self._batch.close()
-
-    def _report(self, status: int) -> None:
-        """Write how the tasks of this client ended, if anybody asked.
-
-        Args:
-            status: exit status of what went wrong while we stayed, 0 for nothing.
-        """
-        path = os.environ.get(REPORT_VARIABLE)
-        if not path or not self._added:
-            return
-        failed = unrun = 0
-        try:
-            for job_id, ids in self._added.items():
-                more = self._outcome(job_id, ids)
-                failed, unrun = failed + more[0], unrun + more[1]
-        except CloudOpsError as error:
-            status = status or error.exit_status
-        line = json.dumps({"failed": failed, "unrun": unrun, "status": status}) + "\n"
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        except OSError:
-            return  # the one who asked is gone
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
-
-    def _outcome(self, job_id: str, ids: set[str]) -> tuple[int, int]:
-        """Tasks that failed, and those that never run because their job has ended."""
-        try:
-            job = self._batch.get_job(job_id)
-            ended = job.state == "completed"
-            if not job.counts.failed and not (ended and job.counts.active):
-                return 0, 0
-            tasks = [task for task in self._batch.list_tasks(job_id) if task.id in ids]
-        except NotFoundError:
-            return 0, 0  # deleted: whoever did it knows
-        failed = sum(task.result is TaskResult.FAILURE for task in tasks)
-        return failed, sum(task.result is None for task in tasks) if ended else 0
-
-    def _stay(self) -> None:
-        expected = self._expected
-        view = OutputView(self._batch, lambda job_id, task_id: task_id in expected.get(job_id, ()))
-        open_jobs = set(expected)
-        while open_jobs:
-            for job_id in list(open_jobs):
-                if self._look(view, job_id):
-                    open_jobs.discard(job_id)
-            if open_jobs:
-                self._batch.wait_for_change(LOOK_S)
-        self._summarise()
-
-    def _look(self, view: OutputView, job_id: str) -> bool:
-        """Show what is new; True when nothing more will come from this job."""
-        try:
-            job = self._batch.get_job(job_id)
-            view.look(job_id)
-        except NotFoundError:
-            self._expected.pop(job_id, None)
-            say(f"the job {job_id} was deleted; its tasks are gone.")
-            return True
-        if job.problem and self._problems.get(job_id) != job.problem:
-            say(f"{job_id}: {job.problem}")
-        self._problems[job_id] = job.problem
-        if job.settled:
-            return True
-        return not job.logs_owed and all(
-            (job_id, task) in view.done for task in self._expected[job_id]
-        )
-
-    def _summarise(self) -> None:
-        good = 0
-        bad: list[Task] = []
-        unrun = 0
-        for job_id, ids in self._expected.items():
-            try:
-                tasks = list(self._batch.list_tasks(job_id))
-            except NotFoundError:
-                continue
-            for task in tasks:
-                if task.id not in ids:
-                    continue
-                if task.result is TaskResult.SUCCESS:
-                    good += 1
-                elif task.result is TaskResult.FAILURE:
-                    bad.append(task)
-                else:
-                    unrun += 1
-        if not self._expected:
-            return
-        text = f"{good} succeeded, {len(bad)} failed"
-        if unrun:
-            text += f", {unrun} not run (their job was ended)"
-        lines = [text, *(f"  {failure_text(task)}" for task in bad[:20])]
-        if len(bad) > 20:
-            lines.append(f"  ... and {len(bad) - 20} more: cloudops task list <job>")
-        say("\n".join(lines))
-
-    def _say_detached(self) -> None:
-        for job_id in self._expected:
-            try:
-                counts = self._batch.task_counts(job_id)
-            except NotFoundError:
-                continue
-            left = counts.active + counts.running
-            if left:
-                say(
-                    f"detached; {left} tasks of {job_id} go on. "
-                    f"Follow: cloudops logs -f {job_id}   Stop: cloudops job terminate {job_id}"
-                )
