@@ -25,13 +25,24 @@ from attrs import evolve
 from cfa.cloudops import backends
 from cfa.cloudops.cli import output
 from cfa.cloudops.client.farewell import REPORT_VARIABLE
-from cfa.cloudops.errors import AgentError, LocalFileNotFoundError
+from cfa.cloudops.errors import AgentError, AmbiguousCallError, LocalFileNotFoundError
 from cfa.cloudops.rehearsal import read_report
 from cfa.cloudops.rehearsal import report as rehearsal_report
 from cfa.cloudops.settings import Settings
 
 #: Beginning of the names of reports, in the directory for temporary files.
 REPORT_PREFIX = "cloudops-run-"
+
+
+def existing_job(*, fresh: bool, force: bool) -> str | None:
+    """The setting that `--fresh` and `--force` stand for; None: neither is given.
+
+    Raises:
+        AmbiguousCallError: `--force` without `--fresh`.
+    """
+    if force and not fresh:
+        raise AmbiguousCallError("--force is about what --fresh replaces.", "Add --fresh.")
+    return "force-replace" if force else "replace" if fresh else None
 
 
 def run(script: str, arguments: Sequence[str], settings: Settings, *, as_json: bool = False) -> int:
@@ -85,6 +96,8 @@ def _environment(settings: Settings, report: str) -> dict[str, str]:
         "CLOUDOPS_MAX_PARALLEL": str(settings.max_parallel),
         "CLOUDOPS_REGISTRY": settings.registry,
         "CLOUDOPS_AT_EXIT": settings.at_exit,
+        "CLOUDOPS_EXISTING_JOB": settings.existing_job,
+        "CLOUDOPS_ON_FAILURE": settings.on_failure,
         "CLOUDOPS_STRICT": "1" if settings.strict else "0",
     }
     given = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -29,15 +30,24 @@ class Farewell:
     """
 
     def __init__(
-        self, batch: BatchProvider, at_exit: str, at_end: Callable[[], None] | None = None
+        self,
+        batch: BatchProvider,
+        at_exit: str,
+        at_end: Callable[[], None] | None = None,
+        *,
+        existing_job: str = "error",
     ) -> None:
         self._batch = batch
         self._at_end = at_end
+        self._existing_job = existing_job
+        self._made: set[str] = set()
+        self._refused: set[str] = set()
         self._expected: dict[str, set[str]] = {}
         self._added: dict[str, set[str]] = {}
         self._problems: dict[str, str | None] = {}
         self._pid = os.getpid()
-        self._detach = at_exit == "detach" or hasattr(sys, "ps1") or "ipykernel" in sys.modules
+        self._interactive = hasattr(sys, "ps1") or "ipykernel" in sys.modules
+        self._detach = at_exit == "detach" or self._interactive
         atexit.register(self._at_exit)
 
     def expect(self, job_id: str, task_ids: Iterable[str]) -> None:
@@ -45,6 +55,14 @@ class Farewell:
         new = set(task_ids)
         self._expected.setdefault(job_id, set()).update(new)
         self._added.setdefault(job_id, set()).update(new)
+
+    def made(self, job_id: str) -> None:
+        """A job that this script made."""
+        self._made.add(job_id)
+
+    def refused(self, job_id: str) -> None:
+        """A job to which a task could not be added."""
+        self._refused.add(job_id)
 
     def forget(self, job_id: str) -> None:
         """The user has seen how the job ended, or deleted it."""
@@ -69,6 +87,8 @@ class Farewell:
                     self._say_detached()
                 else:
                     self._stay()
+            if not self._interactive:
+                self._clear_way()
         except KeyboardInterrupt:
             status = 130
             self._say_detached()
@@ -153,6 +173,20 @@ class Farewell:
             (job_id, task) in view.done for task in self._expected[job_id]
         )
 
+    def _clear_way(self) -> None:
+        """See that a script that went wrong can run again: its jobs would be in its way."""
+        failed = getattr(sys, "last_type", None) is not None
+        for job_id in sorted(self._made):
+            try:
+                if self._batch.task_counts(job_id).total == 0:
+                    if failed or job_id in self._refused:
+                        self._batch.delete_job(job_id)
+                        say(f"the job {job_id}, which has no tasks, was removed.")
+                elif failed and self._existing_job == "error":
+                    say(f"The job {job_id} stays; to run the script afresh: {fresh_run()}")
+            except NotFoundError:
+                continue  # deleted
+
     def _summarise(self) -> None:
         good = 0
         bad: list[Task] = []
@@ -193,3 +227,9 @@ class Farewell:
                     f"detached; {left} tasks of {job_id} go on. "
                     f"Follow: cloudops logs -f {job_id}   Stop: cloudops job terminate {job_id}"
                 )
+
+
+def fresh_run(*options: str) -> str:
+    """The command that runs this script again and replaces its jobs."""
+    script = sys.argv[0] if sys.argv and sys.argv[0].endswith(".py") else "SCRIPT"
+    return shlex.join(["cloudops", "run", "--fresh", *options, script])
