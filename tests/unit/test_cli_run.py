@@ -65,6 +65,9 @@ class FakeBatch:
     def get_task(self, job_id, task_id):
         return next(task for task in self.tasks if task.id == task_id)
 
+    def list_jobs(self):
+        return self.jobs[:1]
+
     def list_tasks(self, job_id):
         return iter(self.tasks)
 

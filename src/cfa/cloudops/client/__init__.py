@@ -162,6 +162,7 @@ class CloudClient(
             self._settings.at_exit,
             at_end,
             existing_job=self._settings.existing_job,
+            on_failure=self._settings.on_failure,
         )
 
     def close(self) -> None:

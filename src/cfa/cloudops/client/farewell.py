@@ -10,11 +10,14 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from cfa.cloudops.client.view import LOOK_S, OutputView, failure_text, say
+from cfa.cloudops.client.ending import set_exit_status
+from cfa.cloudops.client.view import say, say_detached
 from cfa.cloudops.errors import CloudOpsError, NotFoundError
-from cfa.cloudops.model.values import Task, TaskResult
+from cfa.cloudops.model.plain import some
+from cfa.cloudops.model.values import TaskResult
 
 if TYPE_CHECKING:
+    from cfa.cloudops.client.watch import Watch
     from cfa.cloudops.provider.batch import BatchProvider
 
 #: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
@@ -25,8 +28,9 @@ REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
 class Farewell:
     """Stays with a script's unfinished tasks when it ends, so that it needs no line to wait.
 
-    The exit status stays what the script made it. Ctrl-C detaches: the tasks go on. `cloudops run`,
-    whose exit status is about the tasks as well, gets a report.
+    The exit status stays what the script made it, unless `on_failure` is `exit` and tasks failed, or
+    Ctrl-C, which gives 130, detaches: the tasks go on. `cloudops run`, whose exit status is about the
+    tasks as well, gets a report.
     """
 
     def __init__(
@@ -36,15 +40,17 @@ class Farewell:
         at_end: Callable[[], None] | None = None,
         *,
         existing_job: str = "error",
+        on_failure: str = "show",
     ) -> None:
         self._batch = batch
         self._at_end = at_end
         self._existing_job = existing_job
+        self._on_failure = on_failure
         self._made: set[str] = set()
         self._refused: set[str] = set()
         self._expected: dict[str, set[str]] = {}
         self._added: dict[str, set[str]] = {}
-        self._problems: dict[str, str | None] = {}
+        self._detached: set[str] = set()
         self._pid = os.getpid()
         self._interactive = hasattr(sys, "ps1") or "ipykernel" in sys.modules
         self._detach = at_exit == "detach" or self._interactive
@@ -67,6 +73,11 @@ class Farewell:
     def forget(self, job_id: str) -> None:
         """The user has seen how the job ended, or deleted it."""
         self._expected.pop(job_id, None)
+
+    def detach(self, job_id: str) -> None:
+        """Ctrl-C while a job was watched: say what goes on."""
+        self._detached.add(job_id)
+        say_detached(self._batch, job_id)
 
     def cancel(self) -> None:
         """The client is closed: nothing is shown at exit."""
@@ -99,20 +110,22 @@ class Farewell:
             status = error.exit_status
             say(str(error))
         finally:
-            self._report(status)
+            bad = self._report(status)
             if self._at_end is not None:
                 self._at_end()
             self._batch.close()
+            if status == 130 or (bad and self._on_failure == "exit"):
+                set_exit_status(status or 1)
 
-    def _report(self, status: int) -> None:
-        """Write how the tasks of this client ended, if anybody asked.
+    def _report(self, status: int) -> bool:
+        """Write how the tasks of this client ended, if anybody asked; whether something is wrong.
 
         Args:
             status: exit status of what went wrong while we stayed, 0 for nothing.
         """
         path = os.environ.get(REPORT_VARIABLE)
-        if not path or not self._added:
-            return
+        if not self._added or not (path or self._on_failure == "exit"):
+            return bool(status)
         failed = unrun = 0
         try:
             for job_id, ids in self._added.items():
@@ -120,15 +133,19 @@ class Farewell:
                 failed, unrun = failed + more[0], unrun + more[1]
         except CloudOpsError as error:
             status = status or error.exit_status
+        bad = bool(status or failed or unrun)
+        if not path:
+            return bad
         line = json.dumps({"failed": failed, "unrun": unrun, "status": status}) + "\n"
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         except OSError:
-            return  # the one who asked is gone
+            return bad  # the one who asked is gone
         try:
             os.write(descriptor, line.encode())
         finally:
             os.close(descriptor)
+        return bad
 
     def _outcome(self, job_id: str, ids: set[str]) -> tuple[int, int]:
         """Tasks that failed, and those that never run because their job has ended."""
@@ -144,33 +161,35 @@ class Farewell:
         return failed, sum(task.result is None for task in tasks) if ended else 0
 
     def _stay(self) -> None:
+        from cfa.cloudops.client.watch import Watch  # only for a script that stays
+
         expected = self._expected
-        view = OutputView(self._batch, lambda job_id, task_id: task_id in expected.get(job_id, ()))
         open_jobs = set(expected)
-        while open_jobs:
-            for job_id in list(open_jobs):
-                if self._look(view, job_id):
-                    open_jobs.discard(job_id)
-            if open_jobs:
-                self._batch.wait_for_change(LOOK_S)
+        with Watch(
+            self._batch, lambda job_id, task_id: task_id in expected.get(job_id, ())
+        ) as watch:
+            while open_jobs:
+                for job_id in list(open_jobs):
+                    if self._look(watch, job_id):
+                        open_jobs.discard(job_id)
+                if open_jobs:
+                    self._batch.wait_for_change(watch.pause_s)
         self._summarise()
 
-    def _look(self, view: OutputView, job_id: str) -> bool:
+    def _look(self, watch: Watch, job_id: str) -> bool:
         """Show what is new; True when nothing more will come from this job."""
         try:
             job = self._batch.get_job(job_id)
-            view.look(job_id)
+            watch.look(job)
         except NotFoundError:
             self._expected.pop(job_id, None)
-            say(f"the job {job_id} was deleted; its tasks are gone.")
+            watch.forget(job_id)
+            watch.remark(f"the job {job_id} was deleted; its tasks are gone.")
             return True
-        if job.problem and self._problems.get(job_id) != job.problem:
-            say(f"{job_id}: {job.problem}")
-        self._problems[job_id] = job.problem
         if job.settled:
             return True
         return not job.logs_owed and all(
-            (job_id, task) in view.done for task in self._expected[job_id]
+            (job_id, task) in watch.view.done for task in self._expected[job_id]
         )
 
     def _clear_way(self) -> None:
@@ -189,7 +208,7 @@ class Farewell:
 
     def _summarise(self) -> None:
         good = 0
-        bad: list[Task] = []
+        bad: list[str] = []
         unrun = 0
         for job_id, ids in self._expected.items():
             try:
@@ -202,7 +221,7 @@ class Farewell:
                 if task.result is TaskResult.SUCCESS:
                     good += 1
                 elif task.result is TaskResult.FAILURE:
-                    bad.append(task)
+                    bad.append(task.id)
                 else:
                     unrun += 1
         if not self._expected:
@@ -210,23 +229,11 @@ class Farewell:
         text = f"{good} succeeded, {len(bad)} failed"
         if unrun:
             text += f", {unrun} not run (their job was ended)"
-        lines = [text, *(f"  {failure_text(task)}" for task in bad[:20])]
-        if len(bad) > 20:
-            lines.append(f"  ... and {len(bad) - 20} more: cloudops task list <job>")
-        say("\n".join(lines))
+        say(f"{text}: {some(bad)}" if bad else text)
 
     def _say_detached(self) -> None:
-        for job_id in self._expected:
-            try:
-                counts = self._batch.task_counts(job_id)
-            except NotFoundError:
-                continue
-            left = counts.active + counts.running
-            if left:
-                say(
-                    f"detached; {left} tasks of {job_id} go on. "
-                    f"Follow: cloudops logs -f {job_id}   Stop: cloudops job terminate {job_id}"
-                )
+        for job_id in self._expected.keys() - self._detached:
+            say_detached(self._batch, job_id)
 
 
 def fresh_run(*options: str) -> str:
