@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 
@@ -249,3 +250,35 @@ def test_an_empty_job_is_kept_by_who_wants_it(bench):
     made = SCRIPT.replace('client.add_task("j", "echo said")', "")
     assert bench.run(made)[0] == 0
     assert bench.client().check_job_status("j") == "active"
+
+
+def test_a_rehearsal_that_ended_early_is_no_all_clear(bench):
+    """A rehearsal whose script dies at the job of its first run says that it did not see the rest."""
+    (bench.place / "data").mkdir()
+    (bench.place / "script.py").write_text(SCRIPT)
+    assert "ended early" not in cloudops("run", "--strict", "script.py")[2]
+    status, _, err = cloudops("run", "--strict", "script.py")
+    assert status == 1
+    assert "JobExistsError" in err
+    assert "The script ended early: what it did not reach was not looked at." in err
+    assert "ended early" in bench.run(SCRIPT, CLOUDOPS_STRICT="1")[2]
+
+
+def test_an_interrupted_run(bench):
+    """Ctrl-C before there was a task leaves no job; after that the tasks go on, as is said."""
+    (bench.place / "data").mkdir()
+    wait = "import time\nprint('ready', flush=True)\ntime.sleep(60)\n"
+    for text, there in (
+        (SCRIPT.replace('client.add_task("j", "echo said")', wait), "does not exist"),
+        (SCRIPT.replace("echo said", "sleep 30") + wait, "active"),
+    ):
+        process = bench.script(text)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGINT
+        assert bench.client().check_job_status("j") == there
+        assert ("detached; 1 task of j goes on." in err) == (there == "active")
+        assert "afresh" not in err
+    bench.client().delete_job("j")

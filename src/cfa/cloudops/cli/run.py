@@ -79,7 +79,7 @@ def run(script: str, arguments: Sequence[str], settings: Settings, *, as_json: b
         stdout = sys.stderr if as_json else None
         status = _run([sys.executable, script, *arguments], _environment(settings, report), stdout)
         lines = [json.loads(line) for line in Path(report).read_text().splitlines()]
-        _show_rehearsal(lines, settings.strict, as_json)
+        _show_rehearsal(lines, settings.strict, as_json, whole=status == 0)
         if status < 0:
             return 128 - status
         return status or _verdict(lines)
@@ -113,13 +113,15 @@ def _environment(settings: Settings, report: str) -> dict[str, str]:
     }
 
 
-def _show_rehearsal(lines: Sequence[Mapping[str, Any]], strict: bool, as_json: bool) -> None:
+def _show_rehearsal(
+    lines: Sequence[Mapping[str, Any]], strict: bool, as_json: bool, *, whole: bool
+) -> None:
     """Print what the rehearsals of a script's clients found."""
     found = read_report(lines)
     if as_json:
         output.document([evolve(one, key="") for one in found])
     elif found or strict:
-        output.remark(rehearsal_report(found))
+        output.remark(rehearsal_report(found, whole=whole))
 
 
 def _verdict(lines: Sequence[Mapping[str, Any]]) -> int:

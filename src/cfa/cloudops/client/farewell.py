@@ -194,14 +194,14 @@ class Farewell:
 
     def _clear_way(self) -> None:
         """See that a script that went wrong can run again: its jobs would be in its way."""
-        failed = getattr(sys, "last_type", None) is not None
+        error = getattr(sys, "last_type", None)
         for job_id in sorted(self._made):
             try:
                 if self._batch.task_counts(job_id).total == 0:
-                    if failed or job_id in self._refused:
+                    if error is not None or job_id in self._refused:
                         self._batch.delete_job(job_id)
                         say(f"the job {job_id}, which has no tasks, was removed.")
-                elif failed and self._existing_job == "error":
+                elif error not in (None, KeyboardInterrupt) and self._existing_job == "error":
                     say(f"The job {job_id} stays; to run the script afresh: {fresh_run()}")
             except NotFoundError:
                 continue  # deleted
