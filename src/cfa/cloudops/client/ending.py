@@ -24,8 +24,9 @@ def set_exit_status(status: int) -> None:
             return
     except (OSError, AttributeError):
         pass  # a C library that is linked into Python
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
     os._exit(status)
 
 

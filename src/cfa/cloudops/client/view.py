@@ -249,8 +249,9 @@ def say_detached(batch: BatchProvider, job_id: str) -> None:
     left = counts.active + counts.running
     if left:
         say(
-            f"detached; {tasks(left)} of {job_id} {'goes' if left == 1 else 'go'} on. "
-            f"Follow: cloudops logs -f {job_id}   Stop: cloudops job terminate {job_id}"
+            f"detached; {tasks(left)} of {job_id} {'goes' if left == 1 else 'go'} on.\n"
+            f"  Follow: cloudops logs -f {job_id}\n"
+            f"  Stop: cloudops job terminate {job_id}"
         )
 
 

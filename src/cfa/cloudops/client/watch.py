@@ -25,7 +25,7 @@ from cfa.cloudops.client.view import (
 from cfa.cloudops.errors import NotFoundError
 from cfa.cloudops.model.plain import plain, shortened, some
 from cfa.cloudops.model.values import Event, Job, JobState, TaskCounts
-from cfa.cloudops.model.words import counts_text, duration
+from cfa.cloudops.model.words import clock, counts_text, duration
 
 if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
@@ -36,6 +36,8 @@ _MOST_FAILURES = 20
 _LAST_LINES = 5
 #: Seconds between two lines of counts where there is no terminal.
 _PLAIN_S = 5.0
+#: Signs that take turns while something is watched.
+_HEARTBEAT = "|/-\\"
 #: Seconds that a job may wait for others before that is worth a line.
 _PATIENCE_S = 2.0
 
@@ -62,6 +64,7 @@ class Watch:
     ) -> None:
         self._batch = batch
         self._output = output
+        self._shows_errors = output and "stderr.txt" in streams
         self._screen = Screen() if can_draw(sys.stdout) and not raw else None
         self.view = OutputView(
             batch,
@@ -78,7 +81,7 @@ class Watch:
         self._reasons: dict[str, str] = {}
         self._asked_s = 0.0
         self._waits_since: dict[str, float] = {}
-        self._others: dict[str, str] = {}
+        self._busy: list[str] = []
         self._told: dict[str, str] = {}
         self._counted = ("", -_PLAIN_S)
 
@@ -158,7 +161,9 @@ class Watch:
         try:
             task = self._batch.get_task(job_id, task_id)
             # Where output is shown, the lines have just been seen.
-            lines = [] if self._output else last_lines(self._batch, job_id, task_id, _LAST_LINES)
+            lines = (
+                [] if self._shows_errors else last_lines(self._batch, job_id, task_id, _LAST_LINES)
+            )
         except NotFoundError:
             return  # deleted since
         reason = task.failure.message if task.failure else "It failed."
@@ -197,12 +202,9 @@ class Watch:
             return ""
         if time.monotonic() - self._asked_s >= 1.0:
             self._asked_s = time.monotonic()
-            found = self._batch.list_jobs()
-            self._others = {one.spec.id: one.spec.pool_id for one in found if one.counts.running}
-        others = [plain(name) for name in self._others if name != job.spec.id]
-        if others:
-            return f"waits for the job{'s' * (len(others) > 1)} {some(others, 3)}"
-        return ""
+            self._busy = [one.spec.id for one in self._batch.list_jobs() if one.counts.running]
+        others = [plain(name) for name in self._busy if name != job.spec.id]
+        return f"waits for the job{'s' * (len(others) > 1)} {some(others, 3)}" if others else ""
 
     # --- how far
 
@@ -225,8 +227,8 @@ class Watch:
         counts = _sum([job.counts for job in jobs])
         name = plain(jobs[0].spec.id) if len(jobs) == 1 else f"{len(jobs)} jobs"
         first: list[Piece] = [
-            (f"{'|/-' + chr(92)}"[int(elapsed * 4) % 4], "cyan"),
-            (f" {duration(elapsed)} ", ""),
+            (_HEARTBEAT[int(elapsed * 4) % len(_HEARTBEAT)], "cyan"),
+            (f" {clock(elapsed)} ", ""),
             (name, "bold"),
             (f": {counts.completed} of {counts.total} done", ""),
         ]
@@ -252,22 +254,16 @@ class Watch:
     def _running_text(self) -> str:
         """Running tasks with their times, longest first, as many as fit into a line."""
         now = datetime.now(UTC)
-        running = sorted(self._running.items(), key=lambda item: item[1])
-        parts = [
-            f"{plain(task_id)} {duration(max(0, int((now - at).total_seconds())))}"
-            for (_, task_id), at in running
-        ]
         room = (self._screen.width if self._screen is not None else 80) - 2
-        shown = 0
-        used = 0
-        for part in parts:
-            left = len(parts) - shown - 1
-            used += len(part) + 2
-            if shown and used + (len(f"and {left} more") if left else 0) > room:
-                break
-            shown += 1
-        text = ", ".join(parts[:shown])
-        return text if shown == len(parts) else f"{text}, and {len(parts) - shown} more"
+        text = ""
+        left = len(self._running)
+        for (_, task_id), started in sorted(self._running.items(), key=lambda item: item[1]):
+            longer = f"{text}, " if text else ""
+            longer += f"{plain(task_id)} {clock(max(0.0, (now - started).total_seconds()))}"
+            if text and len(longer) + (len(f", and {left - 1} more") if left > 1 else 0) > room:
+                return f"{text}, and {left} more"
+            text, left = longer, left - 1
+        return text
 
 
 def _sum(counts: Sequence[TaskCounts]) -> TaskCounts:

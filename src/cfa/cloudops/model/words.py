@@ -14,6 +14,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else str(timedelta(seconds=round(seconds)))
 
 
+def clock(seconds: float) -> str:
+    """Whole seconds: `3 s`, `42 s`, `1:02:03`."""
+    return f"{int(seconds)} s" if seconds < 120 else str(timedelta(seconds=int(seconds)))
+
+
 def counts_text(job: Job) -> str:
     """`12: 10 succeeded, 1 failed, 1 running`, states without a task left out."""
     counts = job.counts
