@@ -237,7 +237,7 @@ def test_a_job_with_tasks_stays(bench):
     (bench.place / "data").mkdir()
     status, out, err = bench.run(SCRIPT + "raise RuntimeError('mine')\n")
     assert (status, out) == (1, "j--1 | said\n")
-    assert re.search(r"The job j stays; .* afresh: cloudops run --fresh \S+/script\.py\n", err)
+    assert re.search(r"the job j stays\. .* afresh: cloudops run --fresh \S+/script\.py\n", err)
     status, _, err = bench.run(
         SCRIPT + "raise RuntimeError('mine')\n", CLOUDOPS_EXISTING_JOB="replace"
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cfa.cloudops.client.ending import set_exit_status
 from cfa.cloudops.client.view import say, say_detached
 from cfa.cloudops.errors import CloudOpsError, NotFoundError
-from cfa.cloudops.model.plain import some
+from cfa.cloudops.model.plain import plain, some
 from cfa.cloudops.model.values import TaskResult
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class Farewell:
                         self._batch.delete_job(job_id)
                         say(f"the job {job_id}, which has no tasks, was removed.")
                 elif error not in (None, KeyboardInterrupt) and self._existing_job == "error":
-                    say(f"The job {job_id} stays; to run the script afresh: {fresh_run()}")
+                    say(f"the job {job_id} stays. Run the script afresh: {fresh_run()}")
             except NotFoundError:
                 continue  # deleted
 
@@ -238,5 +238,5 @@ class Farewell:
 
 def fresh_run(*options: str) -> str:
     """The command that runs this script again and replaces its jobs."""
-    script = sys.argv[0] if sys.argv and sys.argv[0].endswith(".py") else "SCRIPT"
+    script = plain(sys.argv[0]) if sys.argv and sys.argv[0].endswith(".py") else "SCRIPT"
     return shlex.join(["cloudops", "run", "--fresh", *options, script])

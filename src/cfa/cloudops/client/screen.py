@@ -35,8 +35,13 @@ def shows_lines(stream: TextIO | None) -> bool:
 
 
 def can_draw(stream: TextIO | None) -> bool:
-    """Whether a terminal can also draw over what it shows."""
-    return shows_lines(stream) and os.environ.get("TERM") != "dumb"
+    """Whether a terminal can also draw over what it shows, and has every sign."""
+    return (
+        stream is not None
+        and shows_lines(stream)
+        and os.environ.get("TERM") != "dumb"
+        and (stream.encoding or "").lower().replace("-", "") == "utf8"
+    )
 
 
 def coloured(text: str, colour: str) -> str:
@@ -56,13 +61,16 @@ class Screen:
     """Lines that scroll, and a status below them while the screen is entered.
 
     What others print meanwhile appears above the status.
+
+    Args:
+        stream: the terminal; standard output when not given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
         from rich.console import Console  # a tenth of a second, for those who look
         from rich.live import Live
 
-        self._console = Console(file=sys.stdout, highlight=False)
+        self._console = Console(file=stream or sys.stdout, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._lines: list[Sequence[Piece]] = []
         self._drawn_s = 0.0

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 #: Failures that are shown one by one.
 _MOST_FAILURES = 20
+_FAILED = "cloudops task list --failed"
 #: Lines of a failed task's standard error.
 _LAST_LINES = 5
 #: Seconds between two lines of counts where there is no terminal.
@@ -153,9 +154,7 @@ class Watch:
             if self._failures <= _MOST_FAILURES:
                 self._show_failure(job_id, event.task_id)
             elif self._failures == _MOST_FAILURES + 1:
-                self.remark(
-                    f"Further failures are counted; all: cloudops task list --failed {job_id}"
-                )
+                self.remark(f"further failures are only counted. All: {_FAILED} {job_id}")
 
     def _show_failure(self, job_id: str, task_id: str) -> None:
         try:
