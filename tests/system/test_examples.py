@@ -432,7 +432,7 @@ def test_ci(example, bench):
         [sys.executable, "run.py"], capture_output=True, text=True, timeout=LIMIT_S
     )
     assert ran.returncode == 1
-    failed = json.loads(ran.stderr.partition("failed: ")[2].replace("'", '"'))
+    failed = json.loads(ran.stderr.rpartition("failed: ")[2].replace("'", '"'))
     assert failed == [{"id": "ci-job--1", "state": "completed", "exit_code": 4}]
 
 
