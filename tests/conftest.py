@@ -440,7 +440,7 @@ def _containers(name: str, base: Path) -> list[str]:
     found = []
     for line in shown.stdout.splitlines():
         number, _, labels = line.partition(" ")
-        if _ours(json.loads(labels), base):
+        if labels and _ours(json.loads(labels), base):  # one that went is an empty line
             found.append(f"{number} (container)")
     return found
 

@@ -96,22 +96,11 @@ def get_job_state(job_name: str, batch_client: Any) -> str:
 
 
 def monitor_tasks(job_name: str, timeout: float | None, batch_client: Any) -> dict[str, Any]:
-    """Block until the job's tasks are completed, as `CloudClient.monitor_job`; `timeout` in minutes.
+    """Block until the job's tasks are completed; what `CloudClient.monitor_job` returns.
 
-    Returns:
-        `completed`, `tasks complete`, `tasks remaining`, `success`, `fail`, `terminate_reason`.
+    `timeout` is in minutes.
     """
-    client_of(batch_client).monitor_job(job_name, timeout=timeout)
-    job = _job(job_name, batch_client)
-    counts = job.counts
-    return {
-        "completed": True,
-        "terminate_reason": job.terminate_reason,
-        "tasks complete": counts.completed,
-        "tasks remaining": counts.active + counts.running,
-        "success": counts.succeeded,
-        "fail": counts.failed,
-    }
+    return client_of(batch_client).monitor_job(job_name, timeout=timeout)
 
 
 def download_job_stats(
