@@ -40,9 +40,9 @@ _PART = re.compile(
 _MARK = re.compile(r"^<!-- (begin|end)\b", re.MULTILINE)
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^(#+) ", re.MULTILINE)
-#: A section of a help that lists commands, and a command in it.
+#: A section of a help that lists commands, and a command in it: no end of a text that lists names.
 _SECTION = re.compile(r"^(?!Usage|Options|Arguments)(\S.*):\n((?:(?:  .*)?\n)+)", re.MULTILINE)
-_COMMAND = re.compile(r"^  ([a-z][a-z0-9_-]*)(?:  +.*)?$", re.MULTILINE)
+_COMMAND = re.compile(r"(?<!,\n)^  ([a-z][a-z0-9_-]*)(?:  +.*)?$", re.MULTILINE)
 #: A signature that is longer has a line for each parameter.
 _WIDTH = 88
 

@@ -86,6 +86,19 @@ def test_wrong_call(generate, capsys):
     assert "--check" in capsys.readouterr().out
 
 
+def test_names_in_a_text(generate, monkeypatch):
+    """Names that a help lists in a sentence are no commands of their own."""
+    helps = {
+        (): "Usage: cloudops\n\nOptions:\n  -h\n\nRun:\n  go    Go.\n\nOthers:\n  add_task,\n  test\n",
+        ("go",): "Usage: cloudops go\n",
+    }
+    monkeypatch.setattr(generate, "help_of", lambda *path: helps[path])
+    assert [line for line in generate.commands(2).splitlines() if line[:1] == "#"] == [
+        "## cloudops",
+        "### cloudops go",
+    ]
+
+
 def test_every_command(generate):
     """Each command below a group is there, and one that does not exist is an error."""
     text = generate.commands(2)
