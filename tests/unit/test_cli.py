@@ -512,18 +512,18 @@ def test_files(count, text):
     [
         (
             "Pass exist_ok=True to go on with it, delete it with delete_job, or choose another.",
-            "Give --exist_ok to go on with it, delete it with 'cloudops job delete', or choose another.",
+            "Give --exist-ok to go on with it, delete it with 'cloudops job delete', or choose another.",
         ),
         (
             "Pass create_new_folder=True to make it.",
-            "Give --create_new_folder to make it.",
+            "Give --create-new-folder to make it.",
         ),
         ("Make it with create_pool, or run.", "Make it with 'cloudops pool create', or run."),
         (
             "Use client.check_job_status(job_name) first.",
             "Use 'cloudops job status' first.",
         ),
-        ("Use integer ids (task_id_ints=True).", "Use integer ids (--task_id_ints)."),
+        ("Use integer ids (task_id_ints=True).", "Use integer ids (--task-id-ints)."),
         ("Rename 'create_job' or run cloudops create_job.py.", None),
         ("Make the test pass; say hello.", None),
     ],

@@ -43,7 +43,7 @@ ARROWS = {
 
 #: What `from cfa.cloudops.local import CloudClient` must not load: each is slow, and none is needed
 #: before the first call.
-SLOW = ("stevedore", "fsspec", "lark", "docker", "podman", "rich", "typer")
+SLOW = ("stevedore", "fsspec", "lark", "docker", "podman", "rich", "click")
 IMPORT_BUDGET_S = 0.120
 #: Enough to see past a busy machine; the first good try ends it.
 TRIES = 30

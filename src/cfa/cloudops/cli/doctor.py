@@ -30,7 +30,7 @@ from cfa.cloudops.service.sums import sound
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import VARIABLES, Settings
 
-_PACKAGES = ("cfa-cloudops", "docker", "podman", "fsspec", "stevedore", "attrs", "typer", "rich")
+_PACKAGES = ("cfa-cloudops", "docker", "podman", "fsspec", "stevedore", "attrs", "click", "rich")
 #: Bytes below which a disk is called nearly full.
 _LITTLE = 1 << 30
 #: Images that may fail before an engine is believed to start no container.

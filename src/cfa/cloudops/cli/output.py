@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
 
+from cfa.cloudops.cli.declare import kebab
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.errors import CloudOpsError
 from cfa.cloudops.model.plain import plain, shortened
@@ -72,9 +73,9 @@ _METHOD = re.compile(
 
 def _in_commands(hint: str) -> str:
     """A hint in the words of the command line, where it has what the hint says in Python."""
-    text = re.sub(r"\bPass (\w+)=True\b", r"Give --\1", hint)
-    text = re.sub(r"\b(\w+)=True\b", r"--\1", text)
-    return _METHOD.sub(lambda found: f"'cloudops {' '.join(SCRIPTS[found[1]])}'", text)
+    text = re.sub(r"\bPass (\w+)=True\b", r"Give \1=True", hint)
+    text = re.sub(r"\b(\w+)=True\b", lambda found: f"--{kebab(found[1])}", text)
+    return _METHOD.sub(lambda found: f"'cloudops {' '.join(SCRIPTS[found[1]].words)}'", text)
 
 
 def note(text: str) -> None:
