@@ -11,6 +11,7 @@ from cfa.cloudops.cli import output
 from cfa.cloudops.cli.context import open_client
 from cfa.cloudops.cli.declare import Commands, argument, option
 from cfa.cloudops.model import names
+from cfa.cloudops.model.plain import counted
 
 if TYPE_CHECKING:
     from cfa.cloudops.local import CloudClient
@@ -74,7 +75,7 @@ def _carry_out(ctx: click.Context, plan: Plan, dry_run: bool, detach: bool) -> N
     with open_client(ctx, make=True, quiet=False) as client:
         ids = run(evolve(plan, monitor=False), client)
         job = names.job_id(plan.job["job_name"])
-        output.note(f"added {len(ids)} tasks to {job}")
+        output.note(f"added {counted(len(ids), 'task')} to {job}")
         if not detach:
             raise Exit(_wait(client, job))
 

@@ -11,6 +11,7 @@ import click
 from cfa.cloudops.cli import completion, output
 from cfa.cloudops.cli.context import listed, open_storage
 from cfa.cloudops.cli.declare import Commands, option
+from cfa.cloudops.model.plain import counted
 
 Container = Annotated[
     str,
@@ -92,7 +93,7 @@ def upload_folder(
             force_upload=force_upload,
             create_new_folder=create_new_folder,
         )
-    output.line(f"uploaded {output.files(len(paths))} to {container_name}")
+    output.line(f"uploaded {counted(len(paths), 'file')} to {container_name}")
 
 
 @commands.add()
@@ -131,7 +132,7 @@ def async_upload_folder(
             immutability_lock_days=immutability_lock_days,
             read_only=read_only,
         )
-    output.line(f"uploaded {output.files(len(paths))} to {container_name}")
+    output.line(f"uploaded {counted(len(paths), 'file')} to {container_name}")
 
 
 @commands.add()
@@ -203,4 +204,4 @@ def async_download_folder(
 
 
 def _say(files: int, target: str) -> None:
-    output.line(f"downloaded {output.files(files)} to {target}")
+    output.line(f"downloaded {counted(files, 'file')} to {target}")

@@ -235,7 +235,7 @@ def _try_engines(images: Mapping[str, Sequence[str]], report: Report) -> None:
 def _try_images(name: str, images: Sequence[str]) -> Trial:
     """Start a container from the first image that is here and works. Nothing is pulled."""
     if not images:
-        return Trial(started=None, why="no pool here names an image")
+        return Trial(started=None, why=f"no pool on {name} names an image")
     failed: list[Trial] = []
     for image in images:
         try:

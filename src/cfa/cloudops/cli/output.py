@@ -129,13 +129,10 @@ def _plain(value: Any) -> Any:
 
 
 def when(time: datetime | None) -> str:
-    """A time of the user's clock, to the second."""
-    return "" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """A time of the user's clock with its zone, to the second: `2026-03-04 22:15:00+01:00`."""
+    return "" if time is None else time.astimezone().isoformat(" ", "seconds")
 
 
-def files(count: int) -> str:
-    """`1 file`, `2 files`."""
-    return f"{count} {'file' if count == 1 else 'files'}"
 
 
 def size(count: int) -> str:

@@ -15,6 +15,7 @@ from cfa.cloudops.cli import completion, output
 from cfa.cloudops.cli.context import Json, Raw, listed, one_of, open_batch, open_client
 from cfa.cloudops.cli.declare import Commands, argument, option
 from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.model.plain import counted
 from cfa.cloudops.model.values import Task, TaskResult
 
 commands = Commands()
@@ -231,7 +232,7 @@ def show(
             ("command", found.command_line),
             ("image", found.image),
             ("node", found.node_id),
-            ("waits for", f"{found.waits_for} other tasks" if found.waits_for else None),
+            ("waits for", counted(found.waits_for, "other task") if found.waits_for else None),
             ("created", output.when(found.created)),
             ("started", output.when(found.started)),
             ("ended", output.when(found.ended)),

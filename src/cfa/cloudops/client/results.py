@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _STATS = (
     "task_id", "command", "creation", "start", "end", "runtime", "exit_code", "pool", "node_id",
-    "cpu_seconds", "peak_memory_bytes",
+    "cpu_seconds", "peak_memory_bytes", "command_line",
 )  # fmt: skip
 _UNKNOWN = Usage()
 _DEFAULT_TIMEOUT_MIN = 480
@@ -165,8 +165,9 @@ class ResultMixin(BlobMixin):
 
         Columns, separated by `|`: task_id, command (up to its first option), creation, start, end,
         runtime, exit_code, pool, node_id, and then cpu_seconds and peak_memory_bytes, both of the
-        last try. What is not known, or not known yet, is left empty: memory is known where a task has
-        a container to itself, processor time of processes that were waited for.
+        last try, and command_line, the whole command. What is not known, or not known yet, is left
+        empty: memory is known where a task has a container to itself, processor time of processes
+        that were waited for.
 
         Args:
             job_name: the job.
@@ -326,6 +327,7 @@ def _row(task: Task, pool: str, usage: Usage) -> list[Any]:
         task.node_id or "",
         _known(usage.cpu_s),
         _known(usage.peak_memory_bytes),
+        task.command_line,
     ]
 
 

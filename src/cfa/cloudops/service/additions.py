@@ -32,9 +32,11 @@ _MAX_DEPENDENCY_CHARACTERS = 64_000
 
 def no_job(store: Store, job_id: str) -> JobNotFoundError:
     """The error for a job that the store does not have."""
+    rows = store.rows(f"SELECT {sound('job.id')} FROM job ORDER BY number DESC")  # noqa: S608
+    ids = [repr(row[0]) for row in rows]
     return JobNotFoundError(
-        f"There is no job {job_id!r} in {store.path.parent}.",
-        "Make it with create_job; 'cloudops job list' shows what is there.",
+        f"There is no job {job_id!r} in {store.path.parent}; there are: {some(ids) or 'none'}.",
+        "Check the name, and that this is the directory where the job was made.",
     )
 
 
