@@ -6,13 +6,13 @@ import os
 from typing import Annotated
 
 import click
-from click.exceptions import Exit
+from click.exceptions import Exit, NoArgsIsHelpError
 
 from cfa.cloudops.cli import COMPLETE, PROGRAM, completion, output
-from cfa.cloudops.cli.context import Json, Raw, find_workspace, load_settings, open_batch
+from cfa.cloudops.cli.context import Json, Options, Raw, find_workspace, load_settings, open_batch
 from cfa.cloudops.cli.declare import Commands, argument, kebab, option
 from cfa.cloudops.cli.groups import Root, common_options
-from cfa.cloudops.errors import AmbiguousCallError, BackendError
+from cfa.cloudops.errors import AmbiguousCallError, BackendError, WorkspaceNotFoundError
 
 root = Commands()
 
@@ -201,6 +201,22 @@ def _version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
         raise Exit
 
 
+@click.pass_context
+def _without_command(ctx: click.Context) -> None:
+    """Show the state of the workspace; where there is none, and nothing was asked for, the help."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if ctx.find_object(Options) is None:
+        try:
+            find_workspace(load_settings(ctx))
+        except WorkspaceNotFoundError:
+            raise NoArgsIsHelpError(ctx) from None
+    command = app.get_command(ctx, "status")
+    assert command is not None  # noqa: S101  it is in the table
+    with command.make_context("status", [], parent=ctx) as context:
+        command.invoke(context)
+
+
 app = Root(
     name=PROGRAM,
     help="Run Azure Batch scripts anywhere, and look after what they run.",
@@ -211,6 +227,7 @@ app = Root(
             help="Show the version.",
         ),
     ],
-    no_args_is_help=True,
+    callback=_without_command,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": kebab},
 )  # fmt: skip

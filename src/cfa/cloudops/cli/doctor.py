@@ -17,7 +17,7 @@ from attrs import define, evolve, field, frozen
 
 from cfa.cloudops import backends
 from cfa.cloudops.cli import output
-from cfa.cloudops.cli.agent import AgentState, agent_state
+from cfa.cloudops.cli.agent import AgentState, agent_state, agent_text
 from cfa.cloudops.errors import CloudOpsError, ImageError
 from cfa.cloudops.model.plain import plain
 from cfa.cloudops.provider.executor import Capabilities, NodeSpec
@@ -424,7 +424,7 @@ def show(report: Report) -> None:
         _show_engine(engine, chosen=engine.name == report.chosen)
     output.heading("Workspace and storage")
     output.facts((place.name, _place_text(place)) for place in report.places)
-    output.facts([("agent", _agent_text(report.agent))])
+    output.facts([("agent", agent_text(report.agent))])
     if report.problems:
         output.heading("Problems")
         for problem in report.problems:
@@ -471,16 +471,3 @@ def _place_text(place: Place) -> str:
     free = "" if place.free_bytes is None else f", {output.size(place.free_bytes)} free"
     words = "can be written to" if place.writable else "CANNOT be written to"
     return f"{place.where} ({'' if place.exists else 'not made yet, '}{words}{free})"
-
-
-def _agent_text(agent: AgentState | None) -> str:
-    if agent is None:
-        return "none; there is no workspace yet"
-    match agent.state:
-        case "running":
-            stays = ", stays when idle" if agent.stays else ""
-            return f"running, process {agent.pid}, version {agent.version}{stays}"
-        case "changing":
-            return "starting or leaving"
-        case _:
-            return "none; one starts when there is work"

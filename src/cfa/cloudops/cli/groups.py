@@ -17,6 +17,7 @@ from cfa.cloudops.cli.scripts import SCRIPTS
 SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Run and watch": {
         "run": "app",
+        "status": "overview",
         "logs": "app",
         "run-experiment": "automation",
         "run-tasks": "automation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import click
@@ -43,24 +44,7 @@ def list_jobs(ctx: click.Context, as_json: Json = False) -> None:
     if as_json:
         output.document(jobs)
         return
-    output.table(
-        ("job", "pool", "state", "active", "running", "succeeded", "failed", "created", "problem"),
-        (
-            (
-                job.spec.id,
-                job.spec.pool_id,
-                job.state,
-                job.counts.active,
-                job.counts.running,
-                job.counts.succeeded,
-                job.counts.failed,
-                output.when(job.created),
-                job.problem,
-            )
-            for job in jobs
-        ),
-        empty="no jobs",
-    )
+    show_jobs(jobs)
 
 
 @commands.add()
@@ -283,6 +267,28 @@ def delete(ctx: click.Context, jobs: Words = None, job_name: Names = None) -> No
         for job in map(names.job_id, all_of(jobs, job_name, "job")):
             batch.delete_job(job)
             output.line(f"deleted job {job}")
+
+
+def show_jobs(jobs: Iterable[Job]) -> None:
+    """Print jobs, one a line."""
+    output.table(
+        ("job", "pool", "state", "active", "running", "succeeded", "failed", "created", "problem"),
+        (
+            (
+                job.spec.id,
+                job.spec.pool_id,
+                job.state,
+                job.counts.active,
+                job.counts.running,
+                job.counts.succeeded,
+                job.counts.failed,
+                output.when(job.created),
+                job.problem,
+            )
+            for job in jobs
+        ),
+        empty="no jobs",
+    )
 
 
 def _end(spec: JobSpec) -> str:
