@@ -8,8 +8,16 @@ from typing import Annotated
 import click
 from click.exceptions import Exit, NoArgsIsHelpError
 
-from cfa.cloudops.cli import COMPLETE, PROGRAM, completion, output
-from cfa.cloudops.cli.context import Json, Options, Raw, find_workspace, load_settings, open_batch
+from cfa.cloudops.cli import COMPLETE, PROGRAM, completion, output, programs
+from cfa.cloudops.cli.context import (
+    Json,
+    Options,
+    Raw,
+    find_workspace,
+    load_settings,
+    open_batch,
+    wants_json,
+)
 from cfa.cloudops.cli.declare import Commands, argument, kebab, option
 from cfa.cloudops.cli.groups import Root, common_options
 from cfa.cloudops.errors import AmbiguousCallError, BackendError, WorkspaceNotFoundError
@@ -17,10 +25,15 @@ from cfa.cloudops.errors import AmbiguousCallError, BackendError, WorkspaceNotFo
 root = Commands()
 
 
-@root.add(allow_extra_args=True, ignore_unknown_options=True, allow_interspersed_args=False)
+@root.add(cls=programs.RunCommand, allow_interspersed_args=False)
 def run(
     ctx: click.Context,
-    script: Annotated[str, argument(help="A Python script, written for the cloud.")],
+    words: Annotated[
+        list[str], argument(metavar="SCRIPT|-m MODULE|-- PROGRAM [ARGS]...", type=click.Path())
+    ],
+    module: Annotated[
+        bool, option("-m", "--module", help="Run a module, as python3 -m does.")
+    ] = False,
     max_parallel: Annotated[
         str | None, option(metavar="N", help="Tasks at once on this machine.")
     ] = None,
@@ -39,14 +52,21 @@ def run(
         option("--strict", help="Rehearse: say what Azure would refuse or do differently."),
     ] = False,
     as_json: Annotated[
-        bool, option("--json", help="With --strict: print the findings as a JSON document.")
+        bool,
+        option(
+            "--json",
+            callback=wants_json,
+            help="With --strict: print the findings as a JSON document.",
+        ),
     ] = False,
 ) -> None:
-    """Run a cloud script on this machine, as it is.
+    """Run a Python script that was written for the cloud on this machine, as it is.
 
-    Options of ours come before SCRIPT; all that follows it is the script's.
+    After -- it is any program: cloudops run -- make all. What runs finds the scripts of the cloud's
+    package, such as create_job, as programs. Options of ours come first; all that follows the
+    script, the module or the program belongs to it.
 
-    Exit status: the script's own when it is not 0; 1 when tasks that it added failed; else 0.
+    Exit status: that of the script when it is not 0; 1 when tasks that it added failed; else 0.
     """
     from cfa.cloudops.cli.run import existing_job, run
 
@@ -62,7 +82,8 @@ def run(
     )
     if as_json and not settings.strict:
         raise AmbiguousCallError("--json is about what --strict finds.", "Add --strict.")
-    raise Exit(run(script, ctx.args, settings, as_json=as_json))
+    argv = programs.argv(words, module=module, program=programs.after_dashes(ctx))
+    raise Exit(run(argv, settings, as_json=as_json))
 
 
 @root.add()

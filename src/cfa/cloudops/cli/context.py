@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from cfa.cloudops.settings import Settings
 
 
-def _wants_json(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+def wants_json(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
     """Whether JSON is wanted, said after the command or before it."""
     del param
     return value or (ctx.find_object(Options) or Options()).as_json
 
 
 #: The option of every command that lists or shows.
-Json = Annotated[bool, option("--json", callback=_wants_json, help="Print one JSON document.")]
+Json = Annotated[bool, option("--json", callback=wants_json, help="Print one JSON document.")]
 #: The option of commands that show what programs wrote.
 Raw = Annotated[bool, option("--raw", help="Show control characters of programs as they are.")]
 

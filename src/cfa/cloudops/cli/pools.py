@@ -50,7 +50,7 @@ def create(
     mounts: Annotated[
         list[str] | None,
         option(
-            "-m", "--mounts", metavar="CONTAINER[:TARGET]",
+            "--mounts", metavar="CONTAINER[:TARGET]",
             help="Blob containers that tasks see: results at /results, results:out at /out. Several, "
             "or the option several times.",
         ),
