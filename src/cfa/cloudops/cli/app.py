@@ -133,6 +133,30 @@ def logs(
     follow: Annotated[
         bool, option("-f", "--follow", help="Go on until the tasks are completed.")
     ] = False,
+    tail: Annotated[
+        int | None,
+        option(
+            "-n",
+            "--tail",
+            metavar="N",
+            type=click.IntRange(min=0),
+            help="Only the last lines of each task, and what comes then.",
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        option(
+            metavar="TIME",
+            help="Leave out tasks that ended before: 10m, 2h, 3d, or 2026-03-04T22:15+01:00.",
+        ),
+    ] = None,
+    timestamps: Annotated[
+        bool,
+        option(
+            "--timestamps",
+            help="Begin each line with the time at which it came, or its task ended.",
+        ),
+    ] = False,
     stdout: Annotated[bool, option("--stdout", help="Only their standard output.")] = False,
     stderr: Annotated[bool, option("--stderr", help="Only their standard error.")] = False,
     raw: Raw = False,
@@ -144,13 +168,15 @@ def logs(
     """
     if stdout and stderr:
         raise AmbiguousCallError("--stdout and --stderr exclude each other.", "Leave both out.")
+    from cfa.cloudops.cli.excerpt import Part, moment
     from cfa.cloudops.cli.logs import show
 
+    part = Part(tail=tail, since=moment(since) if since else None, timestamps=timestamps)
     streams = [
         name for name, other in (("stdout.txt", stderr), ("stderr.txt", stdout)) if not other
     ]
     with open_batch(ctx) as batch:
-        status = show(batch, job, tasks or [], streams, wait=follow, raw=raw)
+        status = show(batch, job, tasks or [], streams, wait=follow, raw=raw, part=part)
     raise Exit(status)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from attrs import evolve
+from click.formatting import wrap_text
 
 from cfa.cloudops.cli.context import Options
 from cfa.cloudops.cli.declare import Command, Commands, CommonOption, kebab
@@ -178,7 +179,9 @@ class Root(_Group):
         for title, names in SECTIONS.items():
             self.write_commands(ctx, formatter, title, names)
         with formatter.section(_SCRIPTS_TITLE):
-            formatter.write_text(", ".join(SCRIPTS))
+            indent = " " * formatter.current_indent
+            names = wrap_text(", ".join(SCRIPTS), formatter.width, indent, indent)
+            formatter.write(f"{names}\n")
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
         """What the shell is told: our commands; once something is typed, names of scripts as well."""
