@@ -180,8 +180,8 @@ class Root(_Group):
             self.write_commands(ctx, formatter, title, names)
         with formatter.section(_SCRIPTS_TITLE):
             indent = " " * formatter.current_indent
-            names = wrap_text(", ".join(SCRIPTS), formatter.width, indent, indent)
-            formatter.write(f"{names}\n")
+            wrapped = wrap_text(", ".join(SCRIPTS), formatter.width, indent, indent)
+            formatter.write(f"{wrapped}\n")
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
         """What the shell is told: our commands; once something is typed, names of scripts as well."""
