@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import csv
 import errno
 import inspect
 import logging
 import os
-import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -178,6 +177,8 @@ class ResultMixin(BlobMixin):
             RuntimeError: there is a folder of this name.
             OSError: the file cannot be written.
         """
+        import csv
+
         job = self._batch.get_job(names.job_id(job_name))
         usage = self._batch.task_usage(job.spec.id)
         path = Path(f"{file_name or job.spec.id + '-stats'}.csv")
@@ -297,6 +298,8 @@ def _replacing(path: Path) -> Iterator[TextIO]:
 
     A link, and what is no ordinary file, stays what it is and is written into.
     """
+    import secrets
+
     with _writing(path):
         if path.is_symlink() or (path.exists() and not path.is_file()):
             with path.open("w", encoding="utf-8", newline="") as file:
