@@ -55,8 +55,8 @@ class TestStatus:
         assert lines[1].startswith("backend    ")
         assert lines[2] == "pools      p on subprocess"
         assert lines[3].startswith("agent      none")
-        assert lines[5].split()[:4] == ["JOB", "POOL", "STATE", "ACTIVE"]
-        assert lines[6].split()[:4] == ["fit", "p", "active", "1"]
+        assert lines[5].split()[:3] == ["JOB", "STATE", "ACTIVE"]
+        assert lines[6].split()[:3] == ["fit", "active", "1"]
 
     def test_many_jobs(self, cloudops, batch):
         """Of many jobs the newest are shown, and how to see the others."""

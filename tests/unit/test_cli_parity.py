@@ -257,7 +257,14 @@ class TestHabits:
         assert batch.get_job("j")
 
     @pytest.mark.parametrize(
-        ("words", "meant"), [("jbo", "job"), ("job lst", "list"), ("log", "logs")]
+        ("words", "meant"),
+        [
+            ("jbo", "'job'"),
+            ("job lst", "'list'"),
+            ("log", "'logs'"),
+            ("stats j", "'job stats'"),
+            ("terminate j", "'job terminate' or 'task terminate'"),
+        ],
     )
     def test_suggestions(self, cloudops, workdir, words, meant):
         """A command that is not there is answered with one that is like it."""
@@ -265,6 +272,23 @@ class TestHabits:
         assert status == 2
         assert "Did you mean" in err
         assert meant in err.split("Did you mean")[1]
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            ("job create -n k -pn p", "Here it is --job-name; -n is of the script create_job."),
+            ("blob list -x box", "No such option"),
+            (
+                "blob download-file -b x",
+                "Here it is --blob-name; -b is of the script download_file.",
+            ),
+        ],
+    )
+    def test_letters_of_scripts(self, cloudops, workdir, words, says):
+        """Who gives a script's letter to our command learns the option's name."""
+        status, _, err = cloudops(*words.split())
+        assert status == 2
+        assert says in " ".join(err.split())
 
 
 class TestLists:

@@ -38,6 +38,7 @@ def _run() -> int:
     from click.exceptions import ClickException, Exit
 
     from cfa.cloudops.cli.app import app
+    from cfa.cloudops.cli.groups import explained
     from cfa.cloudops.errors import CloudOpsError
 
     if (instruction := os.environ.get(COMPLETE)) is not None:
@@ -50,7 +51,7 @@ def _run() -> int:
     except Exit as leaving:
         return leaving.exit_code
     except ClickException as error:
-        error.show()
+        explained(error).show()
         return error.exit_code
     except CloudOpsError as error:
         from cfa.cloudops.cli.output import show_error

@@ -94,12 +94,16 @@ class _Group(click.Group):
             and not ctx.resilient_parsing
             and self.get_command(ctx, wanted) is None
         ):
-            from difflib import get_close_matches
-
-            close = get_close_matches(kebab(wanted), self.list_commands(ctx), 3)
-            meant = f" Did you mean {' or '.join(close)}?" if close else ""
+            close = self.similar(ctx, kebab(wanted))
+            meant = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
             ctx.fail(f"There is no command {wanted!r}.{meant}")
         return super().resolve_command(ctx, args)
+
+    def similar(self, ctx: click.Context, name: str) -> list[str]:
+        """Commands that somebody may have meant with a name that is none."""
+        from difflib import get_close_matches
+
+        return get_close_matches(name, self.list_commands(ctx), 3)
 
     def write_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter, title: str, names: Any
@@ -157,6 +161,13 @@ class Root(_Group):
             return _made(_MODULES[name], "root", name)
         return self._script(name) if name in SCRIPTS else None
 
+    def similar(self, ctx: click.Context, name: str) -> list[str]:
+        """Commands of groups come first, where the name is exactly theirs."""
+        within = [
+            f"{one} {name}" for one in GROUPS if name in _functions(_MODULES[one], "commands")
+        ]
+        return within or super().similar(ctx, name)
+
     def _script(self, name: str) -> Command:
         """Our command that a script is, with the script's letters instead of ours."""
         script = SCRIPTS[name]
@@ -195,6 +206,19 @@ class Root(_Group):
                 help = command.get_short_help_str() if command is not None else None
                 found.append(CompletionItem(name, help=help))
         return found
+
+
+def explained(error: click.ClickException) -> click.ClickException:
+    """The error, with what an unknown letter is here when it is one of the script that a command is."""
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return error
+    path = error.ctx.command_path.split()[1:]
+    for name, script in SCRIPTS.items():
+        for long, letter in script.letters.items():
+            if list(script.words) == path and f"-{letter}" == error.option_name:
+                more = f"Here it is --{long}; -{letter} is of the script {name}."
+                return click.UsageError(f"{error.format_message()} {more}", error.ctx)
+    return error
 
 
 def _functions(module: str, place: str) -> Mapping[str, Any]:

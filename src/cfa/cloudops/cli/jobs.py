@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 import click
@@ -44,7 +43,24 @@ def list_jobs(ctx: click.Context, as_json: Json = False) -> None:
     if as_json:
         output.document(jobs)
         return
-    show_jobs(jobs)
+    output.table(
+        ("job", "pool", "state", "active", "running", "succeeded", "failed", "created", "problem"),
+        (
+            (
+                job.spec.id,
+                job.spec.pool_id,
+                job.state,
+                job.counts.active,
+                job.counts.running,
+                job.counts.succeeded,
+                job.counts.failed,
+                output.when(job.created),
+                job.problem,
+            )
+            for job in jobs
+        ),
+        empty="no jobs",
+    )
 
 
 @commands.add()
@@ -269,26 +285,6 @@ def delete(ctx: click.Context, jobs: Words = None, job_name: Names = None) -> No
             output.line(f"deleted job {job}")
 
 
-def show_jobs(jobs: Iterable[Job]) -> None:
-    """Print jobs, one a line."""
-    output.table(
-        ("job", "pool", "state", "active", "running", "succeeded", "failed", "created", "problem"),
-        (
-            (
-                job.spec.id,
-                job.spec.pool_id,
-                job.state,
-                job.counts.active,
-                job.counts.running,
-                job.counts.succeeded,
-                job.counts.failed,
-                output.when(job.created),
-                job.problem,
-            )
-            for job in jobs
-        ),
-        empty="no jobs",
-    )
 
 
 def _end(spec: JobSpec) -> str:

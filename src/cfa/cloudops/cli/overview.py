@@ -13,7 +13,6 @@ from cfa.cloudops.cli import output
 from cfa.cloudops.cli.agent import agent_state, agent_text
 from cfa.cloudops.cli.context import Json, find_workspace, load_settings, open_batch
 from cfa.cloudops.cli.declare import Commands
-from cfa.cloudops.cli.jobs import show_jobs
 from cfa.cloudops.model.values import Job, JobState, Task, TaskResult, TaskState
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def status(ctx: click.Context, as_json: Json = False) -> None:
         ]
     )
     output.line("")
-    show_jobs(jobs)
+    _show_jobs(jobs)
     _more(len(every) - len(jobs), "cloudops job list")
     _show_running(jobs, running)
     _show_failed(jobs, failed)
@@ -95,6 +94,26 @@ def _tasks(batch: BatchProvider, jobs: Sequence[Job], wanted: Callable[[Task], b
     """The first wanted tasks of jobs, `_TASKS` of all jobs together."""
     found = (task for job in jobs for task in batch.list_tasks(job.spec.id) if wanted(task))
     return list(islice(found, _TASKS))
+
+
+def _show_jobs(jobs: Sequence[Job]) -> None:
+    output.table(
+        ("job", "state", "active", "running", "succeeded", "failed", "created", "problem"),
+        (
+            (
+                job.spec.id,
+                job.state,
+                job.counts.active,
+                job.counts.running,
+                job.counts.succeeded,
+                job.counts.failed,
+                output.when(job.created),
+                job.problem,
+            )
+            for job in jobs
+        ),
+        empty="no jobs",
+    )
 
 
 def _show_running(jobs: Sequence[Job], tasks: Sequence[Task]) -> None:

@@ -17,7 +17,7 @@ from cfa.cloudops.errors import (
     TaskNotFoundError,
 )
 from cfa.cloudops.model import names
-from cfa.cloudops.model.plain import some
+from cfa.cloudops.model.plain import counted, some
 from cfa.cloudops.model.values import Job, TaskSpec
 from cfa.cloudops.service import definitions as text
 from cfa.cloudops.service.ledger import Ledger
@@ -273,7 +273,8 @@ def _positions(spec: TaskSpec, count: int) -> Sequence[int]:
     for position in spec.depends_on_positions:
         if not 0 <= position < count:
             raise TaskNotFoundError(
-                f"A task depends on the one at position {position} of a call with {count} tasks.",
+                f"A task depends on the one at position {position} of a call with "
+                f"{counted(count, 'task')}.",
                 "Positions count from 0.",
             )
     return spec.depends_on_positions
