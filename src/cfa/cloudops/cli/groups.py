@@ -245,7 +245,7 @@ def _made(module: str, place: str, name: str) -> Command | None:
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     """Keep what is given, before or after the command, for all that asks for settings."""
-    if value:
+    if value not in (None, False):
         given = ctx.find_object(Options) or Options()
         ctx.obj = evolve(given, **{str(param.name): value})
 
