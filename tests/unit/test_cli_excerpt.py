@@ -112,6 +112,45 @@ class TestTail:
         view.look("j")
         assert out.getvalue().endswith("a | 4\na | 5\n")
 
+    @pytest.mark.parametrize("output", [b"", b"old\n" * 3])
+    def test_nothing_shown_yet(self, output):
+        """With 0 lines all that comes is shown, however much it is, also of a try after another."""
+        batch = Batch(a=output)
+        batch.happens("a", "running")
+        out = io.StringIO()
+        view = OutputView(Excerpt(batch, Part(tail=0)), out=out, err=io.StringIO())
+        view.look("j")
+        view.look("j")
+        assert out.getvalue() == ""
+        batch.output["a"] += b"1\n2\n"
+        view.look("j")
+        assert out.getvalue() == "a | 1\na | 2\n"
+
+    @pytest.mark.parametrize("length", [1, 20])
+    def test_retry_before_anything_is_shown(self, length):
+        """What a further try writes is shown whole, be it less or more than before."""
+        batch = Batch(a=b"old\n" * 9)
+        batch.happens("a", "running")
+        out = io.StringIO()
+        view = OutputView(Excerpt(batch, Part(tail=0)), out=out, err=io.StringIO())
+        view.look("j")
+        batch.happens("a", "retry")
+        batch.happens("a", "running")
+        batch.output["a"] = b"new\n" * length
+        view.look("j")
+        assert out.getvalue() == "a | new\n" * length
+
+    def test_empty_at_first(self):
+        """Of a file that was empty nothing is left out."""
+        batch = Batch(a=b"")
+        batch.happens("a", "running")
+        out = io.StringIO()
+        view = OutputView(Excerpt(batch, Part(tail=1)), out=out, err=io.StringIO())
+        view.look("j")
+        batch.output["a"] = b"1\n2\n3\n"
+        view.look("j")
+        assert out.getvalue() == "a | 1\na | 2\na | 3\n"
+
 
 class TestSince:
     """Tasks that ended before a time are left out."""

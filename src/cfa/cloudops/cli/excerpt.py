@@ -8,7 +8,7 @@ had written before anybody looked, that of the task's end.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,6 +19,7 @@ from cfa.cloudops.cli.output import when
 from cfa.cloudops.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from cfa.cloudops.model.values import Event
     from cfa.cloudops.provider.batch import BatchProvider
 
 #: Bytes from an offset on, at most so many; fewer only at the end.
@@ -45,11 +46,13 @@ ALL = Part()
 
 @define
 class _Place:
-    """How far a file was read. `stamp`: of what was there at first; None: of all that comes now."""
+    """How far a file was read. `stamp`: of what was there at first; None: of all that comes now.
+    `begun`: the last line has no end yet. `given`: something of it was shown."""
 
     offset: int
     stamp: datetime | None
     begun: bool = False
+    given: bool = False
 
 
 class Excerpt:
@@ -68,18 +71,28 @@ class Excerpt:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
 
+    def list_events(self, job_id: str, after: int = 0) -> Sequence[Event]:
+        """The service's. A task that runs again writes its files anew: all of that is shown."""
+        events = self._batch.list_events(job_id, after)
+        again = {event.task_id for event in events if event.what == "running"}
+        for key in self._places:
+            if key[0] == job_id and key[1] in again:
+                self._places[key] = _Place(0, None)
+        return events
+
     def read_task_file(
         self, job_id: str, task_id: str, name: str, offset: int = 0, limit: int = 1 << 20
     ) -> bytes:
         """The next bytes of the part; from its beginning with offset 0. Raises: NotFoundError."""
         key = (job_id, task_id, name)
         read = partial(self._batch.read_task_file, job_id, task_id, name)
-        if offset == 0:
-            self._places[key] = self._begin(job_id, task_id, read)
-        place = self._places[key]
+        place = self._places.get(key)
+        if offset == 0 and (place is None or place.given):
+            place = self._places[key] = self._begin(job_id, task_id, read)
         if place is None:
             return b""
         data = read(place.offset, limit)
+        place.given = place.given or bool(data)
         place.offset += len(data)
         if len(data) < limit:
             stamp, place.stamp = place.stamp, None
