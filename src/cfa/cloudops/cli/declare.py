@@ -68,27 +68,24 @@ class Command(click.Command):
         return super().parse_args(ctx, list(spread(self, args)))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_options(self, ctx, formatter)
-
-
-def write_options(
-    command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
-) -> None:
-    """Write what a command takes: its words, its own options, and those of every command."""
-    sections: dict[str, list[tuple[str, str]]] = {
-        "Arguments": [], "Options": [], "Options of every command": [],
-    }  # fmt: skip
-    for param in command.get_params(ctx):
-        row = param.get_help_record(ctx)
-        word = isinstance(param, click.Argument)
-        if row is not None and (row[1] or not word):
-            common = isinstance(param, CommonOption) or param.name == "help"
-            title = list(sections)[0 if word else 2 if common else 1]
-            sections[title].append(row)
-    for title, rows in sections.items():
-        if rows:
-            with formatter.section(title):
-                formatter.write_dl(rows)
+        """Write what it takes: words, its own options, those of every command."""
+        sections: dict[str, list[tuple[str, str]]] = {
+            "Arguments": [], "Options": [], "Options of every command": [],
+        }  # fmt: skip
+        for param in self.get_params(ctx):
+            row = param.get_help_record(ctx)
+            if row is None:
+                continue
+            if isinstance(param, CommonOption):
+                sections["Options of every command"].append(row)
+            elif not isinstance(param, click.Argument):
+                sections["Options"].append(row)
+            elif row[1]:  # what is not described is in the usage
+                sections["Arguments"].append(row)
+        for title, rows in sections.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
 
 class Commands:
