@@ -41,7 +41,7 @@ def list_blobs(
     ] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """List the blobs of a container, one a line; without one the containers."""
+    """List the blobs of a container, one per line; without one the containers."""
     with open_storage(ctx) as storage:
         if container is None and container_name is None:
             found = storage.list_containers()

@@ -74,7 +74,7 @@ def upload(
 def list_tags(
     ctx: click.Context, registry_name: Registry, repo_name: Repository, as_json: Json = False
 ) -> None:
-    """List the tags of the images of a repository on this machine, one a line."""
+    """List the tags of the images of a repository on this machine, one per line."""
     with _images(ctx) as images:
         tags = images.list_acr_tags(registry_name, repo_name)
     if as_json:
