@@ -285,8 +285,6 @@ def delete(ctx: click.Context, jobs: Words = None, job_name: Names = None) -> No
             output.line(f"deleted job {job}")
 
 
-
-
 def _end(spec: JobSpec) -> str:
     if spec.manager_task_id is not None:
         return f"with the task {spec.manager_task_id}"

@@ -133,8 +133,6 @@ def when(time: datetime | None) -> str:
     return "" if time is None else time.astimezone().isoformat(" ", "seconds")
 
 
-
-
 def size(count: int) -> str:
     """Bytes with a binary unit."""
     amount = float(count)

@@ -26,7 +26,7 @@ from attrs import evolve
 from cfa.cloudops import backends
 from cfa.cloudops.cli import output, programs
 from cfa.cloudops.client.farewell import REPORT_VARIABLE
-from cfa.cloudops.errors import AgentError, AmbiguousCallError
+from cfa.cloudops.errors import AmbiguousCallError
 from cfa.cloudops.rehearsal import read_report
 from cfa.cloudops.rehearsal import report as rehearsal_report
 from cfa.cloudops.settings import Settings
