@@ -120,10 +120,9 @@ def commands(level: int, *path: str) -> str:
 
 def scripts(_level: int) -> str:
     """The cloud's scripts, and the command that each is."""
-    rows = []
-    for name, script in SCRIPTS.items():
-        words: Iterable[str] = getattr(script, "words", script)
-        rows.append((f"`{name}`", f"`cloudops {' '.join(words)}`"))
+    rows = [
+        (f"`{name}`", f"`cloudops {' '.join(script.words)}`") for name, script in SCRIPTS.items()
+    ]
     return table(("Script", "Command"), rows)
 
 

@@ -232,10 +232,10 @@ def test_name_suffix_refuses(text: str, fault: str) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("a/b!a/", "'a/b!a/' cannot be a job name: it contains '!', '/'."),
+        ("a/b!a/", "'a/b!a/' cannot be a job name: it has '!' and '/'."),
         ("j" * 65, "cannot be a job name: it has 65 characters."),
-        ("/" * 65, "cannot be a job name: it contains '/'."),
-        ("", "'' cannot be a job name: it is empty."),
+        ("/" * 65, "cannot be a job name: it has '/'."),
+        ("", "'' cannot be a job name: it has 0 characters."),
     ],
 )
 def test_ids_say_what_is_wrong(text: str, fault: str) -> None:
@@ -249,3 +249,19 @@ def test_oci_container_name() -> None:
     """The container of a job is named after its image and the job."""
     assert names.oci_container("reg.io/a/b:1", "job") == "reg.io_a_b_1.job"
     assert names.oci_container("_x", "job") == "x.job"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("", "it has 0 characters."),
+        ("x" * 65, "it has 65 characters."),
+        ("a/b!c", "it has '!' and '/'."),
+        ("a.b", "it has '.'."),
+    ],
+)
+def test_what_is_wrong_with_an_id(text, what):
+    """The message says what is wrong with this id, not what could be."""
+    with pytest.raises(InvalidNameError) as caught:
+        names.pool_id(text)
+    assert what in caught.value.message

@@ -7,8 +7,10 @@ import os
 import sys
 import threading
 from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
-from cfa.cloudops.provider.blob import Progress
+if TYPE_CHECKING:
+    from cfa.cloudops.provider.blob import Progress
 
 #: What is less than both is over before a bar tells anything.
 _FROM_FILES = 50

@@ -10,7 +10,6 @@ import os
 import re
 
 from cfa.cloudops.errors import InvalidNameError, UnsafePathError
-from cfa.cloudops.model.plain import some
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _SCHEDULED_JOB = re.compile(r"[A-Za-z0-9_-]{1,60}:job-[1-9][0-9]{0,17}\Z")
@@ -30,16 +29,18 @@ def _text(kind: str, value: object) -> str:
 
 def _identifier(kind: str, text: str) -> str:
     if not _ID.match(text):
-        refused = sorted({character for character in text if not _ID.match(character)})
-        if refused:
-            why = f"it contains {some([repr(character) for character in refused])}"
-        else:
-            why = f"it has {len(text)} characters" if text else "it is empty"
+        wrong = sorted(set(re.sub(r"[A-Za-z0-9_-]", "", text)))
         raise InvalidNameError(
-            f"{text!r} cannot be a {kind}: {why}.",
+            f"{text!r} cannot be a {kind}: it has {_list(wrong) or f'{len(text)} characters'}.",
             f"Use 1 to 64 letters, digits, '-' and '_' for a {kind}.",
         )
     return text
+
+
+def _list(signs: list[str]) -> str:
+    """`'!' and '?'`."""
+    shown = [repr(sign) for sign in signs]
+    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
 
 
 def pool_id(text: str) -> str:

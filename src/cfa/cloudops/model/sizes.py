@@ -147,7 +147,7 @@ def verified_vm_name(
     similar = ", ".join(similar_vm_names(wanted.name)) or "none"
     raise InvalidInputError(
         f"There is no VM family {wanted.family}, so no size {wanted.name}.",
-        f"Similar names: {similar}. To skip this check: verify=False (a command: --no_verify).",
+        f"Similar names: {similar}. To skip this check: verify=False (a command: --no-verify).",
     )
 
 
