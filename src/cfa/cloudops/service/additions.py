@@ -36,7 +36,7 @@ def no_job(store: Store, job_id: str) -> JobNotFoundError:
     ids = [repr(row[0]) for row in rows]
     return JobNotFoundError(
         f"There is no job {job_id!r} in {store.path.parent}; there are: {some(ids) or 'none'}.",
-        "Check the name, and that this is the directory where the job was created.",
+        "Check the name, and that this is the directory where the script ran.",
     )
 
 
