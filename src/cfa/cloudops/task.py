@@ -11,9 +11,9 @@ from typing import Any
 from attrs import frozen
 
 from cfa.cloudops.azure_only import azure_only
+from cfa.cloudops.client.arguments import dependencies
 from cfa.cloudops.client.jobs import minutes, retries
 from cfa.cloudops.client.pools import parse_mounts
-from cfa.cloudops.client.tasks import dependencies
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Mount, TaskSpec

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from cfa.cloudops.client.arguments import command_text
 from cfa.cloudops.client.pools import owner_metadata
-from cfa.cloudops.client.tasks import command_text
 from cfa.cloudops.errors import InvalidInputError, JobScheduleExistsError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import JobScheduleSpec

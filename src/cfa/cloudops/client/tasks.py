@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from attrs import evolve
 
+from cfa.cloudops.client.arguments import command_text, dependencies, id_range, positions
 from cfa.cloudops.client.jobs import keep_going, minutes
 from cfa.cloudops.client.pools import parse_mounts
 from cfa.cloudops.errors import (
@@ -150,7 +150,7 @@ class TaskMixin:
             mounts=None if mount_pairs is None else parse_mounts(mount_pairs),
             timeout_s=minutes("timeout", timeout),
             depends_on=() if depends_on_range is not None else dependencies(depends_on),
-            depends_on_range=_range(depends_on_range),
+            depends_on_range=id_range(depends_on_range),
             run_dependents_on_failure=bool(run_dependent_tasks_on_fail),
         )
         return self._add(job_name or "", [spec])[0]
@@ -309,7 +309,7 @@ class TaskMixin:
                 f"Known are: {', '.join(sorted(_TASK_KEYS))}.",
             )
         mounts = task.get("mount_pairs", task.get("mounts"))
-        number_range = _range(task.get("depends_on_range"))
+        number_range = id_range(task.get("depends_on_range"))
         return TaskSpec(
             command_line=command_text(task["command_line"]),
             id=task.get("id"),
@@ -321,70 +321,9 @@ class TaskMixin:
             timeout_s=minutes("timeout", task.get("timeout")),
             depends_on=() if number_range is not None else dependencies(task.get("depends_on")),
             depends_on_range=number_range,
-            depends_on_positions=_positions(task.get("depends_on_positions")),
+            depends_on_positions=positions(task.get("depends_on_positions")),
             run_dependents_on_failure=bool(task.get("run_dependent_tasks_on_fail", False)),
         )
-
-
-def command_text(command: Any) -> str:
-    """A command as text; a list is joined with blanks. Raises: InvalidInputError."""
-    if isinstance(command, str):
-        return command
-    if isinstance(command, Sequence) and all(isinstance(word, str) for word in command):
-        return " ".join(command)
-    raise InvalidInputError(
-        f"A command must be a string or a list of strings, got {command!r}.", "Pass command_line."
-    )
-
-
-def dependencies(value: Any) -> tuple[str, ...]:
-    """Ids of tasks, as users write them. Raises: InvalidInputError."""
-    if value is None:
-        return ()
-    if isinstance(value, str | int):
-        return (str(value),)
-    if isinstance(value, Iterable) and not isinstance(value, bytes):
-        found = tuple(value)
-        if all(isinstance(item, str | Integral) for item in found):
-            return tuple(dict.fromkeys(map(str, found)))
-    raise InvalidInputError(
-        f"depends_on={value!r} is neither the id of a task nor a list of ids.",
-        "Pass what add_task returned.",
-    )
-
-
-def _positions(value: Any) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    if isinstance(value, Iterable):
-        found = tuple(value)
-        if all(type(item) is int for item in found):
-            return found
-    raise InvalidInputError(
-        f"depends_on_positions={value!r} is not a list of integers.",
-        "Pass places in the list of tasks, counted from 0.",
-    )
-
-
-def _range(value: Any) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    try:
-        if isinstance(value, str | bytes):  # "12" is no (1, 2)
-            raise TypeError
-        low, high = (int(item) for item in value)
-        if any(isinstance(item, float) and item != int(item) for item in value):
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidInputError(
-            f"depends_on_range={value!r} is not a pair of integer ids.",
-            "Pass (first, last), both included.",
-        ) from None
-    if low > high:
-        raise InvalidInputError(
-            f"depends_on_range={value!r} is empty: the first is above the last.", "Exchange them."
-        )
-    return low, high
 
 
 def _status(task: Task) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""What users pass about tasks, as values that the service takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Any
+
+from cfa.cloudops.errors import InvalidInputError
+
+
+def command_text(command: Any) -> str:
+    """A command as text; a list is joined with blanks. Raises: InvalidInputError."""
+    if isinstance(command, str):
+        return command
+    if isinstance(command, Sequence) and all(isinstance(word, str) for word in command):
+        return " ".join(command)
+    raise InvalidInputError(
+        f"A command must be a string or a list of strings, got {command!r}.", "Pass command_line."
+    )
+
+
+def dependencies(value: Any) -> tuple[str, ...]:
+    """Ids of tasks, as users write them. Raises: InvalidInputError."""
+    if value is None:
+        return ()
+    if isinstance(value, str | int):
+        return (str(value),)
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        found = tuple(value)
+        if all(isinstance(item, str | Integral) for item in found):
+            return tuple(dict.fromkeys(map(str, found)))
+    raise InvalidInputError(
+        f"depends_on={value!r} is neither the id of a task nor a list of ids.",
+        "Pass what add_task returned.",
+    )
+
+
+def positions(value: Any) -> tuple[int, ...]:
+    """Places in a list of tasks, as users write them. Raises: InvalidInputError."""
+    if value is None:
+        return ()
+    if isinstance(value, Iterable):
+        found = tuple(value)
+        if all(type(item) is int for item in found):
+            return found
+    raise InvalidInputError(
+        f"depends_on_positions={value!r} is not a list of integers.",
+        "Pass places in the list of tasks, counted from 0.",
+    )
+
+
+def id_range(value: Any) -> tuple[int, int] | None:
+    """First and last integer id, as users write them. Raises: InvalidInputError."""
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str | bytes):  # "12" is no (1, 2)
+            raise TypeError
+        low, high = (int(item) for item in value)
+        if any(isinstance(item, float) and item != int(item) for item in value):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidInputError(
+            f"depends_on_range={value!r} is not a pair of integer ids.",
+            "Pass (first, last), both included.",
+        ) from None
+    if low > high:
+        raise InvalidInputError(
+            f"depends_on_range={value!r} is empty: the first is above the last.", "Exchange them."
+        )
+    return low, high
