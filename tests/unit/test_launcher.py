@@ -557,7 +557,9 @@ def test_guard_killed_before_draining(start: Start, idle: bool) -> None:
     if idle:
         assert launcher.outcome(["true"])[0] == "0"
     else:
-        launcher.run(1, "1.1", ["sh", "-c", "echo up; until [ -e ../../gate ]; do sleep 0.05; done"])
+        launcher.run(
+            1, "1.1", ["sh", "-c", "echo up; until [ -e ../../gate ]; do sleep 0.05; done"]
+        )
         until(lambda: (directory / "stdout.txt").exists() and read(directory / "stdout.txt"))
     guard = int(_stat(launcher.slot_shell(1))[1])
     os.kill(guard, signal.SIGKILL)

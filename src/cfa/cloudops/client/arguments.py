@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from numbers import Integral
-from typing import Any
+from typing import Any, TypedDict
 
 from cfa.cloudops.errors import InvalidInputError
+
+
+class CommonOptions(TypedDict, total=False):
+    """Keywords of `add_task` that may hold for all tasks of one call."""
+
+    mount_pairs: Sequence[Mapping[str, str]] | None
+    name_suffix: str
+    run_dependent_tasks_on_fail: bool
+    container_image_name: str | None
+    timeout: float | timedelta | None
+
+
+class TaskOptions(CommonOptions, total=False):
+    """Keywords of `add_task` besides the job and the command."""
+
+    depends_on: str | Iterable[str] | None
+    depends_on_range: tuple[int, int] | None
 
 
 def command_text(command: Any) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
+from cfa.cloudops.client.arguments import CommonOptions
 from cfa.cloudops.errors import AmbiguousCallError
 
 if TYPE_CHECKING:
@@ -14,9 +15,7 @@ if TYPE_CHECKING:
     from cfa.cloudops.dag import Task
 
 #: Keywords of `add_task` that may hold for all tasks of one call.
-COMMON_KEYWORDS = (
-    "mount_pairs", "name_suffix", "run_dependent_tasks_on_fail", "container_image_name", "timeout",
-)  # fmt: skip
+COMMON_KEYWORDS = tuple(CommonOptions.__annotations__)
 
 
 class DagMixin:
@@ -29,7 +28,7 @@ class DagMixin:
         ) -> TaskIds: ...
 
     def run_dag(
-        self, *args: Task | Iterable[Task], job_name: str, **kwargs: Any
+        self, *args: Task | Iterable[Task], job_name: str, **kwargs: Unpack[CommonOptions]
     ) -> dict[Task, str]:
         """Add tasks that depend on one another, all or none, in one call.
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Unpack, overload
 
 from attrs import evolve
 
-from cfa.cloudops.client.arguments import command_text, dependencies, id_range, positions
+from cfa.cloudops.client.arguments import (
+    TaskOptions,
+    command_text,
+    dependencies,
+    id_range,
+    positions,
+)
 from cfa.cloudops.client.jobs import keep_going, minutes
 from cfa.cloudops.client.pools import parse_mounts
 from cfa.cloudops.errors import (
@@ -53,7 +60,7 @@ def either_order(
 ) -> Callable[..., str]:
     """Let a method with `job_name, command_line` first be called in the four ways users call it.
 
-    `wraps` keeps the plain signature in `help()`.
+    `wraps` keeps the plain signature in `help()`; overloads tell type checkers the four ways.
     """
 
     @functools.wraps(method)
@@ -104,6 +111,39 @@ class TaskMixin:
     jobs: set[str]
     rehearsal: Rehearsal | None
 
+    @overload
+    def add_task(
+        self,
+        job_name: str | None,
+        command_line: str | Sequence[str],
+        mount_pairs: Sequence[Mapping[str, str]] | None = None,
+        name_suffix: str = "",
+        depends_on: str | Iterable[str] | None = None,
+        depends_on_range: tuple[int, int] | None = None,
+        run_dependent_tasks_on_fail: bool = False,
+        container_image_name: str | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> str: ...
+
+    @overload
+    def add_task(
+        self,
+        command_line: str | Sequence[str],
+        /,
+        *,
+        job_name: str | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> str: ...
+
+    @overload
+    def add_task(
+        self,
+        *,
+        command_line: str | Sequence[str],
+        job_name: str | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> str: ...
+
     @either_order
     def add_task(
         self,
@@ -111,11 +151,11 @@ class TaskMixin:
         command_line: str | Sequence[str] = "",
         mount_pairs: Sequence[Mapping[str, str]] | None = None,
         name_suffix: str = "",
-        depends_on: str | Sequence[str] | None = None,
+        depends_on: str | Iterable[str] | None = None,
         depends_on_range: tuple[int, int] | None = None,
         run_dependent_tasks_on_fail: bool = False,
         container_image_name: str | None = None,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
     ) -> str:
         """Add one task and return its id at once; it runs in the background.
 
