@@ -34,7 +34,7 @@ ARROWS = {
     "documents": {"errors"},
     "dag": {"errors", "model"},
     "drawing": {"errors", "dag"},
-    "parameters": {"errors", "documents"},
+    "parameters": {"errors", "model", "documents"},
     "rehearsal": INTERFACES,
     "client": REGISTRY | {"dag", "drawing", "parameters", "rehearsal"},
     "service": REGISTRY | {"privileges"},
