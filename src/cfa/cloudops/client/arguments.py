@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from numbers import Integral
 from typing import Any, TypedDict
 
 from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.model import commands
+from cfa.cloudops.model.plain import shortened
+
+_log = logging.getLogger(__name__)
 
 
 class CommonOptions(TypedDict, total=False):
@@ -28,14 +33,36 @@ class TaskOptions(CommonOptions, total=False):
 
 
 def command_text(command: Any) -> str:
-    """A command as text; a list is joined with blanks. Raises: InvalidInputError."""
+    """A command as text. Each element of a list stays one word: what needs quotes gets them.
+
+    Raises:
+        InvalidInputError: it is neither text nor a list of texts.
+    """
     if isinstance(command, str):
         return command
     if isinstance(command, Sequence) and all(isinstance(word, str) for word in command):
-        return " ".join(command)
+        _warn_of_words(command)
+        return commands.joined(command)
     raise InvalidInputError(
         f"A command must be a string or a list of strings, got {command!r}.", "Pass command_line."
     )
+
+
+def _warn_of_words(words: Sequence[str]) -> None:
+    """Say it when a list looks as if it were to be joined with blanks, as the cloud's client does."""
+    if words and len(words[0].split()) > 1:
+        _log.warning(
+            "The program of a command is %r as one word. Give each argument an element of its own, "
+            "or pass the whole command as text.",
+            shortened(words[0], 60),
+        )
+    for word in words:
+        if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"":
+            _log.warning(
+                "The element %r has quotes of its own, which the program gets too. Leave them out: "
+                "each element of a list is one argument as it stands.",
+                shortened(word, 60),
+            )
 
 
 def dependencies(value: Any) -> tuple[str, ...]:

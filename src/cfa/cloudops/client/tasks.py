@@ -164,8 +164,9 @@ class TaskMixin:
 
         Args:
             job_name: the job; the client's latest when not given.
-            command_line: program and arguments; a list is joined with blanks. No shell runs it:
-                write `sh -c '...'` for pipes, variables and redirections.
+            command_line: program and arguments, as text or as a list, each element of which is one
+                argument. No shell runs it: write `sh -c '...'` for pipes, variables and
+                redirections.
             mount_pairs: mounts of this task instead of the pool's. The source is a blob container, or
                 the target of one of the pool's mounts.
             name_suffix: middle part of the id, `<job>-<suffix>-<n>`.
@@ -193,6 +194,8 @@ class TaskMixin:
             depends_on_range=id_range(depends_on_range),
             run_dependents_on_failure=bool(run_dependent_tasks_on_fail),
         )
+        if self.rehearsal is not None:
+            self.rehearsal.command(command_line)
         return self._add(job_name or "", [spec])[0]
 
     def add_task_collection(
@@ -218,8 +221,11 @@ class TaskMixin:
         """
         if isinstance(tasks, str | Mapping) or not isinstance(tasks, Iterable):
             raise InvalidInputError("tasks must be a list of mappings.", "Pass a list.")
+        tasks = list(tasks)
         specs = [self._spec(index, task, name_suffix) for index, task in enumerate(tasks)]
         if self.rehearsal is not None:
+            for task in tasks:
+                self.rehearsal.command(task["command_line"])
             self.rehearsal.collection(specs)
         job = self._resolve_job(job_name, None)
         return TaskIds(self._add(job, specs))
