@@ -1,5 +1,7 @@
 """What a user's typed script calls: type checkers accept all of it but the lines that say `# error`."""
 
+from datetime import timedelta
+
 from cfa.cloudops import Task as CloudTask
 from cfa.cloudops.local import CloudClient, Task
 
@@ -40,5 +42,18 @@ by_task: dict[Task, str] = client.run_dag(fit, [merge], job_name="j", timeout=5)
 client.run_dag(fit, job_name="j", timeoutt=5)  # error
 client.run_dag(fit)  # error
 client.generate_dag(fit, merge, file_name="graph.txt")
+drawn: str = str(client.generate_dag(fit, merge))
 client.add_tasks_from_yaml("j", "run", "sets.yaml", depends_on=first)
 client.add_tasks_from_yaml("j", "run", "sets.yaml", depends_onn=first)  # error
+
+# --- what there is
+for job in client.list_jobs():
+    states: tuple[str, str, int] = (job.id, job.pool_id, job.counts.failed)
+for pool in client.list_pools():
+    name: str = pool.id
+for task in client.list_tasks("j"):
+    took: timedelta | None = task.runtime
+    if task.exit_code:
+        print(client.read_task_output("j", task.id, "stderr"))
+client.list_tasks()  # error
+client.read_task_output("j", first, "stdin")  # error

@@ -1,8 +1,8 @@
 """The facade: `CloudClient`, written once. `cfa.cloudops` and `cfa.cloudops.local` differ in defaults.
 
 It checks, translates the cloud client's arguments into values, and delegates to a `BatchProvider` and
-a `BlobProvider`. One module a subject: pools, jobs, schedules, tasks, blobs, results, images,
-look-ups.
+a `BlobProvider`. One module a subject: pools, jobs, schedules, tasks, listings, blobs, results,
+images, look-ups.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from cfa.cloudops.client.handles import (
 )
 from cfa.cloudops.client.images import ImageMixin
 from cfa.cloudops.client.jobs import JobMixin
+from cfa.cloudops.client.listings import ListingMixin
 from cfa.cloudops.client.lookups import LookupMixin
 from cfa.cloudops.client.parameters import ParameterMixin
 from cfa.cloudops.client.pools import PoolMixin
@@ -33,6 +34,7 @@ from cfa.cloudops.client.schedules import ScheduleMixin
 from cfa.cloudops.client.tasks import TaskMixin
 from cfa.cloudops.client.view import REPORT_VARIABLE, Farewell
 from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.model import show
 from cfa.cloudops.provider.batch import BatchProvider
 from cfa.cloudops.provider.blob import BlobProvider
 
@@ -60,6 +62,7 @@ class CloudClient(
     JobMixin,
     ScheduleMixin,
     TaskMixin,
+    ListingMixin,
     DagMixin,
     ParameterMixin,
     ResultMixin,
@@ -156,6 +159,25 @@ class CloudClient(
         self.rehearsal = _rehearsal(self._batch) if self._settings.strict else None
         at_end = self.rehearsal.close if self.rehearsal is not None else None
         self._farewell = Farewell(self._batch, self._settings.at_exit, at_end)
+
+    def __repr__(self) -> str:
+        known = self._settings
+        return (
+            f"{type(self).__name__}(backend={known.backend!r}, home={str(known.home)!r}, "
+            f"storage={known.storage!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        known = self._settings
+        return show.record(
+            {
+                "backend": f"{known.backend} ({known.origins['CLOUDOPS_BACKEND']})",
+                "workspace": known.home,
+                "storage": known.storage,
+                "latest pool": self.pool_name,
+                "jobs of this client": ", ".join(sorted(self.jobs)),
+            }
+        )
 
     def close(self) -> None:
         """Let go of everything. Work that was added goes on; nothing is shown at exit."""
