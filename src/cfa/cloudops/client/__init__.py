@@ -56,6 +56,14 @@ _SETTINGS = (
     "backend", "storage", "home", "isolation", "max_parallel", "at_exit", "registry", "strict",
 )  # fmt: skip
 
+#: Attributes that each process has of its own.
+_CONNECTIONS = frozenset(
+    {
+        "_blobs", "_batch", "batch_service_client", "batch_mgmt_client", "compute_mgmt_client",
+        "blob_service_client", "rehearsal", "_farewell",
+    }
+)  # fmt: skip
+
 
 class CloudClient(
     PoolMixin,
@@ -70,6 +78,9 @@ class CloudClient(
     LookupMixin,
 ):
     """Pools, jobs, tasks and blob containers, wherever they are.
+
+    A client can be pickled and copied, for worker processes for instance: the copy has the same
+    settings, attributes and credentials, and connects by itself to the same workspace and storage.
 
     Args:
         keyvault: name of an Azure Key Vault; only Azure needs it.
@@ -136,13 +147,8 @@ class CloudClient(
         _warn_of_unknown(kwargs)
         if self._settings.backend != "auto":
             backends.choose(self._settings.backend)
-        self._blobs: BlobProvider = backends.load_storage(self._settings.storage)
-        self._batch: BatchProvider = backends.load_batch("local")(self._settings)
+        self._connect()
         self.cred = _credentials(keyvault, dotenv_path, kwargs, override=not use_federated)
-        self.batch_service_client = BatchHandle(self)
-        self.batch_mgmt_client = BatchManagementHandle(self)
-        self.compute_mgmt_client = ComputeHandle(self)
-        self.blob_service_client = BlobHandle(self)
         self.method = "default" if use_federated else "sp" if use_sp else "env"
         self.full_container_name: str | None = None
         self.container_registry_server: str | None = None
@@ -156,9 +162,28 @@ class CloudClient(
         self.task_id_max = 0
         self.jobs: set[str] = set()
         self._latest_job: str | None = None
+
+    def _connect(self) -> None:
+        """Open what cannot be handed to another process; see `_CONNECTIONS`."""
+        self._blobs: BlobProvider = backends.load_storage(self._settings.storage)
+        self._batch: BatchProvider = backends.load_batch("local")(self._settings)
+        self.batch_service_client = BatchHandle(self)
+        self.batch_mgmt_client = BatchManagementHandle(self)
+        self.compute_mgmt_client = ComputeHandle(self)
+        self.blob_service_client = BlobHandle(self)
         self.rehearsal = _rehearsal(self._batch) if self._settings.strict else None
         at_end = self.rehearsal.close if self.rehearsal is not None else None
         self._farewell = Farewell(self._batch, self._settings.at_exit, at_end)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Settings and attributes, the values of `cred` among them; for `pickle` and `copy`."""
+        return {name: value for name, value in vars(self).items() if name not in _CONNECTIONS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Connect anew, to the same workspace and storage. What was added before is not waited for."""
+        vars(self).update(state)
+        logs.configure()
+        self._connect()
 
     def __repr__(self) -> str:
         known = self._settings

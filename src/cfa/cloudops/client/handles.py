@@ -30,6 +30,9 @@ class Handle:
     def __init__(self, cloud_client: CloudClient) -> None:
         self.cloud_client = cloud_client
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.cloud_client, self.attribute)
+
     @property
     def batch_provider(self) -> BatchProvider:
         """The service behind the client."""
