@@ -400,9 +400,9 @@ def test_create_job(filled):
     assert job.create_job(service, sdk_like) is True
     spec = filled._batch.get_job("sdk").spec
     assert (spec.max_task_retries, spec.timeout_s, spec.auto_complete) == (2, 180, False)
-    assert job.create_job(service, {"id": "sdk"}, exist_ok=True) is False
+    assert job.create_job(service, sdk_like, exist_ok=True) is False
     with pytest.raises(JobExistsError):
-        job.create_job(service, {"id": "sdk"})
+        job.create_job(service, sdk_like)
     assert job.create_job(service, "named", pool_name="my pool") is True
     with pytest.raises(InvalidInputError, match="no id"):
         job.create_job(service, {})

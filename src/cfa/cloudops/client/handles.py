@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cfa.cloudops.errors import InvalidInputError, NotOfferedError
+from cfa.cloudops.errors import NotOfferedError
 from cfa.cloudops.model import names
 
 if TYPE_CHECKING:
@@ -86,24 +86,22 @@ class BatchHandle(Handle):
     }  # fmt: skip
 
     def create_task(self, job_id: str, task: Any) -> None:
-        """Add a task that `cfa.cloudops.task.get_task_config` made.
+        """Add a task that `cfa.cloudops.task.get_task_config` made, or one of the SDK's objects.
 
         Raises:
             ValueError: no such job, a task that cannot be added. RuntimeError: the id is taken.
+            NotImplementedError: the object has a part that is not offered here.
         """
         self.create_task_collection(job_id, [task])
 
     def create_task_collection(self, job_id: str, task_collection: Sequence[Any]) -> None:
         """Add such tasks, all or none."""
-        specs = []
-        for task in task_collection:
-            make = getattr(task, "spec", None)
-            if make is None:
-                raise InvalidInputError(
-                    f"{task!r} is no task that can be added here.",
-                    "Make it with task.get_task_config(...), or call client.add_task.",
-                )
-            specs.append(make())
+        from cfa.cloudops.client import sdk  # most scripts have no such objects
+
+        specs = [
+            task.spec() if callable(getattr(task, "spec", None)) else sdk.task_spec(task)
+            for task in task_collection
+        ]
         self.cloud_client._add(names.job_id(job_id), specs)
 
 

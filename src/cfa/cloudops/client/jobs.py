@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ class JobMixin:
         exist_ok: bool = False,
         verify_pool: bool = True,
         verbose: bool = False,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         """Make a job: a named set of tasks on a pool.
 
@@ -74,6 +76,7 @@ class JobMixin:
             exist_ok: go on with a job of this name, which is left as it is.
             verify_pool: refuse a pool that does not exist; else tasks wait for it.
             verbose: print what was done.
+            metadata: names and values that are kept with the job, such as `model_version`.
 
         Raises:
             ValueError: no such pool or blob container, or an argument that can never work.
@@ -101,7 +104,11 @@ class JobMixin:
             log_container=container,
             log_folder=folder,
             log_storage=self._settings.storage if container else "",
-            metadata=(("mark_complete", str(mark_complete_after_tasks_run)), *owner_metadata()),
+            metadata=(
+                ("mark_complete", str(mark_complete_after_tasks_run)),
+                *owner_metadata(),
+                *((str(name), str(value)) for name, value in (metadata or {}).items()),
+            ),
         )
         if self.rehearsal is not None:
             self.rehearsal.job(spec)
