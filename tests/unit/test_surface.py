@@ -496,11 +496,13 @@ def test_blob_look_ups(filled):
     assert blob_helpers.check_virtual_directory_existence(blobs, "dat") is False
     names = ["a.csv", "data/b.csv", "data/deep/c.csv"]
     assert blob_helpers.list_blobs_flat("input-test", filled.blob_service_client) == names
-    found = blob_helpers.list_blobs_in_container("input-test", "data/", filled.blob_service_client)
+    found = blob_helpers.list_blobs_in_container(
+        "input-test", None, "data/", filled.blob_service_client
+    )
     assert [(one.name, one.size) for one in found] == [("data/b.csv", 10), ("data/deep/c.csv", 15)]
     walk = blob_helpers.walk_blobs_in_container
     assert [one.name for one in walk(container_client=blobs)] == ["a.csv", "data/"]
-    assert [one.name for one in walk("data/", container_name="input-test")] == [
+    assert [one.name for one in walk("input-test", None, "data/")] == [
         "data/b.csv",
         "data/deep/",
     ]
