@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cfa.cloudops import backends, settings
@@ -85,13 +85,15 @@ class CloudClient(
     Args:
         keyvault: name of an Azure Key Vault; only Azure needs it.
         dotenv_path: file of `NAME=value` lines with settings; `.env` here when not given and present.
+            One that does not exist is no error; the log says so at level info.
         use_sp: use a service principal; only Azure needs it.
         use_federated: use the default credential chain; only Azure needs it.
         force_keyvault: let Key Vault values win; only Azure needs it.
         **kwargs: `backend`, `storage`, `home`, `isolation`, `max_parallel`, `at_exit`, `registry`,
             `strict` stand for the variables `CLOUDOPS_BACKEND` and so on, and win over them. Names
             that begin with `azure_` are credential fields of the cloud client: kept in `cred`, not
-            needed here. Other names are ignored with a warning.
+            needed here; those that begin with `exclude_` choose among its ways to log in, and mean
+            nothing here. Other names are ignored with a warning.
 
     Attributes:
         cred: carries the `azure_*` values that a script for the cloud reads back.
@@ -136,10 +138,12 @@ class CloudClient(
                 "force_keyvault=True needs a key vault.", "Pass keyvault='<name>' as well."
             )
         logs.configure()
+        dotenv = settings.read_dotenv(dotenv_path, required=False)
         self._dotenv_path = dotenv_path
         self._settings = settings.load(
             default_backend=self._default_backend,
             dotenv_path=dotenv_path,
+            dotenv=dotenv,
             arguments={
                 f"CLOUDOPS_{name.upper()}": _text(kwargs.pop(name, None)) for name in _SETTINGS
             },
@@ -148,7 +152,7 @@ class CloudClient(
         if self._settings.backend != "auto":
             backends.choose(self._settings.backend)
         self._connect()
-        self.cred = _credentials(keyvault, dotenv_path, kwargs, override=not use_federated)
+        self.cred = _credentials(keyvault, dotenv, kwargs, override=not use_federated)
         self.method = "default" if use_federated else "sp" if use_sp else "env"
         self.full_container_name: str | None = None
         self.container_registry_server: str | None = None
@@ -214,7 +218,7 @@ class CloudClient(
 def _warn_of_unknown(names: Iterable[str]) -> None:
     """Say which keywords mean nothing: they may be misspelt settings."""
     for name in names:
-        if name.startswith("azure_"):
+        if name.startswith(("azure_", "exclude_")):
             continue
         import difflib  # only for a script that has a mistake
 
@@ -234,18 +238,17 @@ def _text(value: Any) -> str | None:
 
 
 def _credentials(
-    keyvault: str | None, dotenv_path: str | None, fields: dict[str, Any], *, override: bool
+    keyvault: str | None, file: Mapping[str, str], fields: dict[str, Any], *, override: bool
 ) -> CredentialHandler:
     """Load the dotenv file into the environment, as the cloud's client does, and take the `azure_*`
     values out of it. `CLOUDOPS_*` entries stay out: for settings the environment wins.
 
     Args:
         keyvault: name of a key vault, not asked.
-        dotenv_path: the file; `.env` here when None, if there is one.
+        file: entries of the dotenv file.
         fields: values given in code; they win.
         override: whether the file wins over the environment.
     """
-    file = settings.read_dotenv(dotenv_path)
     settings.export_dotenv(
         {
             name: value
