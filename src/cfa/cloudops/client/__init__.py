@@ -154,6 +154,7 @@ class CloudClient(
         self._connect()
         self.cred = _credentials(keyvault, dotenv, kwargs, override=not use_federated)
         self.method = "default" if use_federated else "sp" if use_sp else "env"
+        self.cred.method = self.method
         self.full_container_name: str | None = None
         self.container_registry_server: str | None = None
         self.registry_url: str | None = None
