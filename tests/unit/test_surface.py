@@ -78,6 +78,7 @@ SURFACE = {
     "helpers": "get_log_level package_and_upload_dockerfile upload_docker_image format_rel_path "
     "list_acr_tags",
     "job": "create_job create_job_schedule",
+    "metrics": "CloudMetrics NodeMonitoringMode TaskMonitoringConfig TaskMonitoringMode",
     "task": "create_bind_mount_string get_container_settings output_task_files_to_blob "
     "get_task_config get_batch_compute_id",
     "util": "lookup_service_principal ensure_listlike sku_to_dict "

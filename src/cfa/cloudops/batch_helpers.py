@@ -6,7 +6,6 @@ of a resource group and of an account are accepted and mean nothing here.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -75,9 +74,6 @@ __all__ = [
     "monitor_tasks",
     "vm_name_to_family",
 ]
-
-_log = logging.getLogger(__name__)
-
 
 # --- jobs
 
