@@ -103,7 +103,8 @@ def test_measured(client):
 @pytest.mark.parametrize(
     "text",
     ["no json", "[1]", '{"runtime_sec": "1; rm"}', '{"runtime_sec": NaN, "cpu_usage_usec": 1e999}',
-     '{"cpu_usage_usec": true}', "[" * 100_000, " " * (2 << 20)],
+     '{"cpu_usage_usec": true}', '{"pids_peak": ' + "9" * 400 + "}", '{"memory_peak_bytes": -1}',
+     '{"runtime_sec": 1e-320, "cpu_usage_usec": 1e17}', "[" * 100_000, " " * (2 << 20)],
 )  # fmt: skip
 def test_what_tasks_write(client, text):
     """A task writes what it likes: what is no measurement does not get into the report."""

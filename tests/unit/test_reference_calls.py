@@ -84,6 +84,18 @@ def test_listings(client, how):
     assert [one.name for one in flat(*args)] == ["data/b.csv", "data/deep/c.csv"]
 
 
+def test_accounts(client, monkeypatch, capsys):
+    """That two storage accounts are one here is said once, where a second one is named."""
+    blob_helpers.instantiate_container_client("cont", "first")
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("AZURE_BLOB_STORAGE_ACCOUNT", "first")
+    blob_helpers.instantiate_container_client("cont", "first")
+    assert capsys.readouterr().out == ""
+    for _ in range(2):
+        blob_helpers.read_blob_stream("a.csv", "second", "cont")
+    assert capsys.readouterr().out.count("The storage account 'second' is not kept apart") == 1
+
+
 def test_blob_items(client):
     """A blob's item can be read like a mapping, as the SDK's, and knows its times."""
     [item, folder] = blob_helpers.walk_blobs_in_container("cont", None, "")

@@ -6,7 +6,9 @@ gives. `account_name` is accepted and means nothing: there is one storage, `CLOU
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -231,6 +233,9 @@ class Streams:
             raise InvalidInputError(
                 "No blob container is named.", "Pass container_name or container_client."
             )
+        own = os.environ.get("AZURE_BLOB_STORAGE_ACCOUNT")
+        if account_name and own and account_name != own:
+            _warn_of_accounts(account_name, own)
         if blob_service_client is not None:
             service = client_of(blob_service_client).blob_service_client
             return service.get_container_client(container_name)
@@ -368,6 +373,17 @@ class Streams:
             name = f"{prefix}{head}{slash}"
             items.setdefault(name, BlobItem(name) if slash else item)
         return iter(items.values())
+
+
+@functools.cache
+def _warn_of_accounts(account: str, own: str) -> None:
+    """Once for each: containers of equal names would hold the blobs of both."""
+    _log.warning(
+        "The storage account %r is not kept apart from %r: containers of the same name are one here. "
+        "Give them different names.",
+        account,
+        own,
+    )
 
 
 def _warn_of_tags(tags: Mapping[str, str] | None) -> None:

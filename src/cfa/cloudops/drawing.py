@@ -81,7 +81,11 @@ class Drawing:
         self._labels = [_printable(label) for label in labels]
 
     def __repr__(self) -> str:
-        return _text(self._graph, self._labels).decode().rstrip("\n")
+        try:
+            text = _text(self._graph, self._labels)
+        except ImportError:  # the library that lays it out is not installed
+            text = _listing(self._graph, self._labels)
+        return text.decode().rstrip("\n")
 
     def _repr_svg_(self) -> str | None:
         try:

@@ -7,7 +7,6 @@ import enum
 import io
 import json
 import logging
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -236,7 +235,7 @@ def _numbers(blob: BlobStream) -> dict[str, float]:
     try:
         if blob.size > _LARGEST_SUMMARY:
             raise ValueError(f"it has {blob.size:,} bytes")
-        found = json.loads(blob.readall())
+        found = json.loads(blob.read(_LARGEST_SUMMARY))
     except (ValueError, RecursionError, BlobNotFoundError) as error:
         _log.warning("%s is no summary of a task: %s", blob.name, error)
         return {}
@@ -247,7 +246,8 @@ def _numbers(blob: BlobStream) -> dict[str, float]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether something can be a measurement: neither NaN nor infinite, nor below 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e18
 
 
 def _workload(text: str | None, job_id: str) -> dict[str, Any]:
@@ -284,11 +284,12 @@ def _performance(known: Mapping[str, float], workload: Mapping[str, Any]) -> dic
     """Measurements, and how many cores they come to."""
     found = dict(known)
     if known.get("runtime_sec") and "cpu_usage_usec" in known:
-        found["average_cores_used"] = known["cpu_usage_usec"] / 1e6 / known["runtime_sec"]
+        used = known["cpu_usage_usec"] / 1e6 / known["runtime_sec"]
+        found["average_cores_used"] = used
         cores = next((workload[name] for name in _CORES if workload.get(name)), None)
         if _is_number(cores) and cores:
-            found["cpu_efficiency_pct"] = 100 * found["average_cores_used"] / cores
-    return found
+            found["cpu_efficiency_pct"] = 100 * used / cores
+    return {name: value for name, value in found.items() if _is_number(value)}
 
 
 def _table(report: Mapping[str, Any]) -> str:
