@@ -344,6 +344,10 @@ def test_sdk_credentials(no_azure):
     for name in ("client_secret_credential", "user_credential", "default_credential"):
         with pytest.raises(AttributeError, match=f"{name}.*not offered"):
             getattr(handler, name)
+    assert auth.CredentialHandler().azure_container_registry is None
+    assert (
+        auth.CredentialHandler(azure_container_registry="mine").azure_container_registry == "mine"
+    )
     assert pickle.loads(pickle.dumps(handler)).azure_user_assigned_identity == "/id"
 
 

@@ -96,7 +96,8 @@ def get_compute_node_identity_reference(
 ) -> Record:
     """A record with the `resource_id` of nodes' identity, for functions that take the SDK's object."""
     found = EnvCredentialHandler() if credential_handler is None else credential_handler
-    return found.compute_node_identity_reference
+    reference: Record = found.compute_node_identity_reference
+    return reference
 
 
 class DefaultCredential(AzureOnly):

@@ -48,21 +48,27 @@ def command_text(command: Any) -> str:
     )
 
 
+#: Kinds of warnings that were given: one of a kind is enough, however many tasks a script adds.
+_said: set[str] = set()
+
+
 def _warn_of_words(words: Sequence[str]) -> None:
     """Say it when a list looks as if it were to be joined with blanks, as the cloud's client does."""
-    if words and len(words[0].split()) > 1:
+    if words and len(words[0].split()) > 1 and "program" not in _said:
+        _said.add("program")
         _log.warning(
             "The program of a command is %r as one word. Give each argument an element of its own, "
             "or pass the whole command as text.",
             shortened(words[0], 60),
         )
-    for word in words:
-        if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"":
-            _log.warning(
-                "The element %r has quotes of its own, which the program gets too. Leave them out: "
-                "each element of a list is one argument as it stands.",
-                shortened(word, 60),
-            )
+    quotes = next(filter(commands.is_quoted, words), None)
+    if quotes is not None and "quotes" not in _said:
+        _said.add("quotes")
+        _log.warning(
+            "The element %r has quotes of its own, which the program gets too. Leave them out: "
+            "each element of a list is one argument as it stands.",
+            shortened(quotes, 60),
+        )
 
 
 def dependencies(value: Any) -> tuple[str, ...]:

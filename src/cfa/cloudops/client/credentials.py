@@ -46,6 +46,10 @@ class CredentialHandler:
 
     Attributes:
         method: how the cloud's client would log in: `env`, `sp` or `default`; empty when unknown.
+        compute_node_identity_reference: a record with `resource_id`, for functions that take the
+            SDK's object.
+        azure_container_registry: a record with `registry_server` and `identity_reference`; None
+            without an account.
 
     Raises:
         TypeError: a name that begins with neither `azure_` nor `exclude_`.
@@ -95,20 +99,14 @@ class CredentialHandler:
                 "dotenv file.",
             )
 
-    @property
-    def compute_node_identity_reference(self) -> Record:
-        """A record with `resource_id`, for functions that take the SDK's object; not needed here."""
-        return Record(resource_id=self.azure_user_assigned_identity)
-
-    @property
-    def azure_container_registry(self) -> Record:
-        """A record with `registry_server` and `identity_reference`; not needed here."""
-        return Record(
-            registry_server=self.azure_container_registry_endpoint,
-            identity_reference=self.compute_node_identity_reference,
-        )
-
     def __getattr__(self, name: str) -> Any:
+        if name == "compute_node_identity_reference":
+            return Record(resource_id=self.azure_user_assigned_identity)
+        if name == "azure_container_registry":
+            endpoint = self.azure_container_registry_endpoint
+            identity = self.compute_node_identity_reference
+            known = endpoint is not None
+            return Record(registry_server=endpoint, identity_reference=identity) if known else None
         if name in _CREDENTIALS:
             raise NotOfferedError(
                 f"{name} belongs to the Azure SDK and is not offered here.",

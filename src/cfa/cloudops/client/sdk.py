@@ -7,6 +7,7 @@ result is refused; what only the cloud knows is named in the log.
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Mapping
@@ -78,7 +79,13 @@ def check_parts(item: Any, what: str) -> None:
             raise UnsupportedError(f"{what} has {name}, which is not offered here.", instead)
     given = [name for name in _NAMED if value(item, name)]
     if given:
-        _log.warning("%s has %s, which means nothing here.", what, ", ".join(given))
+        _warn_of_parts(", ".join(given))
+
+
+@functools.cache
+def _warn_of_parts(given: str) -> None:
+    """Once in a process: a script that adds a thousand tasks gets one line."""
+    _log.warning("Objects of the SDK have %s, which means nothing here.", given)
 
 
 # --- jobs

@@ -18,3 +18,13 @@ def quoted(word: str) -> str:
 def joined(words: Iterable[str]) -> str:
     """The text of a command; `shlex.split` gives the same words again."""
     return " ".join(map(quoted, words))
+
+
+def is_quoted(word: str) -> bool:
+    """Whether a word is one that somebody has put into quotes: `'a b'`, quotes included."""
+    if len(word) < 2 or word[0] != word[-1] or word[0] not in "'\"":
+        return False
+    try:
+        return shlex.split(word) == [word[1:-1]]
+    except ValueError:
+        return False
