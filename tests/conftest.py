@@ -1,5 +1,8 @@
 """Backends, images and clean surroundings for the tests, and a gate that nothing is left behind.
 
+Without a flag, tests run on plain processes, and each engine that answers keeps the contract of
+executors. `--full` runs everything everywhere, and the tests that kill at random moments.
+
 `backend` runs a test on every backend. One that this machine lacks is skipped with its reason; when
 `CLOUDOPS_TEST_REQUIRE` names it, nothing runs at all: `docker`, `podman`, `podman-rootless`,
 `subprocess`, `sandbox` (`subprocess` with bubblewrap), comma-separated.
@@ -8,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -16,7 +20,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,8 +34,10 @@ from cfa.cloudops.errors import (
     ImageError,
     UnsupportedError,
 )
+from cfa.cloudops.provider.container import HOME_LABEL, WORKSPACE_LABEL
 from cfa.cloudops.provider.executor import Capabilities
 from cfa.cloudops.testing import images
+from cfa.cloudops.testing.namespaces import leave_network
 
 ROOTLESS = os.getuid() != 0
 PODMAN = "podman-rootless" if ROOTLESS else "podman"
@@ -65,6 +71,54 @@ class Backend:
     engine: images.Engine | None
 
 
+# --- what is run ----------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="every test on every backend, and faults")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    if config.getoption("full"):
+        return None
+    return (
+        "tests: on plain processes, and each engine's contract; with --full, all on every backend"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, without `--full`, what only another backend or a random moment makes different."""
+    if config.getoption("full"):
+        return
+    plain = [name for name in BACKENDS if name.startswith("subprocess")]
+    if isinstance(probe("subprocess"), str):
+        plain.remove("subprocess")  # no sandbox here
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        wanted = _backend_of(item)
+        usual = next((name for name in plain if name in _backends(item)), None)
+        here = wanted in (None, usual) and not item.get_closest_marker("faults")
+        (kept if here else left_out).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left_out)
+
+
+def _backend_of(item: pytest.Item) -> str | None:
+    """The name of the backend that the fixture gives to a test."""
+    parameters = getattr(item, "callspec", None)
+    name = parameters.params.get("backend") if parameters else None
+    return name if name in BACKENDS else None
+
+
+def _backends(item: pytest.Item) -> Sequence[str]:
+    """The backends that a test is for."""
+    for mark in item.iter_markers("parametrize"):
+        if mark.args[0] == "backend":
+            return tuple(mark.args[1])
+    return BACKENDS
+
+
 # --- surroundings ---------------------------------------------------------------------------------
 
 
@@ -73,8 +127,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
     A test's HOME is its own; an engine's store and settings must not move with it. A shell that
     starts us in the background has SIGINT ignored, and `nohup` has SIGHUP, which every process
-    below would inherit.
+    below would inherit. As root an engine that a test starts would change the machine's interfaces and
+    packet filter, so the session and all that it starts have a network namespace of their own.
     """
+    if not ROOTLESS:
+        with contextlib.suppress(OSError):  # refused: then engines can change nothing either
+            leave_network()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     home = Path.home()
@@ -293,7 +351,8 @@ class _Traces:
         found |= {("file", str(path)) for path in self._files()}
         found |= {("mount", point) for point in self._mounts()}
         if self.engines:
-            found |= {(name, container) for name in _reachable() for container in _containers(name)}
+            for name in _reachable():
+                found |= {(name, container) for container in _containers(name, self.base)}
         return found
 
     def sweep(self, left: set[tuple[str, str]]) -> None:
@@ -308,7 +367,6 @@ class _Traces:
 
     def _processes(self) -> dict[int, str]:
         """Processes with our mark in their environment or our directory in their arguments."""
-        mark = f"{MARK}={os.environ[MARK]}".encode()
         place = f"{self.base}/".encode()
         found = {}
         for entry in os.scandir("/proc"):
@@ -319,16 +377,28 @@ class _Traces:
                 # The holder of a rootless Podman's namespaces stays by design, one for each user.
                 if not command or command.rstrip(b"\0") in (b"podman", b"catatonit\0-P"):
                     continue
-                if place in command or mark in Path(entry.path, "environ").read_bytes():
+                if place in command or self._marked(entry.name):
                     text = command.replace(b"\0", b" ").decode(errors="replace").strip()
                     found[int(entry.name)] = f"{entry.name} ({text[:200]})"
         return found
+
+    @staticmethod
+    def _marked(pid: str) -> bool:
+        """Whether a process has our mark in its environment."""
+        mark = f"{MARK}={os.environ[MARK]}".encode()
+        with contextlib.suppress(OSError):
+            return mark in Path("/proc", pid, "environ").read_bytes()
+        return False
 
     def _files(self) -> Iterator[Path]:
         yield from Path(tempfile.gettempdir()).iterdir()
         runtime = os.environ.get("XDG_RUNTIME_DIR")
         if runtime:
-            yield from Path(runtime).glob("*cloudops*")
+            for path in Path(runtime).glob("cloudops-podman-*-*.sock"):
+                pid = path.name.split("-")[2]
+                # One whose process lives and is none of ours is somebody else's.
+                if not Path("/proc", pid).exists() or self._marked(pid):
+                    yield path
 
     def _mounts(self) -> Iterator[str]:
         with open("/proc/self/mountinfo") as file:
@@ -357,10 +427,31 @@ def _reachable() -> list[str]:
     return [name for name, answers in _engines_here.items() if answers]
 
 
-def _containers(name: str) -> list[str]:
-    """Containers that carry our executors' label, each as `<id> <what it is>`."""
-    label = "label=cfa.cloudops.workspace"
-    listed = _engine(name).run(
-        "ps", "--all", "--no-trunc", "--quiet", "--filter", label, timeout_s=60
-    )
-    return [f"{found} (container)" for found in listed.stdout.split()]
+def _containers(name: str, base: Path) -> list[str]:
+    """Containers that this session's workspaces made, each as `<id> (container)`."""
+    engine = _engine(name)
+    label = f"label={WORKSPACE_LABEL}"
+    listed = engine.run("ps", "--all", "--no-trunc", "--quiet", "--filter", label, timeout_s=60)
+    ids = listed.stdout.split()
+    if not ids:
+        return []
+    layout = "{{.Id}} {{json .Config.Labels}}"
+    shown = engine.run("inspect", "--type", "container", "--format", layout, *ids, timeout_s=60)
+    found = []
+    for line in shown.stdout.splitlines():
+        number, _, labels = line.partition(" ")
+        if labels and _ours(json.loads(labels), base):  # one that went is an empty line
+            found.append(f"{number} (container)")
+    return found
+
+
+def _ours(labels: Mapping[str, str], base: Path) -> bool:
+    """Whether a container is one of this session's: other people's may come and go beside it.
+
+    An agent's has the directory of its workspace; a test that opens a node itself has our process
+    id in the name of its workspace.
+    """
+    home = labels.get(HOME_LABEL)
+    if home:
+        return any(Path(home).is_relative_to(place) for place in (base, tempfile.gettempdir()))
+    return str(os.getpid()) in labels.get(WORKSPACE_LABEL, "").split("-")

@@ -110,7 +110,7 @@ def test_interrupted(verb: str, docker: DockerExecutor, monkeypatch: pytest.Monk
 def test_pull(docker: DockerExecutor) -> None:
     """A missing image is pulled, with progress in bytes; its shell is found behind links."""
     steps: list[ImageProgress] = []
-    with registry() as address:
+    with registry(engine=docker.probe().endpoint) as address:
         image = f"{address}/kit/small:1"
         try:
             found = docker.ensure_image(image, steps.append)
@@ -124,14 +124,17 @@ def test_pull(docker: DockerExecutor) -> None:
 @pytest.mark.parametrize(("name", "words"), [("small:9", "unknown"), ("secret:1", "log in")])
 def test_pull_refused(docker: DockerExecutor, name: str, words: str) -> None:
     """A pull that the registry refuses is an ImageError with the registry's words."""
-    with registry() as address, pytest.raises(ImageError, match=words) as caught:
+    with (
+        registry(engine=docker.probe().endpoint) as address,
+        pytest.raises(ImageError, match=words) as caught,
+    ):
         docker.ensure_image(f"{address}/kit/{name}")
     assert f"docker pull {address}/kit/{name}" in caught.value.hint
 
 
 def test_pulled_without_shell(docker: DockerExecutor) -> None:
     """A link to a shell that is not there is no shell."""
-    with registry(shell=False) as address:
+    with registry(shell=False, engine=docker.probe().endpoint) as address:
         image = f"{address}/kit/small:1"
         try:
             with pytest.raises(ImageError, match="/bin/sh"):

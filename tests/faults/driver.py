@@ -315,7 +315,7 @@ class Driver:
         )
         problems.sort(key=lambda text: "DependencyFailed" in text)
         concerned = {text.partition(":")[0] for text in problems[:3]}
-        history = [self._history(task) for task in concerned]
+        history = [told(self.home, task) for task in concerned]
         assert not problems, "\n".join([*problems[:20], *history, self.words()])
 
     def _problems(self, task: str, runs: list[Run], ends: Counter[Run]) -> list[str]:
@@ -333,17 +333,6 @@ class Driver:
         if recorded is not None and max(attempts, default=0) != recorded:
             found.append(f"{task}: run again although attempt {recorded} had ended: {runs}")
         return found
-
-    def _history(self, task: str) -> str:
-        """What the store says about a task, and its nodes."""
-        with contextlib.closing(sqlite3.connect(self.home / "store.db", timeout=5)) as db:
-            said = db.execute(
-                "SELECT event.time, what, detail, opened, ended, reason FROM event "
-                "JOIN task ON task.number = event.task LEFT JOIN node ON node.id = detail "
-                "WHERE task.id = ? ORDER BY event.number",
-                (task,),
-            ).fetchall()
-        return "\n".join([f"--- {task}", *map(str, said)])
 
     def _check_gone(self) -> None:
         """Nothing is left but the store, its log, and what the tasks made."""
@@ -369,6 +358,18 @@ class Driver:
 
     def _ours(self, pid: int, words: list[bytes]) -> bool:
         return pid != os.getpid() and any(os.fsencode(self.home) in word for word in words)
+
+
+def told(home: Path, task: str) -> str:
+    """What the store of a workspace says about a task, and its nodes."""
+    with contextlib.closing(sqlite3.connect(home / "store.db", timeout=5)) as db:
+        said = db.execute(
+            "SELECT event.time, what, detail, opened, ended, reason FROM event "
+            "JOIN task ON task.number = event.task LEFT JOIN node ON node.id = detail "
+            "WHERE task.id = ? ORDER BY event.number",
+            (task,),
+        ).fetchall()
+    return "\n".join([f"--- {task}", *map(str, said)])
 
 
 def commands() -> list[tuple[int, list[bytes]]]:

@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.faults.driver import commands
+from tests.faults.driver import commands, parent
 
 from cfa.cloudops.local import CloudClient
 from cfa.cloudops.service import agent as agent_module
@@ -407,11 +407,6 @@ def launchers() -> list[int]:
         if b"serve" in words and any(word.startswith(mark) for word in words):
             found.append(int(process.name))
     return [pid for pid in found if parent(pid) not in found]  # without their subshells
-
-
-def parent(pid: int) -> int:
-    stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    return int(stat.rpartition(")")[2].split()[1])
 
 
 def test_node_that_never_hears_of_the_end(client: CloudClient):

@@ -64,7 +64,7 @@ def run(backend: Backend, mount: Path, caller: tuple[int, int]) -> Run:
     """Runs a program of Python in a node and returns what it prints."""
 
     def run(code: str, image: str, program: str = "python3", **options: str) -> str:
-        name = f"security-{uuid.uuid4().hex[:12]}"
+        name = f"security-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         executor = load_executor(backend.executor, options)
         try:
             node = executor.open_node(

@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
+from tests.faults.driver import told
 from tests.system.conftest import Bench
 
 from cfa.cloudops.beneath import Place
@@ -400,6 +401,7 @@ def test_a_hostile_task_harms_nobody_else(
     print(f"agent: {memory >> 20} MiB; own job: {dict(results)}, {spoiled} of its victims failed")
     problems = [text for group in victims for text in group.changed(tasks, runs)]
     own = {task for group in victims for task in group.codes}
+    problems += [told(home, task) for task in sorted(own) if tasks[task].requeue_count]
     problems += [
         f"{task.id}: a success that it did not earn"
         for task in client._batch.list_tasks("bad")

@@ -15,6 +15,7 @@ import pytest
 
 from cfa.cloudops.local import CloudClient
 from cfa.cloudops.model.values import Job, JobState, Task
+from cfa.cloudops.provider.container import HOME_LABEL
 
 LIMIT_S = 60.0
 
@@ -166,11 +167,12 @@ class Bench:
             time.sleep(0.05)
 
     def container_names(self) -> list[str]:
-        """Names of our running containers in the backend's engine."""
+        """Names of the running containers of this directory's workspace."""
         if self.backend.engine is None:
             return []
+        label = f"label={HOME_LABEL}={self.place / '.cloudops'}"
         listed = self.backend.engine.run(
-            "ps", "--filter", "label=cfa.cloudops.workspace", "--format", "{{.Names}}", timeout_s=60
+            "ps", "--filter", label, "--format", "{{.Names}}", timeout_s=60
         )
         return sorted(listed.stdout.split())
 

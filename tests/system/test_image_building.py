@@ -181,7 +181,7 @@ def trusting(backend, monkeypatch, tmp_path, workdir):
 def test_push(bench, trusting, repository, monkeypatch, capsys):
     """An image that was pushed to a configured registry can be pulled from it, and runs."""
     dockerfile(bench.image, "RUN echo pushed > /pushed")
-    with registry() as address:
+    with registry(engine=trusting.probe().endpoint) as address:
         monkeypatch.setenv("CLOUDOPS_REGISTRY", address)
         images = Images(bench.client()._settings)
         name = images.package_and_upload_dockerfile(address, repository, "1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -174,3 +175,16 @@ def test_import_swap_is_quick(environment):
         if swap_s - bare_s < IMPORT_BUDGET_S:
             break
     assert swap_s - bare_s < IMPORT_BUDGET_S, f"{(swap_s - bare_s) * 1000:.0f} ms"
+
+
+def test_placeholders_without_numbers() -> None:
+    """Python 3.12.0 and 3.12.1 warn of numbered placeholders, which become an error with `-W error`."""
+    texts = [
+        node.value
+        for path in SRC.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert [
+        text for text in texts if re.search(r"(SELECT|UPDATE|WHERE|VALUES)\b.*\?[0-9]", text)
+    ] == []

@@ -81,11 +81,7 @@ class Drawing:
         self._labels = [_printable(label) for label in labels]
 
     def __repr__(self) -> str:
-        try:
-            text = _text(self._graph, self._labels)
-        except ImportError:  # the library that lays it out is not installed
-            text = _listing(self._graph, self._labels)
-        return text.decode().rstrip("\n")
+        return _text(self._graph, self._labels).decode().rstrip("\n")
 
     def _repr_svg_(self) -> str | None:
         try:
@@ -101,8 +97,10 @@ def _printable(label: str) -> str:
 
 
 def _text(graph: Graph, labels: Sequence[str]) -> bytes:
-    import networkx  # slow to import
-
+    try:
+        import networkx  # slow to import
+    except ImportError:
+        return _listing(graph, labels)
     drawn: Any = networkx.DiGraph()
     for index, label in enumerate(labels):
         drawn.add_node(index, label=label)

@@ -84,9 +84,10 @@ class DagMixin:
 
         Args:
             *args: the tasks, alone or in lists.
-            file_name: the ending says how: `.txt` text, `.mmd` Mermaid, `.svg` and `.png` pictures,
-                for which `pip install 'cfa-cloudops[draw]'` is needed. Text when there is none. A
-                file that exists is replaced. None: no file is written.
+            file_name: the ending says how: `.txt` text, `.mmd` Mermaid, `.svg` and `.png` pictures.
+                Text when there is none. Pictures, and lines between the tasks of a text, need
+                `pip install 'cfa-cloudops[draw]'`; without it a text lists each task with those that
+                it depends on. A file that exists is replaced. None: no file is written.
 
         Returns:
             Without a file, a drawing that a notebook shows: a picture where one can be made, else

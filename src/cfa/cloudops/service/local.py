@@ -149,10 +149,10 @@ class LocalBatch(LocalSchedules):
         pool = self.get_pool(pool_id)
         with self._store.transaction():
             busy = self._store.row(
-                "SELECT 1 FROM job WHERE pool = ?1 AND state <> 'completed' AND active + running > 0 "
+                "SELECT 1 FROM job WHERE pool = ? AND state <> 'completed' AND active + running > 0 "
                 "UNION ALL SELECT 1 FROM node JOIN job ON job.number = node.job "
-                "WHERE job.pool = ?1 AND node.ended IS NULL",
-                (pool.spec.id,),
+                "WHERE job.pool = ? AND node.ended IS NULL",
+                (pool.spec.id, pool.spec.id),
             )
             if busy:
                 self._store.execute(
@@ -199,9 +199,9 @@ class LocalBatch(LocalSchedules):
     def _refuse_schedule(self, job_id: str) -> None:
         """A job and a schedule of one id would have their files in the same directories."""
         if self._store.row(
-            "SELECT id FROM schedule WHERE id = ?1 UNION ALL "
-            "SELECT id FROM job WHERE id > ?1 || ':' AND id < ?1 || ';'",
-            (job_id,),
+            "SELECT id FROM schedule WHERE id = ? UNION ALL "
+            "SELECT id FROM job WHERE id > ? AND id < ?",
+            (job_id, f"{job_id}:", f"{job_id};"),
         ):
             raise ConflictError(
                 f"Could not make the job {job_id!r}: a job schedule, or jobs of one, have this id.",

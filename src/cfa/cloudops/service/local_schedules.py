@@ -87,7 +87,7 @@ class LocalSchedules(BatchProvider):
     def _last_job(self, schedule_id: str) -> int:
         """The highest number of a job that an earlier schedule of this id has left."""
         rows = self._store.rows(
-            "SELECT id FROM job WHERE id > ?1 || ':' AND id < ?1 || ';'", (schedule_id,)
+            "SELECT id FROM job WHERE id > ? AND id < ?", (f"{schedule_id}:", f"{schedule_id};")
         )
         return max((int(row[0].rpartition("-")[2]) for row in rows), default=0)
 

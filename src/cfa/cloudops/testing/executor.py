@@ -173,7 +173,7 @@ class ExecutorContract:
     @pytest.fixture
     def workspace(self, executor: Executor) -> Iterator[str]:
         """A workspace id of this item only; the item fails when a node of it is left."""
-        workspace = f"kit-{uuid.uuid4().hex[:12]}"
+        workspace = f"kit-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         yield workspace
         left = executor.list_nodes(workspace)
         for status in left:

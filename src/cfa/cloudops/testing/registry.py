@@ -11,15 +11,21 @@ import gzip
 import hashlib
 import io
 import json
+import os
+import socket
+import struct
 import tarfile
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from urllib.parse import unquote
+
+from cfa.cloudops.testing.namespaces import enter_network
 
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -198,14 +204,27 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def registry(*, shell: bool = True) -> Iterator[str]:
+def registry(*, shell: bool = True, engine: str = "") -> Iterator[str]:
     """Serve until the end of the context; gives `127.0.0.1:port`.
 
     The image is `<address>/kit/small:1`; `kit/secret` asks for a login that nobody has. Any other
     repository takes pushes.
+
+    Args:
+        shell: the image has a shell.
+        engine: address of the engine that is going to ask, as in `DOCKER_HOST`. The loopback interface
+            is that of its network namespace, which a local engine may have for itself.
     """
     handler = type("Handler", (_Handler,), {"store": _Store(shell=shell)})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+
+    def serve() -> ThreadingHTTPServer:
+        _enter_network_of(engine)
+        return ThreadingHTTPServer(("127.0.0.1", 0), handler)
+
+    # A socket stays in the namespace in which it was made; only the thread that makes it goes there.
+    with ThreadPoolExecutor(1) as elsewhere:
+        made = elsewhere.submit(serve).result()
+    with made as server:
         thread = threading.Thread(target=server.serve_forever, name="test registry")
         thread.start()
         try:
@@ -213,3 +232,22 @@ def registry(*, shell: bool = True) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join(10)
+
+
+def _enter_network_of(engine: str) -> None:
+    """Move this thread into the network namespace of whoever listens on a socket of this machine."""
+    path = engine.removeprefix("unix://")
+    if path == engine:
+        return
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid, _, _ = struct.unpack("3i", credentials)
+    try:
+        there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # another user's: then it is where everybody is
+        return
+    try:
+        enter_network(there)
+    finally:
+        os.close(there)
