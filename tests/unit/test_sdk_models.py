@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from cfa.cloudops.errors import InvalidInputError, UnsupportedError
-from cfa.cloudops.local import CloudClient, job, task
+from cfa.cloudops.local import CloudClient, auth, job, task
 
 try:
     from azure.batch import models
@@ -244,3 +244,60 @@ def test_logs_of_tasks(capsys, client):
             log_subdir=f"{number}",
         )
     assert capsys.readouterr().out.count("are not saved by log_blob_container") == 1
+
+
+@needs_sdk
+def test_a_whole_program(client):
+    """A program that makes a job and tasks of the SDK's objects, by the SDK's calls, runs as it is."""
+    for name in ("input", "output"):
+        client.create_blob_container(name)
+    service = client.batch_service_client
+    service.create_job(
+        models.BatchJobCreateOptions(
+            id="eval",
+            display_name="eval",
+            pool_info=models.BatchPoolInfo(pool_id="wanted"),
+            uses_task_dependencies=True,
+        )
+    )
+    settings = task.get_container_settings(
+        "ghcr.io/org/image:latest",
+        working_directory="containerImageDefault",
+        mount_pairs=[
+            {"source": "input", "target": "/input"},
+            {"source": "output", "target": "/output"},
+        ],
+    )
+    node = task.get_batch_compute_id(auth.get_compute_node_identity_reference())
+    configurations = [
+        task.get_task_config(
+            name,
+            base_call="/bin/sh -c 'true'",
+            container_settings=settings,
+            depends_on=before and models.BatchTaskDependencies(task_ids=[before]),
+            log_blob_container="logs",
+            log_compute_node_identity_reference=node,
+        )
+        for name, before in (("fit", None), ("postprocess", "fit"))
+    ]
+    service.create_tasks(job_id="eval", task_collection=configurations)
+    [one] = client.list_jobs()
+    assert (one.pool_id, one.spec.auto_complete) == ("wanted", False)
+    assert [(task.id, task.waits_for) for task in client.list_tasks("eval")] == [
+        ("fit", 0),
+        ("postprocess", 1),
+    ]
+
+
+def test_jobs_of_the_sdk_stay_open(client):
+    """An object that does not say when its job completes leaves it open, as the service does."""
+    described = {"id": "open", "pool_info": {"pool_id": "wanted"}}
+    job.create_job(client.batch_service_client, described)
+    assert client._batch.get_job("open").spec.auto_complete is False
+    job.create_job(client.batch_service_client, "named", pool_name="wanted")
+    assert client._batch.get_job("named").spec.auto_complete is True
+
+
+def test_identity_of_nodes():
+    """The identity of nodes is passed on, under the name that the SDK's object has."""
+    assert task.get_batch_compute_id(SimpleNamespace(resource_id="/id")).resource_id == "/id"

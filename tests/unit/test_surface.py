@@ -201,7 +201,7 @@ def test_azure_only_is_the_exception():
 @pytest.mark.parametrize(
     ("attribute", "name", "says"),
     [
-        ("batch_service_client", "create_job", "client.create_job"),
+        ("batch_service_client", "create_pool", "client.create_pool"),
         ("batch_service_client", "nonsense", "CloudClient"),
         ("batch_mgmt_client", "pool", "get_pool_full_info"),
         ("compute_mgmt_client", "resource_skus", "get_vm_name"),

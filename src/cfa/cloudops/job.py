@@ -6,7 +6,7 @@ from typing import Any
 
 from cfa.cloudops.azure_only import azure_only
 from cfa.cloudops.client import sdk
-from cfa.cloudops.errors import InvalidInputError, JobExistsError
+from cfa.cloudops.errors import JobExistsError
 from cfa.cloudops.faces import client_of
 
 __all__ = ["create_job", "create_job_schedule"]
@@ -45,11 +45,8 @@ def create_job(
     found = client_of(client)
     named = {"job_name": job} if isinstance(job, str) else sdk.job_arguments(job)
     arguments: dict[str, Any] = {**named, **keywords, "verify_pool": verify_pool}
-    if not isinstance(job, str) and not arguments.get("pool_name"):
-        raise InvalidInputError(
-            f"The job {arguments['job_name']!r} names no pool.",
-            "Set pool_info.pool_id, or pass pool_name.",
-        )
+    if not isinstance(job, str):
+        sdk.check_pool(arguments)
     try:
         found.create_job(**arguments, exist_ok=False, verbose=verbose)
     except JobExistsError:

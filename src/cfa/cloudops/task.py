@@ -16,6 +16,7 @@ from cfa.cloudops.client.jobs import minutes, retries
 from cfa.cloudops.client.pools import parse_mounts
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model import names
+from cfa.cloudops.model.records import Record
 from cfa.cloudops.model.values import Mount, TaskSpec
 
 __all__ = [
@@ -208,6 +209,8 @@ def _warn_of_logs(given: str) -> None:
 output_task_files_to_blob = azure_only(
     "task.output_task_files_to_blob", "Pass save_logs_to_blob to client.create_job."
 )
-get_batch_compute_id = azure_only(
-    "task.get_batch_compute_id", "Nodes have no identity here; leave the call out."
-)
+
+
+def get_batch_compute_id(compute_node_identity_reference: Any) -> Record:
+    """A record with the `resource_id` of nodes' identity; nodes have none here, so nothing reads it."""
+    return Record(resource_id=sdk.value(compute_node_identity_reference, "resource_id"))

@@ -63,14 +63,12 @@ class BatchHandle(Handle):
 
     attribute = "batch_service_client"
     instead: ClassVar[Mapping[str, str]] = {
-        "create_job": "client.create_job(job_name, pool_name)",
         "get_job": "client.check_job_status(job_name)",
         "list_jobs": "client.list_jobs()",
         "begin_delete_job": "client.delete_job(job_name)",
         "delete_job": "client.delete_job(job_name)",
         "begin_terminate_job": "'cloudops job terminate'",
         "get_job_task_counts": "batch_helpers.get_completed_tasks(job_name, batch_client)",
-        "create_tasks": "client.add_task_collection(job_name, tasks)",
         "get_task": "client.get_task_status(job_name, task_id)",
         "list_tasks": "client.list_tasks(job_name)",
         "get_task_file": "client.read_task_output(job_name, task_id)",
@@ -84,6 +82,19 @@ class BatchHandle(Handle):
         "enable_job_schedule": "client.resume_job_schedule(job_schedule_id)",
         "list_supported_images": "client.list_available_images()",
     }  # fmt: skip
+
+    def create_job(self, job: Any) -> None:
+        """Make a job of one of the SDK's objects; a pool that does not exist is accepted.
+
+        Raises:
+            ValueError: it has no id or no pool. RuntimeError: the id is taken.
+            NotImplementedError: the object has a part that is not offered here.
+        """
+        from cfa.cloudops.client import sdk  # most scripts have no such objects
+
+        arguments = sdk.job_arguments(job)
+        sdk.check_pool(arguments)
+        self.cloud_client.create_job(**arguments, verify_pool=False)
 
     def create_task(self, job_id: str, task: Any) -> None:
         """Add a task that `cfa.cloudops.task.get_task_config` made, or one of the SDK's objects.
@@ -103,6 +114,9 @@ class BatchHandle(Handle):
             for task in task_collection
         ]
         self.cloud_client._add(names.job_id(job_id), specs)
+
+    #: The name that the SDK gives the same call.
+    create_tasks = create_task_collection
 
 
 class BatchManagementHandle(Handle):

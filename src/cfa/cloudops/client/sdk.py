@@ -111,13 +111,26 @@ def job_arguments(job: Any) -> dict[str, Any]:
         "pool_name": value(pool, "pool_id"),
         "task_retries": value(limits, "max_task_retry_count"),
         "timeout": _duration(value(limits, "max_wall_clock_time")),
-        "mark_complete_after_tasks_run": None if mode is None else "terminate" in str(mode).lower(),
+        "mark_complete_after_tasks_run": "terminate" in str(mode).lower(),  # as the service: no
         "metadata": {
             str(value(one, "name")): str(value(one, "value"))
             for one in value(job, "metadata") or ()
         },
     }
     return {key: given for key, given in found.items() if given is not None}
+
+
+def check_pool(arguments: Mapping[str, Any]) -> None:
+    """See that arguments made of an object name a pool: no other is taken for it.
+
+    Raises:
+        InvalidInputError: they do not.
+    """
+    if not arguments.get("pool_name"):
+        raise InvalidInputError(
+            f"The job {arguments['job_name']!r} names no pool.",
+            "Set pool_info.pool_id, or pass pool_name.",
+        )
 
 
 def _duration(given: Any) -> Any:
