@@ -40,11 +40,25 @@ def done(client) -> CloudClient:
 
 
 @pytest.mark.promise(
-    "CloudClient",
-    "`list_jobs`, `list_pools`, `list_tasks` and `read_task_output` say what there is.",
-    local="values with the names and states of Azure Batch",
-    cloud="no such calls",
-    difference="additions",
+    "list_jobs",
+    "All jobs, oldest first.",
+    local="values with ids, states, counts and times",
+    cloud="no such call",
+    difference="an addition",
+)
+@pytest.mark.promise(
+    "list_pools",
+    "All pools, oldest first.",
+    local="values with ids, numbers of nodes and definitions",
+    cloud="no such call",
+    difference="an addition",
+)
+@pytest.mark.promise(
+    "list_tasks",
+    "Tasks of a job, in the order they were added.",
+    local="values with ids, states, results, exit codes and times",
+    cloud="no such call",
+    difference="an addition",
 )
 def test_lists(done):
     """Jobs, pools and tasks come as values with their ids, states, counts and times."""
@@ -65,6 +79,13 @@ def test_lists(done):
     assert done.jobs == {"j", "otherjob"}
 
 
+@pytest.mark.promise(
+    "read_task_output",
+    "The text of a task's standard output or error, so far.",
+    local="bytes that are no text are replaced",
+    cloud="no such call",
+    difference="an addition",
+)
 def test_output(done):
     """Each stream of a task comes as text; bytes that are no text are replaced."""
     good, bad = (task.id for task in done.list_tasks("j"))
