@@ -5,8 +5,10 @@ from datetime import timedelta
 from cfa.cloudops import Task as CloudTask
 from cfa.cloudops.local import CloudClient, Task
 
-client = CloudClient(backend="subprocess")
-client.create_pool("p", mounts=["input-test"], vm_size="small", autoscale=False)
+client = CloudClient(backend="subprocess", exclude_cli_credential=True)
+made = client.create_pool("p", mounts=["input-test"], vm_size="small", autoscale=False)
+pool_id: str = made["pool_id"]
+client.create_pool("p", mountss=[])  # error
 client.create_job("j", "p", exist_ok=True)
 
 # --- the four forms of add_task
@@ -57,3 +59,5 @@ for task in client.list_tasks("j"):
         print(client.read_task_output("j", task.id, "stderr"))
 client.list_tasks()  # error
 client.read_task_output("j", first, "stdin")  # error
+client.delete_job("j")
+client.delete_job(job_id="j")

@@ -6,26 +6,24 @@ import functools
 import os
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar, Concatenate, ParamSpec
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from cfa.cloudops.client import CloudClient as _CloudClient
 from cfa.cloudops.errors import AmbiguousCallError
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def _with_summary(
-    method: Callable[Concatenate[_CloudClient, P], None],
-) -> Callable[Concatenate[_CloudClient, P], dict[str, Any]]:
-    """Let `create_pool` return what scripts for the cloud package's local client read."""
+def _called_as(
+    method: Callable[Concatenate[_CloudClient, P], object],
+) -> Callable[[Callable[..., T]], Callable[Concatenate[Any, P], T]]:
+    """Let a method take the arguments of another one, also for `help()` and type checkers."""
 
-    def call(self: _CloudClient, /, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
-        start = time.monotonic()
-        method(self, *args, **kwargs)
-        return {"pool_id": self.pool_name, "creation_time": round(time.monotonic() - start, 2)}
+    def decorate(own: Callable[..., T]) -> Callable[Concatenate[Any, P], T]:
+        return functools.update_wrapper(own, method)
 
-    functools.update_wrapper(call, method)
-    return call
+    return decorate
 
 
 class CloudClient(_CloudClient):
@@ -53,7 +51,11 @@ class CloudClient(_CloudClient):
             first, dotenv_path = None, first
         super().__init__(first, dotenv_path, use_sp, use_federated, force_keyvault, **kwargs)
 
-    create_pool = _with_summary(_CloudClient.create_pool)  # type: ignore[assignment]  # more than None
+    @_called_as(_CloudClient.create_pool)
+    def create_pool(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # more than None
+        start = time.monotonic()
+        super().create_pool(*args, **kwargs)
+        return {"pool_id": self.pool_name, "creation_time": round(time.monotonic() - start, 2)}
 
     def delete_job(self, job_name: str | None = None, job_id: str | None = None) -> None:
         """Delete a job with its tasks and their files; returns when they are gone.
