@@ -6,7 +6,7 @@ from cfa.cloudops.local import CloudClient
 
 JOB = "population"
 
-client = CloudClient()
+client = CloudClient(existing_job="replace")
 client.create_blob_container("input-test")
 client.upload_files(["states.py", "compile.py", "us_pop_by_state.csv"], container_name="input-test")
 client.create_pool(

@@ -6,7 +6,7 @@ from cfa.cloudops.local import CloudClient, Task
 
 STEP = "python3 /input-test/step.py"
 
-client = CloudClient()
+client = CloudClient(existing_job="replace")
 client.create_blob_container("input-test")
 client.upload_files("step.py", container_name="input-test")
 client.create_pool("dag-pool", mounts=["input-test"], container_image_name="python:3.10-slim")

@@ -2,7 +2,7 @@
 
 from cfa.cloudops.local import CloudClient, run_experiment
 
-client = CloudClient()
+client = CloudClient(existing_job="replace")
 for container in ("input-test", "output-test"):
     client.create_blob_container(container)
 client.create_pool(
@@ -13,7 +13,7 @@ client.create_pool(
 )
 
 # Uploads, makes the job, adds its tasks, and returns when all are done and their logs are saved.
-run_experiment("exp_config.toml")
+run_experiment("exp_config.toml", existing_job="replace")
 
 logs = [name for name in client.list_blob_files("output-test") if name.endswith("stdout.txt")]
 print(len(logs), "logs, the first is", logs[0])

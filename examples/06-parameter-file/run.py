@@ -2,13 +2,13 @@
 
 from cfa.cloudops.local import CloudClient, run_experiment
 
-client = CloudClient()
+client = CloudClient(existing_job="replace")
 client.create_blob_container("input-test")
 client.upload_files("main.py", container_name="input-test")
 client.create_pool("solver-pool", mounts=["input-test"], container_image_name="python:3.10-slim")
 
 # With a TOML file that names the YAML file...
-run_experiment("experiment.toml")
+run_experiment("experiment.toml", existing_job="replace")
 
 # ... or directly, which gives the ids.
 client.create_job("direct", pool_name="solver-pool")

@@ -6,7 +6,7 @@ CLOUDOPS_BACKEND=docker, podman or subprocess it also runs here.
 
 from cfa.cloudops.local import CloudClient
 
-client = CloudClient()
+client = CloudClient(existing_job="replace")
 client.create_pool(
     "example-pool",
     container_image_name="python:3.10-slim",

@@ -2,7 +2,7 @@
 
 from cfa.cloudops.local import CloudClient
 
-client = CloudClient()
+client = CloudClient(existing_job="replace")
 client.create_blob_container("output-test")
 client.create_pool("log-pool", container_image_name="python:3.10-slim")
 client.create_job(

@@ -2,7 +2,7 @@
 
 from cfa.cloudops.local import CloudClient
 
-client = CloudClient()
+client = CloudClient(existing_job="replace")
 for container in ("input-test", "output-test"):
     client.create_blob_container(container)
 client.upload_files("model.py", container_name="input-test")

@@ -5,7 +5,7 @@ import time
 
 from cfa.cloudops.local import CloudClient
 
-client = CloudClient()
+client = CloudClient(existing_job="replace")
 client.create_pool("watch-pool", container_image_name="python:3.10-slim")
 
 # Without blocking: ask for the state now and then.

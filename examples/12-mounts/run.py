@@ -2,7 +2,7 @@
 
 from cfa.cloudops.local import CloudClient
 
-client = CloudClient()
+client = CloudClient(existing_job="replace")
 for container in ("model-input", "model-output", "other-output"):
     client.create_blob_container(container)
 client.upload_files(["double.py", "numbers.txt"], container_name="model-input")

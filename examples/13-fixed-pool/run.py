@@ -8,7 +8,7 @@ os.environ.setdefault("CLOUDOPS_MAX_PARALLEL", "6")
 
 from cfa.cloudops.local import CloudClient
 
-client = CloudClient()
+client = CloudClient(existing_job="replace")
 client.create_blob_container("meeting")
 client.upload_files("meet.py", container_name="meeting")
 client.create_pool(

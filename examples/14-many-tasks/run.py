@@ -2,7 +2,7 @@
 
 from cfa.cloudops.local import CloudClient
 
-client = CloudClient()
+client = CloudClient(existing_job="replace")
 client.create_pool("many-pool", container_image_name="python:3.10-slim", task_slots_per_node=4)
 client.create_job("many", pool_name="many-pool")
 

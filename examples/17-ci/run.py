@@ -6,7 +6,7 @@ import sys
 from cfa.cloudops.local import CloudClient
 
 # On the cloud: log in as the CI's own identity. Here nobody asks.
-client = CloudClient(use_federated=True)
+client = CloudClient(use_federated=True, existing_job="replace")
 client.create_blob_container("ci-input")
 client.upload_files("task.py", container_name="ci-input")
 client.create_pool("ci-pool", mounts=["ci-input"], container_image_name="python:3.10-slim")

@@ -172,9 +172,9 @@ def test_flood_with_a_limit(backend, small: Path, image: str):
         until(lambda: Path("d/runs").read_text())
         agent = until(lambda: agent_pid(home))
         await_reserve(home)
-        client.add_task("flood", FLOOD, timeout=5 / 60)
+        client.add_task("flood", FLOOD, timeout=10 / 60)
         until(lambda: is_full(small), what="full")
-        until(lambda: client._batch.get_task("flood", "flood--1").state == "completed", 25, "ended")
+        until(lambda: client._batch.get_task("flood", "flood--1").state == "completed", 40, "ended")
         assert client._batch.get_task("flood", "flood--1").failure.code == "TaskEnded"
         make_room(home)
         until(lambda: client._batch.task_counts("j").completed == 12, 60)

@@ -42,11 +42,14 @@ def show(data: bytes, out: io.StringIO | io.TextIOWrapper, **more: bool) -> None
 
 
 def test_a_terminal_shows_control_characters() -> None:
-    """What a task wrote is shown to a terminal as text, each line behind the task's id."""
+    """What a task wrote is shown to a terminal as text, each line behind the task's id.
+
+    What it wrote over with a carriage return is left out.
+    """
     out = Terminal()
-    show(EVIL, out)
+    show(EVIL.replace(b"\rother", b"\n\x1b[1A\rother"), out)
     assert out.getvalue() == (
-        "t | \\x1b]0;title\\x07\\x1b[2J\\rother-task | done\ufffd31m \ufffd\ttab\nt | next\n"
+        "t | \\x1b]0;title\\x07\\x1b[2J\nt | other-task | done\ufffd31m \ufffd\ttab\nt | next\n"
     )
 
 

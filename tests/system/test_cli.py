@@ -130,7 +130,7 @@ def test_detach_follow_monitor(workdir, script, image):
     """A detached job is followed and monitored; the exit status is 7 when time is over, 0 at a good
     end."""
     _, err = cloudops("run", "--detach", script, image, WAITS)
-    assert "detached; 1 tasks of job go on" in err
+    assert "detached; 1 task of job goes on" in err
     _, err = cloudops("job", "monitor", "job", "--timeout", "0.005", status=7)
     assert "did not complete within" in err
     with subprocess.Popen(
@@ -290,9 +290,12 @@ def test_ctrl_c_while_tasks_are_shown(workdir, script, image):
 
 @ALONE
 def test_ctrl_c_while_following(workdir, script, image):
-    """Ctrl-C leaves `logs -f` and `job monitor` quietly with 130; the tasks go on."""
+    """Ctrl-C leaves `logs -f` and `job monitor` with 130 and without a traceback; the tasks go on."""
     cloudops("run", "--detach", script, image, WAITS)
-    for arguments, sign in ((["logs", "-f", "job"], "begun"), (["job", "monitor", "job"], "0/1")):
+    for arguments, sign in (
+        (["logs", "-f", "job"], "begun"),
+        (["job", "monitor", "job"], "0 of 1 done"),
+    ):
         terminal = Terminal(*arguments)
         terminal.read_until(sign)
         terminal.ctrl_c()
@@ -303,7 +306,7 @@ def test_ctrl_c_while_following(workdir, script, image):
 
 @ALONE
 def test_monitor_on_a_terminal(workdir, script, image):
-    """On a terminal `job monitor` shows a bar, and leaves only the summary."""
+    """On a terminal `job monitor` shows how far the job is, and leaves failures and the summary."""
     cloudops("run", "--detach", script, image, WAITS, BAD)
     terminal = Terminal("job", "monitor", "job")
     terminal.read_until("1 failed")

@@ -432,7 +432,7 @@ def test_ci(example, bench):
         [sys.executable, "run.py"], capture_output=True, text=True, timeout=LIMIT_S
     )
     assert ran.returncode == 1
-    failed = json.loads(ran.stderr.partition("failed: ")[2].replace("'", '"'))
+    failed = json.loads(ran.stderr.rpartition("failed: ")[2].replace("'", '"'))
     assert failed == [{"id": "ci-job--1", "state": "completed", "exit_code": 4}]
 
 
@@ -454,3 +454,21 @@ def test_quickstart(bench, monkeypatch):
     assert len(re.findall(r"\| report: 0\.0\d ", ran.stdout)) == 6
     (made,) = bench.place.glob("cloudops-quickstart-*")
     assert len(list((made / "sweep").glob("result-*.txt"))) == 6
+
+
+@pytest.mark.promise(
+    "CloudClient",
+    'A script with `existing_job="replace"` is edited and run again in the same directory.',
+    local="each example runs twice in a row",
+    cloud="a second run meets the jobs of the first",
+    difference="delete the jobs on the cloud, or name them anew",
+)
+@pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
+@pytest.mark.parametrize(
+    "name", [path.name for path in sorted(EXAMPLES.iterdir()) if path.is_dir()]
+)
+def test_twice_in_a_row(example, name):
+    """Each example runs a second time in the directory of its first run, and ends as well as then."""
+    command = ("sh", "run.sh") if (EXAMPLES / name / "run.sh").exists() else ()
+    for _ in range(2):
+        example(name, *command)

@@ -17,7 +17,8 @@ from attrs import evolve
 
 from cfa.cloudops.cli import logs, monitor
 from cfa.cloudops.client import view as view_module
-from cfa.cloudops.client.view import REPORT_VARIABLE, Farewell, OutputView
+from cfa.cloudops.client.farewell import REPORT_VARIABLE, Farewell
+from cfa.cloudops.client.view import OutputView, last_lines
 from cfa.cloudops.errors import AgentError, JobNotFoundError, WaitTimeoutError
 from cfa.cloudops.model.values import (
     Event,
@@ -63,6 +64,9 @@ class FakeBatch:
 
     def get_task(self, job_id, task_id):
         return next(task for task in self.tasks if task.id == task_id)
+
+    def list_jobs(self):
+        return self.jobs[:1]
 
     def list_tasks(self, job_id):
         return iter(self.tasks)
@@ -471,3 +475,24 @@ def test_view_shows_a_line_of_any_length(monkeypatch):
     )
     OutputView(batch, out=out, err=io.StringIO(), prefix=False).look("j")
     assert out.getvalue() == text.decode() + "\n"
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 1 << 16, (1 << 16) + 1, 3_000_001])
+def test_last_lines(size):
+    """The last lines of what a task wrote are found however long it is, and are only shown."""
+    data = b"x" * size + b"\nfirst\n50 %\rsecond\n\x1b[31mthird\n"
+    batch = FakeBatch(files={("a", "stderr.txt"): data})
+    assert last_lines(batch, "j", "a", 3) == ["first", "second", r"\x1b[31mthird"]
+    assert last_lines(batch, "j", "b", 3) == []
+
+
+def test_prefixes_have_one_width(capsys):
+    """Prefixes have the width of the longest id, also of numbered tasks that are still to run."""
+    events = [
+        event(1, "running", "j--1"),
+        event(2, "running", "j-long-2"),
+        event(3, "running", "x"),
+    ]
+    files = {(name, "stdout.txt"): b"said\n" for name in ("j--1", "j-long-2", "x")}
+    OutputView(FakeBatch(events=events, files=files)).look("j", 100)
+    assert capsys.readouterr().out == "j--1       | said\nj-long-2   | said\nx          | said\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import sys
 from collections.abc import Iterator
@@ -193,6 +194,19 @@ def test_graph_results(client):
     ]
     assert not UUID.search(repr(found) + found._repr_html_())
     assert str(fit) == fit.id
+
+
+def test_result_of_a_job(done):
+    """What `monitor_job` returns shows counts, and the tasks that failed; it can be pickled."""
+    result = done.monitor_job("j", timeout=1)
+    shown = cells(result._repr_html_())
+    assert ["job", "j"] in shown
+    assert ["fail", "1"] in shown
+    assert shown[-1][0] == done.list_tasks("j")[1].id
+    assert not UUID.search(result._repr_html_())
+    copied = pickle.loads(pickle.dumps(result))
+    assert copied == result
+    assert copied.failed_tasks == result.failed_tasks
 
 
 def test_graph_inline(client, workdir):

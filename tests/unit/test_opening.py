@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cfa.cloudops.errors import BackendUnavailableError, NodeError
 from cfa.cloudops.model.values import Isolation
+from cfa.cloudops.provider.executor import ImageProgress
+from cfa.cloudops.service import crew
 from cfa.cloudops.service import scheduler as module
 from cfa.cloudops.service.agent import Agent
 from cfa.cloudops.service.nodes import Group, GroupKey, LiveNode
@@ -78,6 +81,34 @@ def test_a_node_that_comes_up_clears_the_count(scheduler: Scheduler) -> None:
         [node] = enlist(scheduler, 1)
         scheduler.node_ready(node)
     assert not given_up(scheduler)
+
+
+def test_a_pull_is_said(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a node's image is fetched its job says so, once, and no longer when that is over."""
+    said: list[str | None] = []
+
+    def fetch(_executors: object, _what: object, progress: Callable[[ImageProgress], None]) -> None:
+        for status in ("Pulling", "Extracting"):
+            progress(ImageProgress(image="alpine", status=status))
+            said.append(scheduler._problems.get(1))
+        raise BackendUnavailableError("it does not answer")
+
+    def work(task: Callable[[], object], done: Callable[[object, BaseException], None]) -> None:
+        with pytest.raises(BackendUnavailableError) as caught:
+            task()
+        scheduler._problems.clear()
+        done(None, caught.value)
+
+    posted: list[None] = []
+    monkeypatch.setattr(crew, "open_node", fetch)
+    monkeypatch.setattr(scheduler.agent, "work", work)
+    monkeypatch.setattr(scheduler.agent, "post", lambda action: posted.append(action()))
+    monkeypatch.setattr(scheduler.crew, "_remove", lambda *_: None)
+    [node] = enlist(scheduler, 1)
+    scheduler.crew.open(node, SimpleNamespace(image="alpine"))  # type: ignore[arg-type]  # all it reads
+    assert said == ["Pulling the image alpine."] * 2
+    assert len(posted) == 1
+    assert scheduler._problems == {1: "it does not answer"}
 
 
 def test_a_line_without_end_is_not_kept() -> None:

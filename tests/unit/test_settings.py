@@ -26,6 +26,7 @@ def test_defaults(monkeypatch, tmp_path):
     assert found.isolation is Isolation.JOB
     assert found.max_parallel == settings.cores()
     assert found.at_exit == "wait"
+    assert (found.existing_job, found.on_failure) == ("error", "show")
     assert set(found.origins.values()) == {"default"}
     assert set(found.origins) == set(settings.VARIABLES)
 
@@ -60,6 +61,8 @@ def test_precedence(monkeypatch, tmp_path, argument, environment, dotenv, expect
         ("CLOUDOPS_MAX_PARALLEL", "many"),
         ("CLOUDOPS_MAX_PARALLEL", "-2"),
         ("CLOUDOPS_AT_EXIT", "stay"),
+        ("CLOUDOPS_EXISTING_JOB", "keep"),
+        ("CLOUDOPS_ON_FAILURE", "raise"),
         ("CLOUDOPS_REGISTRY", "my acr"),
     ],
 )

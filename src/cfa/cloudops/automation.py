@@ -97,18 +97,24 @@ def run(plan: plans.Plan, client: CloudClient) -> list[str]:
 
 
 def _check(plan: plans.Plan, client: CloudClient) -> bool:
-    """Whether the job is new. Raises what would stop the plan half way."""
+    """Whether the job is going to be new. Raises what would stop the plan half way."""
     here = plan.place / "[job]"
     try:
         client._batch.get_pool(names.pool_id(plan.job["pool_name"]))
     except PoolNotFoundError as error:
         raise PoolNotFoundError(f"{here / 'pool_name'}{error.message}", error.hint) from None
-    new = client.check_job_status(plan.job["job_name"]) == _ABSENT
-    if not new and not plan.job.get("exist_ok"):
+    job_id = names.job_id(plan.job["job_name"])
+    choice = client._existing_job(job_id, bool(plan.job.get("exist_ok")), None)
+    new = client.check_job_status(job_id) == _ABSENT
+    if not new and choice == "error":
         raise JobExistsError(
             f"{here / 'job_name'}the job {plan.job['job_name']!r} exists.",
-            "Change job_name, delete the job, or add exist_ok = true.",
+            "Change job_name, add exist_ok = true to go on with the job, or replace it with its "
+            "results: CLOUDOPS_EXISTING_JOB=replace.",
         )
+    if not new and choice != "resume":
+        client._check_replacement(job_id, choice)
+        new = True
     if plan.upload is not None:
         _check_upload(plan.upload, client)
     return new

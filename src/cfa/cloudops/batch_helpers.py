@@ -6,9 +6,7 @@ of a resource group and of an account are accepted and mean nothing here.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 from cfa.cloudops.client.handles import Handle
@@ -113,28 +111,13 @@ def monitor_tasks(
     batch_client: Any,
     download_task_output: bool = False,
 ) -> dict[str, Any]:
-    """Block until the job's tasks are completed, as `CloudClient.monitor_job`; `timeout` in minutes.
+    """Block until the job's tasks are completed; what `CloudClient.monitor_job` returns.
 
-    Returns:
-        `completed`, `elapsed time` (a timedelta), `tasks complete`, `tasks remaining`, `success`,
-        `fail`, `terminate_reason`.
+    `timeout` is in minutes. With `download_task_output`, output is written to files as there.
     """
-    start = time.monotonic()
-    client_of(batch_client).monitor_job(
+    return client_of(batch_client).monitor_job(
         job_name, timeout=timeout, download_task_output=download_task_output
     )
-    elapsed = timedelta(seconds=int(time.monotonic() - start))
-    job = _job(job_name, batch_client)
-    counts = job.counts
-    return {
-        "completed": True,
-        "elapsed time": elapsed,
-        "terminate_reason": job.terminate_reason,
-        "tasks complete": counts.completed,
-        "tasks remaining": counts.active + counts.running,
-        "success": counts.succeeded,
-        "fail": counts.failed,
-    }
 
 
 def download_job_stats(

@@ -199,6 +199,10 @@ class JobCompletedError(ConflictError):
     """The job was ended by the user or by its time limit and takes no further tasks."""
 
 
+class TasksFailedError(CloudOpsError, RuntimeError):
+    """Tasks of a job failed or never ran; only who asks for it gets this error."""
+
+
 class ProtectedBlobError(ConflictError, PermissionError):
     """A blob is under legal hold or an unexpired immutability policy."""
 

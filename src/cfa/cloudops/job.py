@@ -47,11 +47,12 @@ def create_job(
     arguments: dict[str, Any] = {**named, **keywords, "verify_pool": verify_pool}
     if not isinstance(job, str):
         sdk.check_pool(arguments)
+    if not exist_ok:
+        found.create_job(**arguments, verbose=verbose)
+        return True
     try:
-        found.create_job(**arguments, exist_ok=False, verbose=verbose)
+        found.create_job(**arguments, existing_job="error", verbose=verbose)
     except JobExistsError:
-        if not exist_ok:
-            raise
         found.create_job(**arguments, exist_ok=True, verbose=verbose)
         return False
     return True

@@ -27,9 +27,18 @@ VARIABLES = {
     "CLOUDOPS_REGISTRY": "registry that images are pushed to, or none; default: where a login is held",
     "CLOUDOPS_AUTOSCALE_INTERVAL_S": "seconds between two looks at a pool's size; default: 5",
     "CLOUDOPS_AT_EXIT": "wait (show unfinished tasks when a script ends) or detach",
+    "CLOUDOPS_EXISTING_JOB": (
+        "what create_job does when the job exists: error (the default), resume (go on with it), replace "
+        "(delete it with its results, unless its tasks run), force-replace (also while they run)"
+    ),
+    "CLOUDOPS_ON_FAILURE": (
+        "show (failed tasks are shown, the default) or exit (the script ends with status 1 as well)"
+    ),
     "CLOUDOPS_STRICT": "1: a rehearsal that refuses or reports what the cloud would refuse",
 }
 
+#: What `create_job` may do when the job exists.
+EXISTING_JOB = ("error", "resume", "replace", "force-replace")
 
 #: Workspaces of others that the user trusts, or `*`. Only the real environment counts: a dotenv file may
 #: lie in the strange directory itself.
@@ -55,6 +64,8 @@ class Settings:
     max_parallel: int
     autoscale_interval_s: float
     at_exit: str
+    existing_job: str
+    on_failure: str
     registry: str
     strict: bool
     origins: Mapping[str, str]
@@ -113,6 +124,8 @@ def load(
         "CLOUDOPS_REGISTRY": get("CLOUDOPS_REGISTRY", ""),
         "CLOUDOPS_AUTOSCALE_INTERVAL_S": get("CLOUDOPS_AUTOSCALE_INTERVAL_S", "5"),
         "CLOUDOPS_AT_EXIT": get("CLOUDOPS_AT_EXIT", "wait"),
+        "CLOUDOPS_EXISTING_JOB": get("CLOUDOPS_EXISTING_JOB", "error"),
+        "CLOUDOPS_ON_FAILURE": get("CLOUDOPS_ON_FAILURE", "show"),
         "CLOUDOPS_STRICT": get("CLOUDOPS_STRICT", "0"),
     }
     strict = _switch(found, "CLOUDOPS_STRICT")
@@ -127,6 +140,8 @@ def load(
         max_parallel=_positive(found, "CLOUDOPS_MAX_PARALLEL"),
         autoscale_interval_s=_seconds(found, "CLOUDOPS_AUTOSCALE_INTERVAL_S"),
         at_exit=_choice(found, "CLOUDOPS_AT_EXIT", ("wait", "detach")),
+        existing_job=_choice(found, "CLOUDOPS_EXISTING_JOB", EXISTING_JOB),
+        on_failure=_choice(found, "CLOUDOPS_ON_FAILURE", ("show", "exit")),
         registry=_registry(found),
         strict=strict,
         origins={name: setting.origin for name, setting in found.items()},

@@ -75,6 +75,16 @@ def run(
     detach: Annotated[
         bool, typer.Option("--detach", help="Do not wait for the script's tasks.")
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Replace the script's jobs of an earlier run.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --fresh: also jobs whose tasks run.")
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="End the script where monitor_job finds that tasks failed."),
+    ] = False,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Rehearse: say what Azure would refuse or do differently."),
@@ -89,7 +99,7 @@ def run(
 
     Exit status: the script's own when it is not 0; 1 when tasks that it added failed; else 0.
     """
-    from cfa.cloudops.cli.run import run
+    from cfa.cloudops.cli.run import existing_job, run
 
     settings = load_settings(
         ctx,
@@ -97,6 +107,8 @@ def run(
             "CLOUDOPS_BACKEND": backend,
             "CLOUDOPS_MAX_PARALLEL": max_parallel,
             "CLOUDOPS_AT_EXIT": "detach" if detach else None,
+            "CLOUDOPS_EXISTING_JOB": existing_job(fresh=fresh, force=force),
+            "CLOUDOPS_ON_FAILURE": "exit" if check else None,
             "CLOUDOPS_STRICT": "1" if strict else None,
         },
     )

@@ -166,6 +166,8 @@ def _settings(settings: Settings) -> dict[str, dict[str, str]]:
         "CLOUDOPS_MAX_PARALLEL": str(settings.max_parallel),
         "CLOUDOPS_REGISTRY": settings.registry,
         "CLOUDOPS_AT_EXIT": settings.at_exit,
+        "CLOUDOPS_EXISTING_JOB": settings.existing_job,
+        "CLOUDOPS_ON_FAILURE": settings.on_failure,
         "CLOUDOPS_STRICT": "1" if settings.strict else "0",
     }
     return {

@@ -11,7 +11,8 @@ from cfa.cloudops.cli.context import Json, all_of, one_of, open_batch, open_clie
 from cfa.cloudops.cli.groups import group
 from cfa.cloudops.errors import InvalidInputError, JobNotFoundError
 from cfa.cloudops.model import names
-from cfa.cloudops.model.values import Job, JobSpec, JobState
+from cfa.cloudops.model.values import JobSpec, JobState
+from cfa.cloudops.model.words import counts_text
 
 app = group()
 
@@ -283,22 +284,6 @@ def delete(ctx: typer.Context, jobs: Words = None, job_name: Names = None) -> No
         for job in map(names.job_id, all_of(jobs, job_name, "job")):
             batch.delete_job(job)
             output.line(f"deleted job {job}")
-
-
-def counts_text(job: Job) -> str:
-    """`12: 10 succeeded, 1 failed, 1 running`, states without a task left out."""
-    counts = job.counts
-    parts = [
-        f"{count} {name}"
-        for count, name in (
-            (counts.succeeded, "succeeded"),
-            (counts.failed, "failed"),
-            (counts.running, "running"),
-            (counts.active, "waiting"),
-        )
-        if count
-    ]
-    return f"{counts.total}: {', '.join(parts)}" if parts else "none"
 
 
 def _end(spec: JobSpec) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cfa.cloudops.client.view import LOOK_S, OutputView
+from cfa.cloudops.cli.monitor import detaching
+from cfa.cloudops.client.view import OutputView
+from cfa.cloudops.client.watch import Watch
 from cfa.cloudops.model.values import JobState, TaskResult
 
 if TYPE_CHECKING:
@@ -40,23 +42,26 @@ def show(
     """
     job = batch.get_job(job_id)
     wanted = {batch.get_task(job_id, task_id).id for task_id in task_ids}
-    view = OutputView(
-        batch,
-        (lambda _, task_id: task_id in wanted) if wanted else None,
-        prefix=len(wanted) != 1,
-        raw=raw,
-        streams=streams,
-    )
-    while True:
-        # Asked before the look: what completes in between is seen by the next one.
-        ended = not wait or job.state is JobState.COMPLETED
-        ended = ended or job.counts.active + job.counts.running == 0
-        view.look(job.spec.id)
-        if ended or (wanted and all((job.spec.id, task) in view.done for task in wanted)):
-            view.finish()
-            return int(wait and not _good(batch, job, wanted))
-        batch.wait_for_change(LOOK_S)
-        job = batch.get_job(job_id)
+    shown = (lambda _, task_id: task_id in wanted) if wanted else None
+    if not wait:
+        view = OutputView(batch, shown, prefix=len(wanted) != 1, raw=raw, streams=streams)
+        view.look(job.spec.id, job.last_task_number)
+        view.finish()
+        return 0
+    with (
+        detaching(batch, job.spec.id),
+        Watch(batch, shown, prefix=len(wanted) != 1, raw=raw, streams=streams) as watch,
+    ):
+        while True:
+            # Asked before the look: what completes in between is seen by the next one.
+            ended = job.state is JobState.COMPLETED
+            ended = ended or job.counts.active + job.counts.running == 0
+            watch.look(job)
+            if ended or (wanted and all((job.spec.id, one) in watch.view.done for one in wanted)):
+                watch.view.finish()
+                return int(not _good(batch, job, wanted))
+            batch.wait_for_change(watch.pause_s)
+            job = batch.get_job(job_id)
 
 
 def _good(batch: BatchProvider, job: Job, wanted: set[str]) -> bool:

@@ -1,26 +1,23 @@
-"""`cloudops job monitor`: live progress on a terminal, a line now and then elsewhere."""
+"""`cloudops job monitor`: a status on a terminal, a line now and then elsewhere, and each failure."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from cfa.cloudops.cli import output
-from cfa.cloudops.cli.jobs import counts_text
-from cfa.cloudops.client.view import failure_text
+from cfa.cloudops.client.view import failure_text, say_detached
+from cfa.cloudops.client.watch import Watch
 from cfa.cloudops.errors import WaitTimeoutError
-from cfa.cloudops.model.plain import plain
 from cfa.cloudops.model.values import Job, TaskResult
+from cfa.cloudops.model.words import counts_text
 
 if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
 
-#: Seconds between two lines where there is no terminal.
-_PLAIN_S = 5.0
 _MOST_FAILURES = 20
 
 
@@ -33,10 +30,12 @@ def follow(batch: BatchProvider, job_id: str, timeout_s: float | None) -> int:
     """
     start = time.monotonic()
     job = batch.get_job(job_id)
-    with _progress(job) as show:
-        while not job.settled:
+    with detaching(batch, job_id), Watch(batch, output=False) as watch:
+        while True:
+            watch.look(job)
+            if job.settled:
+                break
             elapsed = time.monotonic() - start
-            show(job, elapsed)
             if timeout_s is not None and elapsed >= timeout_s:
                 raise WaitTimeoutError(
                     f"The job {job_id!r} did not complete within {timeout_s / 60:g} minutes; its "
@@ -44,68 +43,33 @@ def follow(batch: BatchProvider, job_id: str, timeout_s: float | None) -> int:
                     f"It goes on: cloudops job monitor {job_id}   "
                     f"Stop it: cloudops job terminate {job_id}",
                 )
-            left = 1.0 if timeout_s is None else min(1.0, timeout_s - elapsed)
-            batch.wait_for_change(left)
+            left = watch.pause_s if timeout_s is None else timeout_s - elapsed
+            batch.wait_for_change(min(watch.pause_s, left))
             job = batch.get_job(job_id)
-    return _summarise(batch, job)
+    return _summarise(batch, job, shown=watch.draws)
 
 
-def _summarise(batch: BatchProvider, job: Job) -> int:
-    """Print how the job ended; 0 only when all of its tasks succeeded."""
+@contextmanager
+def detaching(batch: BatchProvider, job_id: str) -> Iterator[None]:
+    """After Ctrl-C, say that the job's tasks go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say_detached(batch, job_id)
+        raise
+
+
+def _summarise(batch: BatchProvider, job: Job, *, shown: bool) -> int:
+    """Print how the job ended, with failures that were not `shown`; 0 only when all succeeded."""
     because = f" ({job.terminate_reason})" if job.terminate_reason else ""
     output.line(f"{job.spec.id} {job.state}{because}; tasks {counts_text(job)}")
     if not job.counts.failed:
         return 1 if job.counts.active else 0
+    if shown:
+        return 1
     failed = (task for task in batch.list_tasks(job.spec.id) if task.result is TaskResult.FAILURE)
     for task in islice(failed, _MOST_FAILURES):
         output.line(f"  {failure_text(task)}")
     if job.counts.failed > _MOST_FAILURES:
         output.line(f"  ... all of them: cloudops task list --failed {job.spec.id}")
     return 1
-
-
-@contextmanager
-def _progress(job: Job) -> Iterator[Callable[[Job, float], None]]:
-    if not output.is_terminal(sys.stdout):
-        yield _plain()
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[words]}"),
-    )
-    with Progress(*columns, transient=True, refresh_per_second=8) as progress:
-        bar = progress.add_task(job.spec.id, total=job.counts.total, words="")
-
-        def show(job: Job, _elapsed_s: float) -> None:
-            words = f"[cyan]{job.counts.running} running[/]"
-            if job.counts.failed:
-                words += f" [red]{job.counts.failed} failed[/]"
-            progress.update(
-                bar, total=job.counts.total, completed=job.counts.completed, words=words
-            )
-            if job.problem and job.problem not in told:
-                told.add(job.problem)
-                progress.console.print(plain(job.problem), style="yellow", markup=False)
-
-        told: set[str] = set()
-        yield show
-
-
-def _plain() -> Callable[[Job, float], None]:
-    """Shows a line when it says something new, at most one in five seconds."""
-    last = ""
-    shown_s = -_PLAIN_S
-
-    def show(job: Job, elapsed_s: float) -> None:
-        nonlocal last, shown_s
-        text = counts_text(job) + (f" ({job.problem})" if job.problem else "")
-        if text != last and elapsed_s - shown_s >= _PLAIN_S:
-            output.line(f"{output.duration(elapsed_s)}: tasks {text}", flush=True)
-            last, shown_s = text, elapsed_s
-
-    return show

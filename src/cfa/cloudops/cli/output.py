@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.errors import CloudOpsError
 from cfa.cloudops.model.plain import plain, shortened
+from cfa.cloudops.model.words import duration as duration
 
 #: Longer tables are printed plain also on a terminal: laying them out would take minutes.
 _MOST_ROWS = 2000
@@ -129,13 +130,6 @@ def _plain(value: Any) -> Any:
 def when(time: datetime | None) -> str:
     """A time of the user's clock, to the second."""
     return "" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def duration(seconds: float) -> str:
-    """`0.3 s`, `42 s`, `1:02:03`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    return f"{seconds:.0f} s" if seconds < 120 else str(timedelta(seconds=round(seconds)))
 
 
 def files(count: int) -> str:

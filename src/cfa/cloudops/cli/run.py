@@ -2,7 +2,7 @@
 
 The script runs in a Python of its own, so that it finds everything as if started by `python3
 SCRIPT`: `sys.argv`, `__main__`, `sys.path`, its process group, its exit status. What its tasks came
-to is reported by its clients when it ends (see `cfa.cloudops.client.view.Farewell`).
+to is reported by its clients when it ends (see `cfa.cloudops.client.farewell.Farewell`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,25 @@ from attrs import evolve
 
 from cfa.cloudops import backends
 from cfa.cloudops.cli import output
-from cfa.cloudops.client.view import REPORT_VARIABLE
-from cfa.cloudops.errors import AgentError, LocalFileNotFoundError
+from cfa.cloudops.client.farewell import REPORT_VARIABLE
+from cfa.cloudops.errors import AgentError, AmbiguousCallError, LocalFileNotFoundError
 from cfa.cloudops.rehearsal import read_report
 from cfa.cloudops.rehearsal import report as rehearsal_report
 from cfa.cloudops.settings import Settings
 
 #: Beginning of the names of reports, in the directory for temporary files.
 REPORT_PREFIX = "cloudops-run-"
+
+
+def existing_job(*, fresh: bool, force: bool) -> str | None:
+    """The setting that `--fresh` and `--force` stand for; None: neither is given.
+
+    Raises:
+        AmbiguousCallError: `--force` without `--fresh`.
+    """
+    if force and not fresh:
+        raise AmbiguousCallError("--force is about what --fresh replaces.", "Add --fresh.")
+    return "force-replace" if force else "replace" if fresh else None
 
 
 def run(script: str, arguments: Sequence[str], settings: Settings, *, as_json: bool = False) -> int:
@@ -68,7 +79,7 @@ def run(script: str, arguments: Sequence[str], settings: Settings, *, as_json: b
         stdout = sys.stderr if as_json else None
         status = _run([sys.executable, script, *arguments], _environment(settings, report), stdout)
         lines = [json.loads(line) for line in Path(report).read_text().splitlines()]
-        _show_rehearsal(lines, settings.strict, as_json)
+        _show_rehearsal(lines, settings.strict, as_json, whole=status == 0)
         if status < 0:
             return 128 - status
         return status or _verdict(lines)
@@ -85,6 +96,8 @@ def _environment(settings: Settings, report: str) -> dict[str, str]:
         "CLOUDOPS_MAX_PARALLEL": str(settings.max_parallel),
         "CLOUDOPS_REGISTRY": settings.registry,
         "CLOUDOPS_AT_EXIT": settings.at_exit,
+        "CLOUDOPS_EXISTING_JOB": settings.existing_job,
+        "CLOUDOPS_ON_FAILURE": settings.on_failure,
         "CLOUDOPS_STRICT": "1" if settings.strict else "0",
     }
     given = {
@@ -100,13 +113,15 @@ def _environment(settings: Settings, report: str) -> dict[str, str]:
     }
 
 
-def _show_rehearsal(lines: Sequence[Mapping[str, Any]], strict: bool, as_json: bool) -> None:
+def _show_rehearsal(
+    lines: Sequence[Mapping[str, Any]], strict: bool, as_json: bool, *, whole: bool
+) -> None:
     """Print what the rehearsals of a script's clients found."""
     found = read_report(lines)
     if as_json:
         output.document([evolve(one, key="") for one in found])
     elif found or strict:
-        output.remark(rehearsal_report(found))
+        output.remark(rehearsal_report(found, whole=whole))
 
 
 def _verdict(lines: Sequence[Mapping[str, Any]]) -> int:

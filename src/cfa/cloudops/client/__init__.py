@@ -16,6 +16,7 @@ from cfa.cloudops import backends, settings
 from cfa.cloudops.client import logs
 from cfa.cloudops.client.credentials import CredentialHandler
 from cfa.cloudops.client.dags import DagMixin
+from cfa.cloudops.client.farewell import REPORT_VARIABLE, Farewell
 from cfa.cloudops.client.handles import (
     BatchHandle,
     BatchManagementHandle,
@@ -32,7 +33,6 @@ from cfa.cloudops.client.pools import PoolMixin
 from cfa.cloudops.client.results import ResultMixin
 from cfa.cloudops.client.schedules import ScheduleMixin
 from cfa.cloudops.client.tasks import TaskMixin
-from cfa.cloudops.client.view import REPORT_VARIABLE, Farewell
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model import show
 from cfa.cloudops.provider.batch import BatchProvider
@@ -53,7 +53,8 @@ _log = logging.getLogger(__name__)
 
 #: Keywords that stand for `CLOUDOPS_*` variables.
 _SETTINGS = (
-    "backend", "storage", "home", "isolation", "max_parallel", "at_exit", "registry", "strict",
+    "backend", "storage", "home", "isolation", "max_parallel", "at_exit", "existing_job", "on_failure",
+    "registry", "strict",
 )  # fmt: skip
 
 #: Attributes that each process has of its own.
@@ -89,11 +90,12 @@ class CloudClient(
         use_sp: use a service principal; only Azure needs it.
         use_federated: use the default credential chain; only Azure needs it.
         force_keyvault: let Key Vault values win; only Azure needs it.
-        **kwargs: `backend`, `storage`, `home`, `isolation`, `max_parallel`, `at_exit`, `registry`,
-            `strict` stand for the variables `CLOUDOPS_BACKEND` and so on, and win over them. Names
-            that begin with `azure_` are credential fields of the cloud client: kept in `cred`, not
-            needed here; those that begin with `exclude_` choose among its ways to log in, and mean
-            nothing here. Other names are ignored with a warning.
+        **kwargs: `backend`, `storage`, `home`, `isolation`, `max_parallel`, `at_exit`,
+            `existing_job`, `on_failure`, `registry`, `strict` stand for the variables
+            `CLOUDOPS_BACKEND` and so on, and win over them. Names that begin with `azure_` are
+            credential fields of the cloud client: kept in `cred`, not needed here; those that begin
+            with `exclude_` choose among its ways to log in, and mean nothing here. Other names are
+            ignored with a warning.
 
     Attributes:
         cred: carries the `azure_*` values that a script for the cloud reads back.
@@ -178,7 +180,13 @@ class CloudClient(
         self.blob_service_client = BlobHandle(self)
         self.rehearsal = _rehearsal(self._batch) if self._settings.strict else None
         at_end = self.rehearsal.close if self.rehearsal is not None else None
-        self._farewell = Farewell(self._batch, self._settings.at_exit, at_end)
+        self._farewell = Farewell(
+            self._batch,
+            self._settings.at_exit,
+            at_end,
+            existing_job=self._settings.existing_job,
+            on_failure=self._settings.on_failure,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Settings and attributes, the values of `cred` among them; for `pickle` and `copy`."""

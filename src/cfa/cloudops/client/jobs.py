@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from cfa.cloudops.client.farewell import fresh_run
 from cfa.cloudops.client.pools import owner_metadata
 from cfa.cloudops.errors import (
+    AmbiguousCallError,
     BlobContainerNotFoundError,
     InvalidInputError,
     JobExistsError,
@@ -16,9 +19,10 @@ from cfa.cloudops.errors import (
 )
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Job, JobSpec, JobState
+from cfa.cloudops.settings import EXISTING_JOB
 
 if TYPE_CHECKING:
-    from cfa.cloudops.client.view import Farewell
+    from cfa.cloudops.client.farewell import Farewell
     from cfa.cloudops.provider.batch import BatchProvider
     from cfa.cloudops.provider.blob import BlobProvider
     from cfa.cloudops.rehearsal import Rehearsal
@@ -56,6 +60,7 @@ class JobMixin:
         exist_ok: bool = False,
         verify_pool: bool = True,
         verbose: bool = False,
+        existing_job: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         """Make a job: a named set of tasks on a pool.
@@ -76,11 +81,17 @@ class JobMixin:
             exist_ok: go on with a job of this name, which is left as it is.
             verify_pool: refuse a pool that does not exist; else tasks wait for it.
             verbose: print what was done.
+            existing_job: what to do when a job of this name exists. `error`: raise. `resume`: as
+                `exist_ok`. `replace`: delete it, with its tasks and their files, and make it anew;
+                raise when its tasks run or are about to. `force-replace`: end them instead. Blobs
+                that its tasks wrote stay. When not given, CLOUDOPS_EXISTING_JOB decides, `error` when
+                not set; that never replaces a job that this client made.
             metadata: names and values that are kept with the job, such as `model_version`.
 
         Raises:
-            ValueError: no such pool or blob container, or an argument that can never work.
-            RuntimeError: a job of this name exists.
+            ValueError: no such pool or blob container, or an argument that can never work; a job
+                that exists is then as it was.
+            RuntimeError: a job of this name exists, or it is to be replaced and its tasks run.
         """
         job_id = names.new_job_id(job_name)
         pool = names.pool_id(pool_name) if pool_name else self.pool_name
@@ -92,7 +103,8 @@ class JobMixin:
             pool = self._batch.get_pool(pool).spec.id
         folder = names.folder(_stripped(logs_folder)) if logs_folder else "stdout_stderr"
         container = names.blob_container(save_logs_to_blob) if save_logs_to_blob else None
-        if container is not None and not (exist_ok and self._has_job(job_id)):
+        choice = self._existing_job(job_id, exist_ok, existing_job)
+        if container is not None and not (choice == "resume" and self._has_job(job_id)):
             self._check_log_container(container)
         spec = JobSpec(
             id=job_id,
@@ -112,17 +124,64 @@ class JobMixin:
         )
         if self.rehearsal is not None:
             self.rehearsal.job(spec)
+        if choice in ("replace", "force-replace"):
+            self._replace(job_id, choice)
         try:
             job = self._batch.create_job(spec)
             said = f"Created job {job_id}."
-        except JobExistsError:
-            if not exist_ok:
-                raise
+        except JobExistsError as error:
+            if choice != "resume":
+                raise JobExistsError(error.message, _exists_advice()) from None
             job = self._batch.get_job(job_id)
             said = f"Job {job_id} exists."
+        else:
+            self._farewell.made(job_id)
         if verbose:
             print(said)  # noqa: T201  asked for
         self._adopt(job)
+
+    def _existing_job(self, job_id: str, exist_ok: bool, existing_job: str | None) -> str:
+        """What to do when the job exists: one of `EXISTING_JOB`. What the call says wins.
+
+        Raises:
+            InvalidInputError: the call says something else. AmbiguousCallError: it says two things.
+        """
+        if existing_job is None:
+            choice = "resume" if exist_ok else self._settings.existing_job
+            mine = names.key(job_id) in map(names.key, self.jobs)
+            return "error" if mine and choice in ("replace", "force-replace") else choice
+        if existing_job not in EXISTING_JOB:
+            raise InvalidInputError(
+                f"existing_job={existing_job!r} is not one of {', '.join(EXISTING_JOB)}.",
+                "Use one of them.",
+            )
+        if exist_ok and existing_job != "resume":
+            raise AmbiguousCallError(
+                f"exist_ok=True and existing_job={existing_job!r} exclude each other.",
+                "Leave one of them out.",
+            )
+        return existing_job
+
+    def _replace(self, job_id: str, choice: str) -> None:
+        """Delete a job if it exists. Raises: JobExistsError: its tasks run."""
+        with contextlib.suppress(JobNotFoundError):
+            self._check_replacement(job_id, choice)
+            self.delete_job(job_id)
+
+    def _check_replacement(self, job_id: str, choice: str) -> None:
+        """Raises: JobExistsError: the job's tasks run or are about to. JobNotFoundError: no job."""
+        job = self._batch.get_job(job_id)
+        counts = job.counts
+        goes_on = counts.running or (counts.active and not job.problem)
+        if choice == "replace" and goes_on and job.state is JobState.ACTIVE:
+            raise JobExistsError(
+                f"The job {job_id!r} was not replaced: it has {counts.running} running and "
+                f"{counts.active} waiting tasks.",
+                f"Wait for them: cloudops job monitor {job_id}   "
+                f"End them: cloudops job terminate {job_id}   "
+                f"Replace the job all the same: {fresh_run('--force')}, or "
+                "existing_job='force-replace' in the script.",
+            )
 
     def _has_job(self, job_id: str) -> bool:
         try:
@@ -189,6 +248,13 @@ class JobMixin:
         )
         keep_going(self._batch, job)
         return "complete" if job.state is JobState.COMPLETED else str(job.state)
+
+
+def _exists_advice() -> str:
+    return (
+        f"Replace it and its results: {fresh_run()}, or CLOUDOPS_EXISTING_JOB=replace. Go on with it: "
+        "CLOUDOPS_EXISTING_JOB=resume. In the script: existing_job='replace' or exist_ok=True."
+    )
 
 
 def keep_going(batch: BatchProvider, job: Job) -> None:

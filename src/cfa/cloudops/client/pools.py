@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cfa.cloudops import autoscale, backends, settings
+from cfa.cloudops.client.screen import Screen, can_draw
 from cfa.cloudops.errors import CloudOpsError, InvalidInputError, PoolExistsError, UnsafePathError
 from cfa.cloudops.model import names, references, sizes
 from cfa.cloudops.model.plain import plain
@@ -230,25 +231,28 @@ def _warn_of_host_paths(pool_id: str, backend: str) -> None:
 
 
 class _PullProgress:
-    """Shows a pull: one rewritten line on a terminal, one line a change elsewhere."""
+    """Shows a pull: a line that changes on a terminal, one line a change elsewhere."""
 
     def __init__(self) -> None:
         self._last = ""
-        self._terminal = sys.stderr.isatty()
+        self._screen: Screen | None = None
 
     def __call__(self, step: ImageProgress) -> None:
         text = plain(f"{step.image}: {step.status}")
-        if step.total and self._terminal:
-            text += f" {100 * step.done // step.total} %"
-        if text == self._last:
-            return
+        if can_draw(sys.stderr):
+            if self._screen is None:
+                self._screen = Screen(sys.stderr).__enter__()
+            percent = f"{100 * step.done // step.total} % " if step.total else ""
+            self._screen.status([[(f"{percent}{text}", "")]])
+        elif text != self._last:
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
         self._last = text
-        sys.stderr.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
-        sys.stderr.flush()
 
     def end(self) -> None:
-        if self._last and self._terminal:
-            sys.stderr.write("\n")
+        if self._screen is not None:
+            self._screen.line((self._last, ""))
+            self._screen.__exit__(None, None, None)
 
 
 def parse_mounts(

@@ -10,7 +10,6 @@ import inspect
 import logging
 import os
 import secrets
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -19,7 +18,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from cfa.cloudops.client import selection
 from cfa.cloudops.client.blobs import BlobMixin
+from cfa.cloudops.client.ending import end_quietly
 from cfa.cloudops.client.jobs import minutes
+from cfa.cloudops.client.outcome import JobResult
 from cfa.cloudops.errors import (
     BlobNotFoundError,
     CloudOpsError,
@@ -34,9 +35,10 @@ from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Job, Task, TaskState, Usage
 
 if TYPE_CHECKING:
-    from cfa.cloudops.client.view import Farewell
+    from cfa.cloudops.client.farewell import Farewell
     from cfa.cloudops.provider.batch import BatchProvider
     from cfa.cloudops.rehearsal import Rehearsal
+    from cfa.cloudops.settings import Settings
 
 _STATS = (
     "task_id", "command", "creation", "start", "end", "runtime", "exit_code", "pool", "node_id",
@@ -53,6 +55,7 @@ class ResultMixin(BlobMixin):
 
     _batch: BatchProvider
     _farewell: Farewell
+    _settings: Settings
     rehearsal: Rehearsal | None
 
     def monitor_job(
@@ -61,9 +64,10 @@ class ResultMixin(BlobMixin):
         timeout: float | None = None,
         download_job_stats: bool = False,
         download_task_output: bool = False,
-    ) -> None:
-        """Block until all tasks of a job are completed and its logs saved, showing counts; then
-        print a summary.
+        raise_on_failure: bool = False,
+    ) -> JobResult:
+        """Block until all tasks of a job are completed and its logs saved, showing counts and each
+        failure; then print a summary.
 
         Args:
             job_name: the job.
@@ -71,51 +75,62 @@ class ResultMixin(BlobMixin):
             download_job_stats: write `<job>-stats.csv` afterwards.
             download_task_output: write `<job>_output/<task>_stdout.txt` and `_stderr.txt`, each when
                 its task completes.
+            raise_on_failure: raise when a task failed or never ran, after all else is done.
+
+        Returns:
+            How the job ended: the dictionary of the cloud's client, with the failed tasks.
 
         Raises:
             ValueError: there is no such job.
             RuntimeError: the time passed; the job goes on. Or a file is where the folder of the
-                output must be.
+                output must be. `TasksFailedError`: see `raise_on_failure`.
             OSError: a file cannot be written.
+            KeyboardInterrupt: Ctrl-C; the job goes on, and a line says how to follow and stop it.
+            SystemExit: tasks failed or never ran, and CLOUDOPS_ON_FAILURE is `exit`; status 1.
         """
         job_id = names.job_id(job_name)
         start = time.monotonic()
         job = self._wait_for_job(job_id, timeout, save_output=download_task_output)
         if self.rehearsal is not None:
             self.rehearsal.awaited(job)
-        print(_summary(job, time.monotonic() - start))  # noqa: T201  the method's purpose
+        result = JobResult(job, self._batch.list_tasks(job_id), time.monotonic() - start)
+        print(result)  # noqa: T201  as the cloud's client does
         if job.problem:
             _log.warning("%s: %s", job_id, job.problem)
         if download_job_stats:
             self.download_job_stats(job_id)
+        if raise_on_failure:
+            result.raise_for_failures()
+        if self._settings.on_failure == "exit" and not result.succeeded:
+            raise SystemExit(1)
+        return result
 
     def _wait_for_job(
         self, job_id: str, timeout: float | None = None, *, save_output: bool = False
     ) -> Job:
         """Show a job's progress until nothing more comes from it."""
+        from cfa.cloudops.client.watch import Watch  # only for a script that waits
+
         limit_s = minutes("timeout", timeout) or _DEFAULT_TIMEOUT_MIN * 60.0
         start = time.monotonic()
-        line = _Line()
         seen = 0
         try:
-            while True:
-                job = self._batch.get_job(job_id)
-                if save_output:
-                    seen = self._save_output(job_id, seen)
-                elapsed = time.monotonic() - start
-                line.show(_progress(job, elapsed))
-                if job.settled:
-                    break
-                if elapsed >= limit_s:
-                    raise WaitTimeoutError(
-                        f"The job {job_id!r} did not complete within {limit_s / 60:g} minutes: "
-                        f"{job.counts.total - job.counts.completed} of {job.counts.total} tasks "
-                        f"remain. {job.problem or ''}".strip(),
-                        "It goes on; call monitor_job again, or end it with delete_job.",
-                    )
-                self._batch.wait_for_change(min(limit_s - elapsed, 1.0))
-        finally:
-            line.end()
+            with Watch(self._batch, output=False) as watch:
+                while True:
+                    job = self._batch.get_job(job_id)
+                    if save_output:
+                        seen = self._save_output(job_id, seen)
+                    watch.look(job)
+                    if job.settled:
+                        break
+                    left = limit_s - (time.monotonic() - start)
+                    if left <= 0:
+                        raise _too_late(job, limit_s)
+                    self._batch.wait_for_change(min(left, watch.pause_s))
+        except KeyboardInterrupt as error:
+            self._farewell.detach(job_id)
+            end_quietly(error)
+            raise
         self._farewell.forget(job.spec.id)
         return job
 
@@ -322,52 +337,10 @@ def _stamp(at: datetime | None) -> str:
     return "" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _progress(job: Job, elapsed_s: float) -> str:
-    counts = job.counts
-    text = (
-        f"monitor runtime: {timedelta(seconds=int(elapsed_s))} ... {counts.completed} completed; "
-        f"{counts.running} running; {counts.active + counts.running} remaining; "
-        f"{counts.succeeded} successes; {counts.failed} failures"
+def _too_late(job: Job, limit_s: float) -> WaitTimeoutError:
+    return WaitTimeoutError(
+        f"The job {job.spec.id!r} did not complete within {limit_s / 60:g} minutes: "
+        f"{job.counts.total - job.counts.completed} of {job.counts.total} tasks remain. "
+        f"{job.problem or ''}".strip(),
+        "It goes on; call monitor_job again, or end it with delete_job.",
     )
-    if job.logs_owed and not counts.active + counts.running:
-        text += f"; logs of {job.logs_owed} are being saved"
-    return f"{text} ({job.problem})" if job.problem else text
-
-
-def _summary(job: Job, elapsed_s: float) -> dict[str, Any]:
-    counts = job.counts
-    return {
-        "completed": True,
-        "elapsed time": timedelta(seconds=int(elapsed_s)),
-        "terminate_reason": job.terminate_reason,
-        "tasks complete": counts.completed,
-        "tasks remaining": counts.active + counts.running,
-        "success": counts.succeeded,
-        "fail": counts.failed,
-    }
-
-
-class _Line:
-    """A line of progress: rewritten on a terminal, elsewhere printed when it says something new."""
-
-    def __init__(self) -> None:
-        self._last = ""
-        self._terminal = sys.stdout.isatty()
-        self._printed = -10.0
-
-    def show(self, text: str) -> None:
-        counts = text.partition(" ... ")[2]
-        if self._terminal:
-            sys.stdout.write(f"\r\x1b[K{text}")
-            sys.stdout.flush()
-        elif counts != self._last and time.monotonic() - self._printed >= 5:
-            sys.stdout.write(f"{text}\n")
-            sys.stdout.flush()
-            self._printed = time.monotonic()
-        else:
-            return
-        self._last = counts
-
-    def end(self) -> None:
-        if self._terminal and self._last:
-            sys.stdout.write("\n")

@@ -22,6 +22,7 @@ from cfa.cloudops.client.pools import parse_mounts
 from cfa.cloudops.errors import (
     AmbiguousCallError,
     BlobContainerNotFoundError,
+    CloudOpsError,
     InvalidInputError,
     JobNotFoundError,
     PoolNotFoundError,
@@ -30,7 +31,7 @@ from cfa.cloudops.model import names, references
 from cfa.cloudops.model.values import Mount, PoolSpec, Task, TaskSpec
 
 if TYPE_CHECKING:
-    from cfa.cloudops.client.view import Farewell
+    from cfa.cloudops.client.farewell import Farewell
     from cfa.cloudops.provider.batch import BatchProvider
     from cfa.cloudops.provider.blob import BlobProvider
     from cfa.cloudops.rehearsal import Rehearsal
@@ -291,6 +292,13 @@ class TaskMixin:
         return True
 
     def _add(self, job_id: str, specs: Sequence[TaskSpec]) -> list[str]:
+        try:
+            return self._add_checked(job_id, specs)
+        except CloudOpsError:
+            self._farewell.refused(job_id)
+            raise
+
+    def _add_checked(self, job_id: str, specs: Sequence[TaskSpec]) -> list[str]:
         job = self._batch.get_job(job_id)
         pool = self._pool(job.spec.pool_id)
         specs = self._resolve_mounts(pool, specs)

@@ -1,4 +1,4 @@
-"""What a user sees of tasks: their output, line by line, and a summary.
+"""What a user sees of tasks: their output, line by line.
 
 Used when a script ends with tasks under way, and by `cloudops logs`. The service's events say which
 tasks run and which are done; only files of running tasks are looked at again.
@@ -6,40 +6,39 @@ tasks run and which are done; only files of running tasks are looked at again.
 
 from __future__ import annotations
 
-import atexit
-import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from attrs import define, field
 
-from cfa.cloudops.errors import CloudOpsError, NotFoundError
+from cfa.cloudops.client.screen import COLOURS, coloured, shows_lines
+from cfa.cloudops.errors import NotFoundError
 from cfa.cloudops.model.plain import plain, shortened
-from cfa.cloudops.model.values import Task, TaskResult
+from cfa.cloudops.model.values import Event, Task
+from cfa.cloudops.model.words import tasks
 
 if TYPE_CHECKING:
+    from cfa.cloudops.client.screen import Screen
     from cfa.cloudops.provider.batch import BatchProvider
 
-#: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
-#: how the tasks that it added ended. The variable may outlive the file.
-REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
 #: Seconds between two looks at the output of running tasks. Files do not tell when they grow.
 LOOK_S = 0.1
 _CHUNK = 1 << 16
 #: Bytes after which a line is shown though its end has not come.
 _LONGEST = 1 << 16
-_STREAMS = ("stdout.txt", "stderr.txt")
+#: Bytes of a failed task's output in which its last lines are looked for.
+_LAST_BYTES = 1 << 12
+STREAMS = ("stdout.txt", "stderr.txt")
 
 
 @define(eq=False)
 class _Tail:
     """How much of a task's two streams was shown."""
 
-    offsets: dict[str, int] = field(factory=lambda: dict.fromkeys(_STREAMS, 0))
+    offsets: dict[str, int] = field(factory=lambda: dict.fromkeys(STREAMS, 0))
     #: The begun line, or the rest of a long one.
-    rest: dict[str, bytes] = field(factory=lambda: dict.fromkeys(_STREAMS, b""))
+    rest: dict[str, bytes] = field(factory=lambda: dict.fromkeys(STREAMS, b""))
 
 
 class OutputView:
@@ -52,6 +51,7 @@ class OutputView:
         prefix: False shows lines as they are.
         raw: also to a terminal, where else control characters are shown as escapes.
         streams: `stdout.txt`, `stderr.txt` or both. One alone goes to `out`, whichever it is.
+        screen: draws what is meant for a terminal.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class OutputView:
         *,
         prefix: bool = True,
         raw: bool = False,
-        streams: Sequence[str] = _STREAMS,
+        streams: Sequence[str] = STREAMS,
+        screen: Screen | None = None,
     ) -> None:
         self._batch = batch
         self._wanted = wanted
@@ -72,29 +73,43 @@ class OutputView:
         self._streams = {name: target for name, target in pairs if target is not None}
         self._prefix = prefix
         self._escaped = {
-            name for name, target in self._streams.items() if not raw and _seen(target)
+            name for name, target in self._streams.items() if not raw and shows_lines(target)
         }
+        self._screen = screen
+        self._width = 0
+        self._colours: dict[str, str] = {}
         self._after: dict[str, int] = {}
         self._running: dict[tuple[str, str], _Tail] = {}
         #: Tasks that are done and shown.
         self.done: set[tuple[str, str]] = set()
 
-    def look(self, job_id: str) -> None:
+    def look(self, job_id: str, last_task_number: int = 0) -> list[Event]:
         """Show what is new in a job.
+
+        Args:
+            job_id: the job.
+            last_task_number: number of its newest task, so that prefixes have one width.
+
+        Returns:
+            The new events of the tasks that are shown, and of the job.
 
         Raises:
             JobNotFoundError: it was deleted.
         """
         self._flush()
+        found = []
         events = self._batch.list_events(job_id, self._after.get(job_id, 0))
         # A try that another one followed has no files any more: the next one has written over them.
         latest = {event.task_id: event.number for event in events if event.what == "running"}
+        self._widen(latest, last_task_number)
         for event in events:
             self._after[job_id] = event.number
-            if event.task_id is None or (
-                self._wanted is not None and not self._wanted(job_id, event.task_id)
-            ):
+            if event.task_id is None:
+                found.append(event)
                 continue
+            if self._wanted is not None and not self._wanted(job_id, event.task_id):
+                continue
+            found.append(event)
             key = (job_id, event.task_id)
             match event.what:
                 case "running":
@@ -113,6 +128,15 @@ class OutputView:
             if key[0] == job_id:
                 self._show(key, tail, last=False)
         self._flush()
+        return found
+
+    def _widen(self, task_ids: Iterable[str | None], last_task_number: int) -> None:
+        """Make room for the prefixes of these tasks, and of numbered ones that are still to run."""
+        for task_id in filter(None, task_ids):
+            begin = task_id.rstrip("0123456789")
+            digits = max(len(task_id) - len(begin), len(str(last_task_number)))
+            width = len(begin) + digits if begin != task_id else len(task_id)
+            self._width = max(self._width, width)
 
     def finish(self) -> None:
         """Show also the begun lines of tasks that still run. The last call."""
@@ -122,6 +146,8 @@ class OutputView:
 
     def _flush(self) -> None:
         """Keep the order of what goes to streams as text and as bytes."""
+        if self._screen is not None:
+            self._screen.flush()
         for stream in self._streams.values():
             stream.flush()
 
@@ -150,21 +176,39 @@ class OutputView:
     def _write(self, name: str, task_id: str, line: bytes, *, ended: bool = True) -> None:
         """Show a line, or a part of one that is too long; only a single file goes on in its line."""
         stream, escaped = self._streams[name], name in self._escaped
-        end = "\n" if ended or self._prefix or escaped else ""
-        before = f"{task_id} | " if self._prefix else ""
-        binary = None if escaped else getattr(stream, "buffer", None)
+        if escaped:
+            self._write_line(name, task_id, line)
+            return
+        end = "\n" if ended or self._prefix else ""
+        before = ""
+        if self._prefix:
+            before = f"{coloured(task_id.ljust(self._width), self._colour(task_id))} | "
+        binary = getattr(stream, "buffer", None)
         if binary is not None:
             binary.write(before.encode() + line + end.encode())
             return
-        text = line.decode(errors="replace")
-        if escaped:
-            text = plain(text.rstrip("\r"), keep="\t")
-        write(stream, f"{before}{text}{end}")
+        write(stream, f"{before}{line.decode(errors='replace')}{end}")
 
+    def _write_line(self, name: str, task_id: str, line: bytes) -> None:
+        """Show a line on a terminal, which obeys none of its signs.
 
-def _seen(stream: TextIO) -> bool:
-    """Whether a terminal shows what is written."""
-    return not stream.closed and stream.isatty()
+        What a program wrote over is not shown, as on a terminal of its own.
+        """
+        text = plain(line.decode(errors="replace").rstrip("\r").rpartition("\r")[2], keep="\t")
+        prefix = plain(task_id).ljust(self._width)
+        wrong = name == "stderr.txt"
+        if self._screen is None:
+            before = f"{prefix} {'!' if wrong else '|'} " if self._prefix else ""
+            write(self._streams[name], f"{before}{text}\n")
+        elif self._prefix:
+            mark = ("! ", "bold red") if wrong else ("| ", "dim")
+            self._screen.line((f"{prefix} ", self._colour(task_id)), mark, (text, ""))
+        else:
+            self._screen.line((text, ""))
+
+    def _colour(self, task_id: str) -> str:
+        """The colour of a task's prefix, one after the other."""
+        return self._colours.setdefault(task_id, COLOURS[len(self._colours) % len(COLOURS)])
 
 
 def _between_signs(data: bytes, place: int) -> int:
@@ -196,175 +240,39 @@ def failure_text(task: Task) -> str:
     return f"{task.id}: {plain(shortened(reason, 1000))}"
 
 
-class Farewell:
-    """Stays with a script's unfinished tasks when it ends, so that it needs no line to wait.
-
-    The exit status stays what the script made it. Ctrl-C detaches: the tasks go on. `cloudops run`,
-    whose exit status is about the tasks as well, gets a report.
-    """
-
-    def __init__(
-        self, batch: BatchProvider, at_exit: str, at_end: Callable[[], None] | None = None
-    ) -> None:
-        self._batch = batch
-        self._at_end = at_end
-        self._expected: dict[str, set[str]] = {}
-        self._added: dict[str, set[str]] = {}
-        self._problems: dict[str, str | None] = {}
-        self._pid = os.getpid()
-        self._detach = at_exit == "detach" or hasattr(sys, "ps1") or "ipykernel" in sys.modules
-        atexit.register(self._at_exit)
-
-    def expect(self, job_id: str, task_ids: Iterable[str]) -> None:
-        """Tasks that this script added."""
-        new = set(task_ids)
-        self._expected.setdefault(job_id, set()).update(new)
-        self._added.setdefault(job_id, set()).update(new)
-
-    def forget(self, job_id: str) -> None:
-        """The user has seen how the job ended, or deleted it."""
-        self._expected.pop(job_id, None)
-
-    def cancel(self) -> None:
-        """The client is closed: nothing is shown at exit."""
-        atexit.unregister(self._at_exit)
-        if os.getpid() == self._pid:
-            self._report(0)
-            if self._at_end is not None:
-                self._at_end()
-
-    def _at_exit(self) -> None:
-        if os.getpid() != self._pid:
-            return  # a forked child is not the script
-        status = 0
-        try:
-            if self._expected:
-                interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-                if self._detach or interrupted:
-                    self._say_detached()
-                else:
-                    self._stay()
-        except KeyboardInterrupt:
-            status = 130
-            self._say_detached()
-        except BrokenPipeError:
-            # Nobody reads any more; the tasks go on. Python flushes once more when it ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        except CloudOpsError as error:
-            status = error.exit_status
-            say(str(error))
-        finally:
-            self._report(status)
-            if self._at_end is not None:
-                self._at_end()
-            self._batch.close()
-
-    def _report(self, status: int) -> None:
-        """Write how the tasks of this client ended, if anybody asked.
-
-        Args:
-            status: exit status of what went wrong while we stayed, 0 for nothing.
-        """
-        path = os.environ.get(REPORT_VARIABLE)
-        if not path or not self._added:
-            return
-        failed = unrun = 0
-        try:
-            for job_id, ids in self._added.items():
-                more = self._outcome(job_id, ids)
-                failed, unrun = failed + more[0], unrun + more[1]
-        except CloudOpsError as error:
-            status = status or error.exit_status
-        line = json.dumps({"failed": failed, "unrun": unrun, "status": status}) + "\n"
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        except OSError:
-            return  # the one who asked is gone
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
-
-    def _outcome(self, job_id: str, ids: set[str]) -> tuple[int, int]:
-        """Tasks that failed, and those that never run because their job has ended."""
-        try:
-            job = self._batch.get_job(job_id)
-            ended = job.state == "completed"
-            if not job.counts.failed and not (ended and job.counts.active):
-                return 0, 0
-            tasks = [task for task in self._batch.list_tasks(job_id) if task.id in ids]
-        except NotFoundError:
-            return 0, 0  # deleted: whoever did it knows
-        failed = sum(task.result is TaskResult.FAILURE for task in tasks)
-        return failed, sum(task.result is None for task in tasks) if ended else 0
-
-    def _stay(self) -> None:
-        expected = self._expected
-        view = OutputView(self._batch, lambda job_id, task_id: task_id in expected.get(job_id, ()))
-        open_jobs = set(expected)
-        while open_jobs:
-            for job_id in list(open_jobs):
-                if self._look(view, job_id):
-                    open_jobs.discard(job_id)
-            if open_jobs:
-                self._batch.wait_for_change(LOOK_S)
-        self._summarise()
-
-    def _look(self, view: OutputView, job_id: str) -> bool:
-        """Show what is new; True when nothing more will come from this job."""
-        try:
-            job = self._batch.get_job(job_id)
-            view.look(job_id)
-        except NotFoundError:
-            self._expected.pop(job_id, None)
-            say(f"the job {job_id} was deleted; its tasks are gone.")
-            return True
-        if job.problem and self._problems.get(job_id) != job.problem:
-            say(f"{job_id}: {job.problem}")
-        self._problems[job_id] = job.problem
-        if job.settled:
-            return True
-        return not job.logs_owed and all(
-            (job_id, task) in view.done for task in self._expected[job_id]
+def say_detached(batch: BatchProvider, job_id: str) -> None:
+    """Say that the tasks of a job go on, how to follow them and how to stop them."""
+    try:
+        counts = batch.task_counts(job_id)
+    except NotFoundError:
+        return
+    left = counts.active + counts.running
+    if left:
+        say(
+            f"detached; {tasks(left)} of {job_id} {'goes' if left == 1 else 'go'} on.\n"
+            f"  Follow: cloudops logs -f {job_id}\n"
+            f"  Stop: cloudops job terminate {job_id}"
         )
 
-    def _summarise(self) -> None:
-        good = 0
-        bad: list[Task] = []
-        unrun = 0
-        for job_id, ids in self._expected.items():
-            try:
-                tasks = list(self._batch.list_tasks(job_id))
-            except NotFoundError:
-                continue
-            for task in tasks:
-                if task.id not in ids:
-                    continue
-                if task.result is TaskResult.SUCCESS:
-                    good += 1
-                elif task.result is TaskResult.FAILURE:
-                    bad.append(task)
-                else:
-                    unrun += 1
-        if not self._expected:
-            return
-        text = f"{good} succeeded, {len(bad)} failed"
-        if unrun:
-            text += f", {unrun} not run (their job was ended)"
-        lines = [text, *(f"  {failure_text(task)}" for task in bad[:20])]
-        if len(bad) > 20:
-            lines.append(f"  ... and {len(bad) - 20} more: cloudops task list <job>")
-        say("\n".join(lines))
 
-    def _say_detached(self) -> None:
-        for job_id in self._expected:
-            try:
-                counts = self._batch.task_counts(job_id)
-            except NotFoundError:
-                continue
-            left = counts.active + counts.running
-            if left:
-                say(
-                    f"detached; {left} tasks of {job_id} go on. "
-                    f"Follow: cloudops logs -f {job_id}   Stop: cloudops job terminate {job_id}"
-                )
+def last_lines(batch: BatchProvider, job_id: str, task_id: str, most: int) -> list[str]:
+    """The last lines of a task's standard error, in signs that a terminal only shows.
+
+    Raises:
+        NotFoundError: there is no such task.
+    """
+
+    def there(offset: int) -> bool:
+        return bool(batch.read_task_file(job_id, task_id, "stderr.txt", offset, 1))
+
+    low, high = 0, _CHUNK
+    while there(high):
+        low, high = high, high * 2
+    while low < high:  # the first offset behind the end
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if there(middle) else (low, middle)
+    data = batch.read_task_file(
+        job_id, task_id, "stderr.txt", max(0, low - _LAST_BYTES), _LAST_BYTES
+    )
+    lines = data.decode(errors="replace").rstrip("\n").split("\n") if data else []
+    return [plain(line.rstrip("\r").rpartition("\r")[2], keep="\t") for line in lines[-most:]]

@@ -147,7 +147,9 @@ class Rehearsal:
         if self._report_path:
             self._hand_over(self._report_path)
         elif sys.stderr is not None:
-            print(plain(self.report(), keep="\n\t"), file=sys.stderr)  # noqa: T201  promised
+            whole = getattr(sys, "last_type", None) is None
+            text = report(self.findings, whole=whole)
+            print(plain(text, keep="\n\t"), file=sys.stderr)  # noqa: T201  promised
 
     def _look_at_needs(self, batch: BatchProvider) -> None:
         for job_id, pool in self._jobs.items():
@@ -168,8 +170,18 @@ class Rehearsal:
             os.close(descriptor)
 
 
-def report(findings: Sequence[Finding]) -> str:
-    """Findings as text for people."""
+def report(findings: Sequence[Finding], *, whole: bool = True) -> str:
+    """Findings as text for people.
+
+    Args:
+        findings: what was found.
+        whole: whether the script came to its end.
+    """
+    if not whole:
+        return (
+            f"{report(findings)}\n"
+            "  The script ended early: what it did not reach was not looked at."
+        )
     if not findings:
         return "cloudops rehearsal: nothing found that Azure would refuse or do differently"
     refused = sum(one.severity is Severity.REFUSE for one in findings)

@@ -124,14 +124,18 @@ class Agent:
                 result = task()
             except BaseException as caught:  # noqa: BLE001  handed to the loop, which looks at it
                 error = caught
-            self._inbox.put(lambda: done(result, error))
-            self._ring()
+            self.post(lambda: done(result, error))
 
         try:
             self._workers.submit(run)
         except RuntimeError:  # no thread can be started now; the task waits in the queue for one
             _log.warning("no further thread can be started: a limit of processes is reached")
             self.at(time.monotonic() + _RETRY_S, lambda: self.work(_nothing, _done))
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Call `action` in the loop. May be called by a worker thread."""
+        self._inbox.put(action)
+        self._ring()
 
     def changed(self) -> None:
         """Tell the clients that wait for it that the store changed."""

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cfa.cloudops.errors import BackendUnavailableError, CloudOpsError, NodeError
-from cfa.cloudops.provider.executor import NodeEnd
+from cfa.cloudops.provider.executor import ImageProgress, NodeEnd
 from cfa.cloudops.service import journal
 from cfa.cloudops.service.disks import NO_PROCESS
 from cfa.cloudops.service.ledger import Attempt, Outcome
@@ -86,12 +86,24 @@ class Crew:
 
     def open(self, node: LiveNode, what: Opening) -> None:
         """Open an enlisted node in a worker thread."""
+
+        def pulls(_: ImageProgress) -> None:  # by the worker thread
+            if not node.pulls:
+                self._agent.post(partial(self._pulls, node, what.image))
+
         self._agent.work(
-            lambda: open_node(self.executors, what),
+            lambda: open_node(self.executors, what, pulls),
             lambda opened, error: self._opened(node, opened, error),
         )
 
+    def _pulls(self, node: LiveNode, image: str | None) -> None:
+        """Opening takes long, because the engine fetches an image."""
+        node.pulls = True
+        self._scheduler.problem(node.group.job, f"Pulling the image {image}.")
+
     def _opened(self, node: LiveNode, opened: Opened | None, error: BaseException | None) -> None:
+        if node.pulls:
+            self._scheduler.problem(node.group.job, None)
         if opened is None:
             error = error or RuntimeError("no node")
             if not isinstance(error, CloudOpsError):

@@ -188,8 +188,7 @@ class LocalBatch(LocalSchedules):
             if self._store.row("SELECT 1 FROM job WHERE id = ?", (spec.id,)):
                 raise JobExistsError(
                     f"The job {spec.id!r} exists.",
-                    "Pass exist_ok=True to go on with it, delete it with delete_job, or choose "
-                    "another name.",
+                    "Delete it with delete_job, or choose another name.",
                 )
             self._refuse_schedule(spec.id)
             insert_job(self._store, spec, time.time())

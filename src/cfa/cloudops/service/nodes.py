@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -21,7 +22,14 @@ from cfa.cloudops.beneath import Place
 from cfa.cloudops.errors import ConflictError, ImageError, NodeError, UnsupportedError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Isolation, Mount, PoolSpec
-from cfa.cloudops.provider.executor import Bind, Capabilities, Executor, Node, NodeSpec
+from cfa.cloudops.provider.executor import (
+    Bind,
+    Capabilities,
+    Executor,
+    ImageProgress,
+    Node,
+    NodeSpec,
+)
 from cfa.cloudops.service.definitions import mounts_from
 from cfa.cloudops.service.disks import disk_errors
 from cfa.cloudops.service.ledger import Attempt
@@ -78,6 +86,8 @@ class LiveNode:
     broken: bool = False
     #: It could not even begin, for lack of processes.
     refused: bool = False
+    #: Its image is being fetched.
+    pulls: bool = False
     single_use: bool = False
     #: Whose network it uses, until nothing of it runs any more.
     keeper: Keeper | None = None
@@ -238,7 +248,9 @@ class Executors:
         found = self._capabilities.get(name)
         return found is not None and found.shares_network
 
-    def open_node(self, name: str, spec: NodeSpec) -> Node:
+    def open_node(
+        self, name: str, spec: NodeSpec, progress: Callable[[ImageProgress], None] | None = None
+    ) -> Node:
         """Open a node. Its image is looked for once an agent, and again when it has gone since.
 
         Raises: see `Executor.ensure_image` and `Executor.open_node`.
@@ -249,7 +261,7 @@ class Executors:
         image = (name, spec.image)
         known = image in self._images
         if not known:
-            executor.ensure_image(spec.image)
+            executor.ensure_image(spec.image, progress)
             self._images.add(image)
         try:
             return executor.open_node(spec)
@@ -257,7 +269,7 @@ class Executors:
             self._images.discard(image)
             if not known:
                 raise
-        return self.open_node(name, spec)
+        return self.open_node(name, spec, progress)
 
     def close(self) -> None:
         with self._lock:
@@ -292,8 +304,17 @@ class Opened:
     mapping: tuple[tuple[str, str], ...]
 
 
-def open_node(executors: Executors, what: Opening) -> Opened:
+def open_node(
+    executors: Executors,
+    what: Opening,
+    progress: Callable[[ImageProgress], None] | None = None,
+) -> Opened:
     """Open a node and wait for nothing. Runs in a worker thread; blocks for a pull.
+
+    Args:
+        executors: those of the agent.
+        what: the node.
+        progress: called in this thread while its image is pulled.
 
     Raises:
         BackendError: see `Executor.open_node`. BlobContainerNotFoundError: a mount's source is gone.
@@ -334,6 +355,7 @@ def open_node(executors: Executors, what: Opening) -> Opened:
             keeps_network=what.keeps_network,
             network_of=what.network.engine_id if what.network else None,
         ),
+        progress,
     )
     mapping: tuple[tuple[str, str], ...] = ()
     if not private:

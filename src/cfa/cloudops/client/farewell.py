@@ -1,0 +1,242 @@
+"""A script that ends with tasks under way stays with them, shows them, and says how they ended."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from cfa.cloudops.client.ending import set_exit_status
+from cfa.cloudops.client.view import say, say_detached
+from cfa.cloudops.errors import CloudOpsError, NotFoundError
+from cfa.cloudops.model.plain import plain, some
+from cfa.cloudops.model.values import TaskResult
+
+if TYPE_CHECKING:
+    from cfa.cloudops.client.watch import Watch
+    from cfa.cloudops.provider.batch import BatchProvider
+
+#: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
+#: how the tasks that it added ended. The variable may outlive the file.
+REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
+
+
+class Farewell:
+    """Stays with a script's unfinished tasks when it ends, so that it needs no line to wait.
+
+    The exit status stays what the script made it, unless `on_failure` is `exit` and tasks failed, or
+    Ctrl-C, which gives 130, detaches: the tasks go on. `cloudops run`, whose exit status is about the
+    tasks as well, gets a report.
+    """
+
+    def __init__(
+        self,
+        batch: BatchProvider,
+        at_exit: str,
+        at_end: Callable[[], None] | None = None,
+        *,
+        existing_job: str = "error",
+        on_failure: str = "show",
+    ) -> None:
+        self._batch = batch
+        self._at_end = at_end
+        self._existing_job = existing_job
+        self._on_failure = on_failure
+        self._made: set[str] = set()
+        self._refused: set[str] = set()
+        self._expected: dict[str, set[str]] = {}
+        self._added: dict[str, set[str]] = {}
+        self._detached: set[str] = set()
+        self._pid = os.getpid()
+        self._interactive = hasattr(sys, "ps1") or "ipykernel" in sys.modules
+        self._detach = at_exit == "detach" or self._interactive
+        atexit.register(self._at_exit)
+
+    def expect(self, job_id: str, task_ids: Iterable[str]) -> None:
+        """Tasks that this script added."""
+        new = set(task_ids)
+        self._expected.setdefault(job_id, set()).update(new)
+        self._added.setdefault(job_id, set()).update(new)
+
+    def made(self, job_id: str) -> None:
+        """A job that this script made."""
+        self._made.add(job_id)
+
+    def refused(self, job_id: str) -> None:
+        """A job to which a task could not be added."""
+        self._refused.add(job_id)
+
+    def forget(self, job_id: str) -> None:
+        """The user has seen how the job ended, or deleted it."""
+        self._expected.pop(job_id, None)
+
+    def detach(self, job_id: str) -> None:
+        """Ctrl-C while a job was watched: say what goes on."""
+        self._detached.add(job_id)
+        say_detached(self._batch, job_id)
+
+    def cancel(self) -> None:
+        """The client is closed: nothing is shown at exit."""
+        atexit.unregister(self._at_exit)
+        if os.getpid() == self._pid:
+            self._report(0)
+            if self._at_end is not None:
+                self._at_end()
+
+    def _at_exit(self) -> None:
+        if os.getpid() != self._pid:
+            return  # a forked child is not the script
+        status = 0
+        try:
+            if self._expected:
+                interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
+                if self._detach or interrupted:
+                    self._say_detached()
+                else:
+                    self._stay()
+            if not self._interactive:
+                self._clear_way()
+        except KeyboardInterrupt:
+            status = 130
+            self._say_detached()
+        except BrokenPipeError:
+            # Nobody reads any more; the tasks go on. Python flushes once more when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        except CloudOpsError as error:
+            status = error.exit_status
+            say(str(error))
+        finally:
+            bad = self._report(status)
+            if self._at_end is not None:
+                self._at_end()
+            self._batch.close()
+            if status == 130 or (bad and self._on_failure == "exit"):
+                set_exit_status(status or 1)
+
+    def _report(self, status: int) -> bool:
+        """Write how the tasks of this client ended, if anybody asked; whether something is wrong.
+
+        Args:
+            status: exit status of what went wrong while we stayed, 0 for nothing.
+        """
+        path = os.environ.get(REPORT_VARIABLE)
+        if not self._added or not (path or self._on_failure == "exit"):
+            return bool(status)
+        failed = unrun = 0
+        try:
+            for job_id, ids in self._added.items():
+                more = self._outcome(job_id, ids)
+                failed, unrun = failed + more[0], unrun + more[1]
+        except CloudOpsError as error:
+            status = status or error.exit_status
+        bad = bool(status or failed or unrun)
+        if not path:
+            return bad
+        line = json.dumps({"failed": failed, "unrun": unrun, "status": status}) + "\n"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        except OSError:
+            return bad  # the one who asked is gone
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+        return bad
+
+    def _outcome(self, job_id: str, ids: set[str]) -> tuple[int, int]:
+        """Tasks that failed, and those that never run because their job has ended."""
+        try:
+            job = self._batch.get_job(job_id)
+            ended = job.state == "completed"
+            if not job.counts.failed and not (ended and job.counts.active):
+                return 0, 0
+            tasks = [task for task in self._batch.list_tasks(job_id) if task.id in ids]
+        except NotFoundError:
+            return 0, 0  # deleted: whoever did it knows
+        failed = sum(task.result is TaskResult.FAILURE for task in tasks)
+        return failed, sum(task.result is None for task in tasks) if ended else 0
+
+    def _stay(self) -> None:
+        from cfa.cloudops.client.watch import Watch  # only for a script that stays
+
+        expected = self._expected
+        open_jobs = set(expected)
+        with Watch(
+            self._batch, lambda job_id, task_id: task_id in expected.get(job_id, ())
+        ) as watch:
+            while open_jobs:
+                for job_id in list(open_jobs):
+                    if self._look(watch, job_id):
+                        open_jobs.discard(job_id)
+                if open_jobs:
+                    self._batch.wait_for_change(watch.pause_s)
+        self._summarise()
+
+    def _look(self, watch: Watch, job_id: str) -> bool:
+        """Show what is new; True when nothing more will come from this job."""
+        try:
+            job = self._batch.get_job(job_id)
+            watch.look(job)
+        except NotFoundError:
+            self._expected.pop(job_id, None)
+            watch.forget(job_id)
+            watch.remark(f"the job {job_id} was deleted; its tasks are gone.")
+            return True
+        if job.settled:
+            return True
+        return not job.logs_owed and all(
+            (job_id, task) in watch.view.done for task in self._expected[job_id]
+        )
+
+    def _clear_way(self) -> None:
+        """See that a script that went wrong can run again: its jobs would be in its way."""
+        error = getattr(sys, "last_type", None)
+        for job_id in sorted(self._made):
+            try:
+                if self._batch.task_counts(job_id).total == 0:
+                    if error is not None or job_id in self._refused:
+                        self._batch.delete_job(job_id)
+                        say(f"the job {job_id}, which has no tasks, was removed.")
+                elif error not in (None, KeyboardInterrupt) and self._existing_job == "error":
+                    say(f"the job {job_id} stays. Run the script afresh: {fresh_run()}")
+            except NotFoundError:
+                continue  # deleted
+
+    def _summarise(self) -> None:
+        good = 0
+        bad: list[str] = []
+        unrun = 0
+        for job_id, ids in self._expected.items():
+            try:
+                tasks = list(self._batch.list_tasks(job_id))
+            except NotFoundError:
+                continue
+            for task in tasks:
+                if task.id not in ids:
+                    continue
+                if task.result is TaskResult.SUCCESS:
+                    good += 1
+                elif task.result is TaskResult.FAILURE:
+                    bad.append(task.id)
+                else:
+                    unrun += 1
+        if not self._expected:
+            return
+        text = f"{good} succeeded, {len(bad)} failed"
+        if unrun:
+            text += f", {unrun} not run (their job was ended)"
+        say(f"{text}: {some(bad)}" if bad else text)
+
+    def _say_detached(self) -> None:
+        for job_id in self._expected.keys() - self._detached:
+            say_detached(self._batch, job_id)
+
+
+def fresh_run(*options: str) -> str:
+    """The command that runs this script again and replaces its jobs."""
+    script = plain(sys.argv[0]) if sys.argv and sys.argv[0].endswith(".py") else "SCRIPT"
+    return shlex.join(["cloudops", "run", "--fresh", *options, script])

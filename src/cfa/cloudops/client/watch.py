@@ -1,0 +1,274 @@
+"""One view of jobs that run: for scripts that wait, `monitor_job`, `cloudops job monitor`, `logs -f`.
+
+Failures are shown when they happen, with the last lines of the task's standard error. A terminal also
+shows a status: how far the jobs are, what runs and for how long, or why nothing runs.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from cfa.cloudops.client.screen import Piece, Screen, can_draw
+from cfa.cloudops.client.view import (
+    LOOK_S,
+    STREAMS,
+    OutputView,
+    last_lines,
+    say,
+    write,
+)
+from cfa.cloudops.errors import NotFoundError
+from cfa.cloudops.model.plain import plain, shortened, some
+from cfa.cloudops.model.values import Event, Job, JobState, TaskCounts
+from cfa.cloudops.model.words import clock, counts_text, duration
+
+if TYPE_CHECKING:
+    from cfa.cloudops.provider.batch import BatchProvider
+
+#: Failures that are shown one by one.
+_MOST_FAILURES = 20
+_FAILED = "cloudops task list --failed"
+#: Lines of a failed task's standard error.
+_LAST_LINES = 5
+#: Seconds between two lines of counts where there is no terminal.
+_PLAIN_S = 5.0
+#: Signs that take turns while something is watched.
+_HEARTBEAT = "|/-\\"
+#: Seconds that a job may wait for others before that is worth a line.
+_PATIENCE_S = 2.0
+
+
+class Watch:
+    """Shows what happens in jobs, while entered. Nothing is drawn unless `sys.stdout` is a terminal.
+
+    Args:
+        batch: the service.
+        wanted: whether a task of a job is of interest, by (job id, task id); all when not given.
+        output: show what tasks write; else lines of counts where there is no terminal.
+        prefix: as for `OutputView`, with `raw` and `streams`. With `raw` nothing is drawn.
+    """
+
+    def __init__(
+        self,
+        batch: BatchProvider,
+        wanted: Callable[[str, str], bool] | None = None,
+        *,
+        output: bool = True,
+        prefix: bool = True,
+        raw: bool = False,
+        streams: Sequence[str] = STREAMS,
+    ) -> None:
+        self._batch = batch
+        self._output = output
+        self._shows_errors = output and "stderr.txt" in streams
+        self._screen = Screen() if can_draw(sys.stdout) and not raw else None
+        self.view = OutputView(
+            batch,
+            wanted,
+            prefix=prefix,
+            raw=raw,
+            streams=streams if output else (),
+            screen=self._screen,
+        )
+        self._start_s = time.monotonic()
+        self._jobs: dict[str, Job] = {}
+        self._running: dict[tuple[str, str], datetime] = {}
+        self._failures = 0
+        self._reasons: dict[str, str] = {}
+        self._asked_s = 0.0
+        self._waits_since: dict[str, float] = {}
+        self._busy: list[str] = []
+        self._told: dict[str, str] = {}
+        self._counted = ("", -_PLAIN_S)
+
+    def __enter__(self) -> Watch:
+        if self._screen is not None:
+            self._screen.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._screen is not None:
+            self._screen.__exit__(kind, error, traceback)
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds after which to look again though nothing has changed."""
+        return LOOK_S if self._output or self.draws else 1.0
+
+    @property
+    def draws(self) -> bool:
+        """Whether a terminal shows the status, and has shown each failure."""
+        return self._screen is not None
+
+    def look(self, job: Job) -> None:
+        """Show what is new in a job, which was read just now.
+
+        Raises:
+            JobNotFoundError: it was deleted.
+        """
+        job_id = job.spec.id
+        self._jobs[job_id] = job
+        for event in self.view.look(job_id, job.last_task_number):
+            self._take(job_id, event)
+        self._tell_reason(job)
+        if self._screen is not None:
+            self._screen.flush()
+            self._screen.status(self._status())
+        elif not self._output and not job.settled:
+            self._count(job)
+
+    def forget(self, job_id: str) -> None:
+        """A job is gone: it is no part of the status any more."""
+        self._jobs.pop(job_id, None)
+
+    def remark(self, text: str) -> None:
+        """A line of ours."""
+        if self._screen is None:
+            say(text)
+        else:
+            for line in plain(text, keep="\n").split("\n"):
+                self._screen.line((line, "yellow"))
+            self._screen.flush()
+
+    # --- failures
+
+    def _take(self, job_id: str, event: Event) -> None:
+        if event.task_id is None:
+            return
+        key = (job_id, event.task_id)
+        self._running.pop(key, None)
+        if event.what == "running":
+            self._running[key] = event.time
+        elif event.what == "completed" and event.detail not in ("success", ""):
+            self._failures += 1
+            if self._failures <= _MOST_FAILURES:
+                self._show_failure(job_id, event.task_id)
+            elif self._failures == _MOST_FAILURES + 1:
+                self.remark(f"further failures are only counted. All: {_FAILED} {job_id}")
+
+    def _show_failure(self, job_id: str, task_id: str) -> None:
+        try:
+            task = self._batch.get_task(job_id, task_id)
+            # Where output is shown, the lines have just been seen.
+            lines = (
+                [] if self._shows_errors else last_lines(self._batch, job_id, task_id, _LAST_LINES)
+            )
+        except NotFoundError:
+            return  # deleted since
+        reason = task.failure.message if task.failure else "It failed."
+        head = f"{task_id} failed: {shortened(reason, 1000)}"
+        more = [f"  {line}" for line in lines]
+        if task.started is not None:
+            more.append(f"  More: cloudops task show {job_id} {task_id}")
+        if self._screen is None:
+            say("\n".join((head, *more)))
+            return
+        self._screen.line((plain(head), "bold red"))
+        for line in more:
+            self._screen.line((plain(line, keep="\t"), "dim"))
+
+    # --- why nothing runs
+
+    def _tell_reason(self, job: Job) -> None:
+        """Say what keeps a job from running, once for each reason."""
+        job_id = job.spec.id
+        reason = self._reasons[job_id] = job.problem or self._queued(job)
+        if not reason:
+            self._waits_since.pop(job_id, None)
+            self._told.pop(job_id, None)
+            return
+        # A job that waits for others shows so in the status; elsewhere only long waits are news.
+        waited = time.monotonic() - self._waits_since.setdefault(job_id, time.monotonic())
+        news = bool(job.problem) or (not self.draws and waited >= _PATIENCE_S)
+        if news and reason != self._told.get(job_id) and (self.draws or self._output):
+            self._told[job_id] = reason
+            self.remark(f"{job_id}: {reason}")
+
+    def _queued(self, job: Job) -> str:
+        """Why a job with waiting tasks runs none, as far as another job is the reason."""
+        counts = job.counts
+        if counts.running or not counts.active or job.state is not JobState.ACTIVE:
+            return ""
+        if time.monotonic() - self._asked_s >= 1.0:
+            self._asked_s = time.monotonic()
+            self._busy = [one.spec.id for one in self._batch.list_jobs() if one.counts.running]
+        others = [plain(name) for name in self._busy if name != job.spec.id]
+        return f"waits for the job{'s' * (len(others) > 1)} {some(others, 3)}" if others else ""
+
+    # --- how far
+
+    def _count(self, job: Job) -> None:
+        """A line when it says something new, at most one in five seconds."""
+        text = counts_text(job)
+        if reason := self._reasons.get(job.spec.id):
+            text += f" ({reason})"
+        elapsed = time.monotonic() - self._start_s
+        last, shown_s = self._counted
+        if text != last and elapsed - shown_s >= _PLAIN_S and sys.stdout is not None:
+            write(sys.stdout, f"{duration(elapsed)}: tasks {plain(text)}\n")
+            sys.stdout.flush()
+            self._counted = (text, elapsed)
+
+    def _status(self) -> list[list[Piece]]:
+        """Lines of the status: how far, what runs or why nothing does, and what Ctrl-C does."""
+        elapsed = time.monotonic() - self._start_s
+        jobs = list(self._jobs.values())
+        counts = _sum([job.counts for job in jobs])
+        name = plain(jobs[0].spec.id) if len(jobs) == 1 else f"{len(jobs)} jobs"
+        first: list[Piece] = [
+            (_HEARTBEAT[int(elapsed * 4) % len(_HEARTBEAT)], "cyan"),
+            (f" {clock(elapsed)} ", ""),
+            (name, "bold"),
+            (f": {counts.completed} of {counts.total} done", ""),
+        ]
+        for count, word, style in (
+            (counts.failed, "failed", "bold red"),
+            (counts.running, "running", "cyan"),
+            (counts.active, "waiting", ""),
+        ):
+            if count:
+                first += [(", ", ""), (f"{count} {word}", style)]
+        lines = [first]
+        if owed := sum(job.logs_owed for job in jobs if not job.counts.running):
+            lines.append([(f"  saving the logs of {owed} tasks", "")])
+        if self._running:
+            lines.append([("  ", ""), (self._running_text(), "")])
+        else:
+            reasons = list(filter(None, map(self._reasons.get, self._jobs)))
+            if reasons or counts.active:
+                lines.append([(f"  {plain(reasons[0] if reasons else 'starting')}", "yellow")])
+        lines.append([("  Ctrl-C detaches, tasks go on", "dim")])
+        return lines
+
+    def _running_text(self) -> str:
+        """Running tasks with their times, longest first, as many as fit into a line."""
+        now = datetime.now(UTC)
+        room = (self._screen.width if self._screen is not None else 80) - 2
+        text = ""
+        left = len(self._running)
+        for (_, task_id), started in sorted(self._running.items(), key=lambda item: item[1]):
+            longer = f"{text}, " if text else ""
+            longer += f"{plain(task_id)} {clock(max(0.0, (now - started).total_seconds()))}"
+            if text and len(longer) + (len(f", and {left - 1} more") if left > 1 else 0) > room:
+                return f"{text}, and {left} more"
+            text, left = longer, left - 1
+        return text
+
+
+def _sum(counts: Sequence[TaskCounts]) -> TaskCounts:
+    return TaskCounts(
+        active=sum(one.active for one in counts),
+        running=sum(one.running for one in counts),
+        succeeded=sum(one.succeeded for one in counts),
+        failed=sum(one.failed for one in counts),
+    )

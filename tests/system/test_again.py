@@ -1,0 +1,284 @@
+"""A script is edited and run again: what becomes of the job of the run before."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from cfa.cloudops.errors import AmbiguousCallError, InvalidInputError, JobExistsError
+
+ONE = pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
+UP = "sh -c 'echo up; until [ -e gate ]; do sleep 0.05; done'"
+SCRIPT = """\
+from cfa.cloudops.local import CloudClient
+client = CloudClient()
+client.create_pool("p", mounts=["data"], container_image_name="busybox")
+client.create_job("j", "p")
+client.add_task("j", "echo said")
+"""
+
+pytestmark = ONE
+
+
+@pytest.fixture(autouse=True)
+def no_warnings(monkeypatch):
+    """That there is no sandbox is tested elsewhere."""
+    monkeypatch.setenv("LOG_LEVEL", "error")
+
+
+def outcome(bench, job="j"):
+    """Ids and results of a job's tasks, in a client of its own."""
+    return {name: str(task.result) for name, task in bench.finished(bench.client(), job).items()}
+
+
+@pytest.mark.promise(
+    "create_job",
+    "What becomes of a job of this name can be chosen for a whole script.",
+    local="`existing_job`, or `CLOUDOPS_EXISTING_JOB`: `error`, `resume`, `replace`, `force-replace`",
+    cloud="`exist_ok` only",
+    difference="`CloudClient(existing_job=...)` is ignored by the cloud's client",
+)
+@pytest.mark.parametrize("way", ["argument", "client", "environment"])
+def test_replace(bench, monkeypatch, way):
+    """`replace` deletes the job of an earlier run with its tasks and makes it anew."""
+    first = bench.ready(task_retries=3)
+    first.add_task("j", "true")
+    first.add_task("j", "true")
+    bench.finished(first)
+    if way == "environment":
+        monkeypatch.setenv("CLOUDOPS_EXISTING_JOB", "replace")
+    client = bench.client(existing_job="replace") if way == "client" else bench.client()
+    client.create_job("j", "p", existing_job="replace" if way == "argument" else None)
+    assert client._batch.get_job("j").spec.max_task_retries == 0
+    assert client.add_task("j", "false") == "j--1"
+    assert outcome(bench) == {"j--1": "failure"}
+
+
+def test_resume(bench, monkeypatch):
+    """`resume` goes on with the job of an earlier run, as it is."""
+    first = bench.ready(task_retries=3)
+    first.add_task("j", "true")
+    monkeypatch.setenv("CLOUDOPS_EXISTING_JOB", "resume")
+    client = bench.client()
+    client.create_job("j", "p")
+    assert client.add_task("j", "true") == "j--2"
+    assert client._batch.get_job("j").spec.max_task_retries == 3
+    assert outcome(bench) == {"j--1": "success", "j--2": "success"}
+
+
+def test_the_script_wins(bench, monkeypatch):
+    """What the script says of a job wins over the setting."""
+    first = bench.ready()
+    first.add_task("j", "true")
+    monkeypatch.setenv("CLOUDOPS_EXISTING_JOB", "replace")
+    client = bench.client()
+    client.create_job("j", "p", exist_ok=True)
+    assert client.add_task("j", "true") == "j--2"
+    with pytest.raises(JobExistsError):
+        bench.client().create_job("j", "p", existing_job="error")
+
+
+def test_replace_is_about_earlier_runs(bench):
+    """The setting `replace` spares a job that the same client made: making it twice is a mistake."""
+    client = bench.client(existing_job="replace")
+    client.create_pool("p", container_image_name=bench.image)
+    client.create_job("j", "p")
+    client.add_task("j", "true")
+    with pytest.raises(JobExistsError):
+        client.create_job("J", "p")
+    assert outcome(bench) == {"j--1": "success"}
+    client.create_job("j", "p", existing_job="replace")
+    assert client._batch.task_counts("j").total == 0
+
+
+@pytest.mark.promise(
+    "create_job",
+    "`replace` refuses a job whose tasks run or are about to.",
+    local="`JobExistsError`; `force-replace` ends them",
+    cloud="there is no such choice",
+    difference="ours only",
+)
+def test_replace_refuses_what_runs(bench):
+    """`replace` leaves a job alone whose tasks run; `force-replace` ends them."""
+    first = bench.ready()
+    first.add_task("j", UP)
+    bench.running(first, "j--1")
+    client = bench.client()
+    with pytest.raises(JobExistsError, match="1 running") as caught:
+        client.create_job("j", "p", existing_job="replace")
+    assert "cloudops job terminate j" in str(caught.value)
+    assert "cloudops run --fresh --force" in str(caught.value)
+    assert client._batch.task_counts("j").running == 1
+    client.create_job("j", "p", existing_job="force-replace")
+    assert client._batch.task_counts("j").total == 0
+
+
+def test_replace_after_terminate(bench):
+    """A job that was ended is replaced, whatever was left of it."""
+    first = bench.ready()
+    first.add_task("j", UP)
+    first.add_task("j", "true", depends_on="j--1")
+    bench.running(first, "j--1")
+    first._batch.terminate_job("j")
+    client = bench.client()
+    client.create_job("j", "p", existing_job="replace")
+    assert client._batch.task_counts("j").total == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"pool_name": "nowhere"}, ValueError),
+        ({"pool_name": "p", "task_retries": -5}, InvalidInputError),
+        ({"pool_name": "p", "save_logs_to_blob": "nowhere"}, ValueError),
+    ],
+)
+def test_bad_arguments_delete_nothing(bench, arguments, error):
+    """A call that can never work leaves the old job as it was."""
+    first = bench.ready()
+    first.add_task("j", "true")
+    bench.finished(first)
+    with pytest.raises(error):
+        bench.client().create_job("j", existing_job="replace", **arguments)
+    assert outcome(bench) == {"j--1": "success"}
+
+
+def test_bad_choices(bench):
+    """A word that is no choice, and two choices at once, are refused."""
+    client = bench.ready()
+    with pytest.raises(InvalidInputError, match="error, resume, replace, force-replace"):
+        client.create_job("j", "p", existing_job="keep")
+    with pytest.raises(AmbiguousCallError, match="exist_ok"):
+        client.create_job("j", "p", exist_ok=True, existing_job="replace")
+    client.create_job("j", "p", exist_ok=True, existing_job="resume")
+
+
+def cloudops(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "cfa.cloudops.cli", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_message_names_the_command(bench):
+    """A second run says by which command the script runs afresh, and that command works."""
+    (bench.place / "data").mkdir()
+    assert bench.run(SCRIPT)[0] == 0
+    status, out, err = bench.run(SCRIPT)
+    assert (status, out) == (1, "")
+    assert re.search(r"cloudops run --fresh \S+/script\.py", err)
+    assert "CLOUDOPS_EXISTING_JOB=resume" in err
+    assert "existing_job='replace'" in err
+    status, out, err = cloudops("run", "--fresh", "script.py")
+    assert (status, out) == (0, "j--1 | said\n"), err
+
+
+def test_fresh_and_force(bench):
+    """`--fresh` refuses a job whose tasks run; `--force` ends them, and needs `--fresh`."""
+    first = bench.ready()
+    first.add_task("j", UP)
+    bench.running(first, "j--1")
+    (bench.place / "data").mkdir()
+    (bench.place / "script.py").write_text(SCRIPT)
+    status, _, err = cloudops("run", "--fresh", "script.py")
+    assert status == 1
+    assert "1 running" in err
+    status, _, err = cloudops("run", "--force", "script.py")
+    assert status == 2
+    assert "--fresh" in err
+    status, out, err = cloudops("run", "--fresh", "--force", "script.py")
+    assert (status, out) == (0, "j--1 | said\n"), err
+
+
+@pytest.mark.promise(
+    "add_task",
+    "A job that its script could not fill does not stand in the way of the next run.",
+    local="a job that got no task is removed when its script ends with an error",
+    cloud="it stays",
+    difference="here the script can be run again",
+)
+@pytest.mark.parametrize(
+    "script",
+    [
+        SCRIPT,
+        SCRIPT.replace('client.add_task("j", "echo said")', "1 / 0"),
+        SCRIPT.replace(
+            'client.add_task("j", "echo said")',
+            "import sys\n"
+            "try:\n"
+            '    client.add_task("j", "echo said")\n'
+            "except ValueError as error:\n"
+            "    sys.exit(str(error))\n",
+        ),
+    ],
+    ids=["add_task", "elsewhere", "caught"],
+)
+def test_a_failed_addition_is_no_trap(bench, script):
+    """A script that could add no task leaves no job behind: mend what it says and run it again."""
+    status, _, err = bench.run(script)
+    assert status == 1
+    assert "the job j, which has no tasks, was removed" in err
+    assert bench.client().check_job_status("j") == "does not exist"
+    (bench.place / "data").mkdir()
+    assert bench.run(SCRIPT)[:2] == (0, "j--1 | said\n")
+
+
+def test_a_job_with_tasks_stays(bench):
+    """A script that fails after it has added tasks says how to run it again afresh."""
+    (bench.place / "data").mkdir()
+    status, out, err = bench.run(SCRIPT + "raise RuntimeError('mine')\n")
+    assert (status, out) == (1, "j--1 | said\n")
+    assert re.search(r"the job j stays\. .* afresh: cloudops run --fresh \S+/script\.py\n", err)
+    status, _, err = bench.run(
+        SCRIPT + "raise RuntimeError('mine')\n", CLOUDOPS_EXISTING_JOB="replace"
+    )
+    assert status == 1
+    assert "afresh" not in err
+
+
+def test_an_empty_job_is_kept_by_who_wants_it(bench):
+    """A script that makes a job for others, and ends well, leaves it."""
+    made = SCRIPT.replace('client.add_task("j", "echo said")', "")
+    assert bench.run(made)[0] == 0
+    assert bench.client().check_job_status("j") == "active"
+
+
+def test_a_rehearsal_that_ended_early_is_no_all_clear(bench):
+    """A rehearsal whose script dies at the job of its first run says that it did not see the rest."""
+    (bench.place / "data").mkdir()
+    (bench.place / "script.py").write_text(SCRIPT)
+    assert "ended early" not in cloudops("run", "--strict", "script.py")[2]
+    status, _, err = cloudops("run", "--strict", "script.py")
+    assert status == 1
+    assert "JobExistsError" in err
+    assert "The script ended early: what it did not reach was not looked at." in err
+    assert "ended early" in bench.run(SCRIPT, CLOUDOPS_STRICT="1")[2]
+
+
+def test_an_interrupted_run(bench):
+    """Ctrl-C before there was a task leaves no job; after that the tasks go on, as is said."""
+    (bench.place / "data").mkdir()
+    wait = "import time\nprint('ready', flush=True)\ntime.sleep(60)\n"
+    for text, there in (
+        (SCRIPT.replace('client.add_task("j", "echo said")', wait), "does not exist"),
+        (SCRIPT.replace("echo said", "sleep 30") + wait, "active"),
+    ):
+        process = bench.script(text)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGINT
+        assert bench.client().check_job_status("j") == there
+        assert ("detached; 1 task of j goes on." in err) == (there == "active")
+        assert "afresh" not in err
+    bench.client().delete_job("j")

@@ -1,0 +1,309 @@
+"""What a person sees of a job that runs: on terminals of 80 and 60 columns, and where there is none."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import pyte
+import pytest
+
+ONE = pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
+WIDTHS = pytest.mark.parametrize("columns", [80, 60])
+pytestmark = ONE
+LIMIT_S = 60.0
+
+HEAD = """\
+from cfa.cloudops.local import CloudClient
+client = CloudClient(max_parallel=4)
+client.create_pool("p", container_image_name="busybox", max_autoscale_nodes=4)
+client.create_job("my-job", "p")
+"""
+#: A task that says something, waits for a file of the script's directory, and says something else.
+WAITS = "sh -c 'echo begun; until [ -e {gate} ]; do sleep 0.05; done; echo over'"
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch):
+    """No warnings, and no wish about colours."""
+    monkeypatch.setenv("LOG_LEVEL", "error")
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+class Terminal:
+    """A program on a terminal of its own, whose screen can be read."""
+
+    def __init__(self, argv, columns=80, **environment):
+        self._screen = pyte.HistoryScreen(columns, 24, history=1000)
+        self._stream = pyte.ByteStream(self._screen)
+        self.sent = b""
+        ours, theirs = os.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self._descriptor = ours
+        self.process = subprocess.Popen(
+            argv,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, **environment},
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+
+    def _read(self, limit_s):
+        ready, _, _ = select.select([self._descriptor], [], [], limit_s)
+        if not ready:
+            return True
+        try:
+            data = os.read(self._descriptor, 65536)
+        except OSError:  # EIO: the other side is closed
+            data = b""
+        self.sent += data
+        self._stream.feed(data)
+        return bool(data)
+
+    @property
+    def lines(self):
+        """All lines, also those that have scrolled away; without blank ones at the end."""
+        width = self._screen.columns
+        past = ["".join(row[x].data for x in range(width)) for row in self._screen.history.top]
+        found = [line.rstrip() for line in (*past, *self._screen.display)]
+        while found and not found[-1]:
+            found.pop()
+        return found
+
+    @property
+    def text(self):
+        return "\n".join(self.lines)
+
+    def colour(self, word):
+        """The colour of the first sign of a word on the screen."""
+        for y, line in enumerate(self._screen.display):
+            if word in line:
+                return self._screen.buffer[y][line.index(word)].fg
+        raise AssertionError(f"{word} is not in\n{self.text}")
+
+    def until(self, pattern):
+        """Wait until the screen shows something."""
+        deadline = time.monotonic() + LIMIT_S
+        while not re.search(pattern, self.text):
+            assert time.monotonic() < deadline, f"no {pattern} in\n{self.text}"
+            assert self._read(0.1), f"it ended without {pattern}:\n{self.text}"
+        return self.text
+
+    def end(self):
+        """Wait for the program's end; its exit status."""
+        deadline = time.monotonic() + LIMIT_S
+        while self._read(0.1):
+            assert time.monotonic() < deadline, f"it does not end:\n{self.text}"
+        os.close(self._descriptor)
+        return self.process.wait(LIMIT_S)
+
+    def ctrl_c(self):
+        os.write(self._descriptor, b"\x03")
+
+    def close(self):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@pytest.fixture
+def terminal(bench):
+    """Starts programs on terminals: scripts by their text, `cloudops` by its words."""
+    made = []
+
+    def start(script=None, *words, columns=80, **environment):
+        argv = [sys.executable, "-m", "cfa.cloudops.cli", *words]
+        if script is not None:
+            (bench.place / "script.py").write_text(script)
+            argv = [*(argv if words else [sys.executable]), "script.py"]
+        made.append(Terminal(argv, columns, **environment))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+def task(command, number=1):
+    return f"client.add_task('my-job', {command!r})\n" * number
+
+
+@WIDTHS
+def test_status_of_a_script_that_waits(bench, terminal, columns):
+    """Below the output stands how far the job is, what runs and for how long, and what Ctrl-C does."""
+    gate = bench.place / "gate"
+    shown = terminal(HEAD + task(WAITS.format(gate=gate), 2) + task("echo third"), columns=columns)
+    text = shown.until(r"my-job: 1 of 3 done, 2 running")
+    shown.until(r"my-job--1 [12] s, my-job--2 [12] s")
+    shown.until(r"Ctrl-C detaches, tasks go on")
+    assert max(map(len, text.splitlines())) <= columns
+    seen = shown.until(r"[|/\\-] [3-9] s my-job")  # the heartbeat goes on though nothing happens
+    assert seen.count("Ctrl-C detaches") == 1, seen
+    gate.touch()
+    assert shown.end() == 0
+    assert sorted(shown.lines[:-1]) == sorted(
+        [f"my-job--{n} | {word}" for n in (1, 2) for word in ("begun", "over")]
+        + ["my-job--3 | third"]
+    )
+    assert shown.lines[-1] == "cloudops: 3 succeeded, 0 failed"
+
+
+def test_output_on_a_terminal(bench, terminal):
+    """Prefixes are aligned and coloured, standard error is marked, long lines stay whole."""
+    script = HEAD + "for n in range(9):\n    client.add_task('my-job', 'true')\n"
+    script += task("sh -c 'echo out; echo wrong >&2'") + task(f"echo {'long ' * 30}")
+    shown = terminal(script + "client.add_task('my-job', 'echo first', name_suffix='a')\n")
+    assert shown.end() == 0
+    assert "my-job--10  | out" in shown.text
+    assert "my-job--10  ! wrong" in shown.text
+    assert "my-job-a-12 | first" in shown.text
+    assert ("my-job--11  | " + "long " * 30).strip() in shown.text.replace("\n", "")
+    assert shown.colour("! wrong") == "red"
+    assert shown.colour("my-job--10") not in ("default", shown.colour("my-job-a-12"))
+
+
+def test_progress_of_a_task(bench, terminal):
+    """What a task writes over with a carriage return does not leave its line."""
+    progress = 'sh -c \'for n in 1 2 3; do printf "$n of 3\\r"; done; printf "done  \\n"\''
+    shown = terminal(HEAD + task(progress))
+    assert shown.end() == 0
+    assert shown.lines == ["my-job--1 | done", "cloudops: 1 succeeded, 0 failed"]
+
+
+@WIDTHS
+@pytest.mark.parametrize("way", ["monitor_job", "job monitor"])
+def test_a_failure_is_shown_when_it_happens(bench, terminal, columns, way):
+    """A task that fails is shown at once with its last lines and the command for more."""
+    gate = bench.place / "gate"
+    bad = "sh -c 'for n in 1 2 3 4 5 6 7; do echo reason $n >&2; done; exit 3'"
+    script = HEAD + task(WAITS.format(gate=gate)) + task(bad)
+    if way == "monitor_job":
+        shown = terminal(script + "client.monitor_job('my-job')\n", columns=columns)
+    else:
+        assert bench.run(script, CLOUDOPS_AT_EXIT="detach")[0] == 0
+        shown = terminal(None, "job", "monitor", "my-job", columns=columns)
+    text = shown.until(r"1 of 2 done, 1 failed, 1 running")
+    assert "my-job--2 failed: " in text
+    assert "exit code 3" in text
+    assert "\n  reason 3\n" in text
+    assert "\n  reason 7\n" in text
+    assert "reason 2" not in text
+    assert "  More: cloudops task show my-job my-job--2" in text
+    assert max(map(len, text.splitlines())) <= columns
+    gate.touch()
+    assert shown.end() == (0 if way == "monitor_job" else 1)
+    assert "Ctrl-C" not in shown.text
+    assert shown.text.count("exit code 3") == 1
+    last = "".join(shown.lines[-4:]).replace(" ", "")  # a terminal breaks long lines
+    assert ("'fail':1}" if way == "monitor_job" else "1succeeded,1failed") in last
+
+
+def test_a_job_behind_another(bench, terminal):
+    """A job that waits for another one says for which."""
+    gate = bench.place / "gate"
+    client = bench.client(max_parallel=1)
+    client.create_pool("p", container_image_name=bench.image)
+    client.create_job("first", "p")
+    client.add_task(WAITS.format(gate=gate))
+    bench.running(client, "first--1", "first")
+    script = HEAD.replace("max_parallel=4", "max_parallel=1") + task("true")
+    shown = terminal(script + "client.monitor_job('my-job')\n")
+    shown.until(r"my-job: 0 of 1 done, 1 waiting\n  waits for the job first\n  Ctrl-C")
+    gate.touch()
+    assert shown.end() == 0
+
+
+@pytest.mark.parametrize("words", [("logs", "-f", "my-job"), ("job", "monitor", "my-job")])
+def test_ctrl_c_of_a_command(bench, terminal, words):
+    """Ctrl-C leaves `logs -f` and `job monitor` with status 130, and says that the tasks go on."""
+    gate = bench.place / "gate"
+    bench.run(HEAD + task(WAITS.format(gate=gate)), CLOUDOPS_AT_EXIT="detach")
+    shown = terminal(None, *words)
+    shown.until("Ctrl-C detaches")
+    shown.until("1 running")
+    shown.ctrl_c()
+    assert shown.end() == 130
+    assert "detached; 1 task of my-job goes on." in shown.text
+    assert "cloudops job terminate my-job" in shown.text.replace("\n", "")
+    assert "Traceback" not in shown.text
+    gate.touch()
+
+
+@pytest.mark.parametrize(
+    "more", ["", "client.monitor_job('my-job')\n"], ids=["wait", "monitor_job"]
+)
+@pytest.mark.parametrize("run", [False, True], ids=["python", "run"])
+def test_ctrl_c_of_a_script(bench, terminal, more, run):
+    """Ctrl-C while a script waits gives status 130, no traceback, and what goes on, once."""
+    gate = bench.place / "gate"
+    script = "import atexit\natexit.register(print, 'after all')\n"
+    script += HEAD + task(WAITS.format(gate=gate)) + more
+    shown = terminal(script, *(["run"] if run else []))
+    shown.until("1 running")
+    shown.ctrl_c()
+    status = shown.end()
+    assert status == 130 or (more and not run and status == -signal.SIGINT)
+    assert shown.text.count("detached; 1 task of my-job goes on.") == 1
+    assert "Traceback" not in shown.text
+    assert "after all" in shown.text
+    assert "\x1b[?25h" in shown.sent.decode(), "the cursor is hidden"
+    gate.touch()
+
+
+@pytest.mark.parametrize(
+    "environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii"}], ids=str
+)
+def test_no_colour(bench, terminal, environment):
+    """With NO_COLOR nothing is coloured; a terminal that is dumb or lacks signs gets lines only."""
+    shown = terminal(HEAD + task("sh -c 'echo out; echo é; echo wrong >&2; exit 3'"), **environment)
+    assert shown.end() == 0
+    assert "my-job--1 | out" in shown.text
+    assert "my-job--1 ! wrong" in shown.text
+    assert not re.search(rb"\x1b\[[0-9;]*3[0-9]", shown.sent)
+    assert ("é" if "PYTHONIOENCODING" not in environment else r"\xe9") in shown.text
+    if "NO_COLOR" not in environment:
+        assert b"\x1b" not in shown.sent
+
+
+def test_plain_lines_in_colour(bench):
+    """Where there is no terminal there are plain lines; FORCE_COLOR colours their prefixes."""
+    script = HEAD + task("sh -c 'echo out; echo wrong >&2; exit 3'")
+    _, out, err = bench.run(script)
+    assert out == "my-job--1 | out\n"
+    assert "\x1b" not in err
+    assert "my-job--1 failed: " in err
+    assert "cloudops task show my-job my-job--1" in err
+    assert err.splitlines()[-1] == "cloudops: 0 succeeded, 1 failed: my-job--1"
+    _, out, _ = bench.run(script, CLOUDOPS_EXISTING_JOB="replace", FORCE_COLOR="1")
+    assert re.fullmatch(r"\x1b\[\d+mmy-job--1\x1b\[0m \| out\n", out)
+    _, out, _ = bench.run(script, CLOUDOPS_EXISTING_JOB="replace", FORCE_COLOR="1", NO_COLOR="1")
+    assert out == "my-job--1 | out\n"
+
+
+def test_long_waits_are_said(bench):
+    """Where there is no terminal, a job that waits for another one for long says so once."""
+    gate = bench.place / "gate"
+    client = bench.client(max_parallel=1)
+    client.create_pool("p", container_image_name=bench.image)
+    client.create_job("first", "p")
+    client.add_task(WAITS.format(gate=gate))
+    bench.running(client, "first--1", "first")
+    process = bench.script(HEAD.replace("max_parallel=4", "max_parallel=1") + task("true"))
+    assert process.stderr is not None
+    assert process.stderr.readline() == "cloudops: my-job: waits for the job first\n"
+    gate.touch()
+    _, err = process.communicate(timeout=LIMIT_S)
+    assert err == "cloudops: 1 succeeded, 0 failed\n"
