@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import typer
-from typer.testing import CliRunner
+from click import Context, Group
+from click.testing import CliRunner
 
 from cfa.cloudops import errors, settings
 from cfa.cloudops.cli.app import app
@@ -34,7 +34,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def commands() -> str:
     """What `--help` says of each command."""
-    return "\n".join(_helps([], typer.main.get_command(app)))
+    return "\n".join(_helps([], app))
 
 
 def _helps(path: list[str], command: Any) -> Iterator[str]:
@@ -43,13 +43,17 @@ def _helps(path: list[str], command: Any) -> Iterator[str]:
         raise RuntimeError(f"cloudops {' '.join(path)} --help failed: {done.output}")
     yield f"{'#' * min(2 + len(path), 4)} {' '.join(['cloudops', *path])}\n"
     yield f"```text\n{done.output.strip()}\n```\n"
-    for name, below in getattr(command, "commands", {}).items():
-        yield from _helps([*path, name], below)
+    if isinstance(command, Group):
+        context = Context(command)
+        for name in command.list_commands(context):
+            yield from _helps([*path, name], command.get_command(context, name))
 
 
 def scripts_table() -> str:
     """The cloud's scripts, and the command that each is."""
-    rows = [(f"`{name}`", f"`cloudops {' '.join(words)}`") for name, words in SCRIPTS.items()]
+    rows = [
+        (f"`{name}`", f"`cloudops {' '.join(script.words)}`") for name, script in SCRIPTS.items()
+    ]
     return table(("script", "command"), rows)
 
 

@@ -10,9 +10,12 @@ import tarfile
 import tomllib
 import venv
 import zipfile
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -175,3 +178,34 @@ def test_entry_points_load(installed, group):
 def test_console_command(installed):
     """An installation has the `cloudops` command, which says what it can do."""
     assert "Usage" in run(installed.parent / "cloudops", "--help")
+
+
+def closure(requirements: list[str]) -> dict[str, Distribution]:
+    """What an installation without extras brings, by name."""
+    found: dict[str, Distribution] = {}
+    waiting = [Requirement(text) for text in requirements]
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if name in found or not (
+            requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        ):
+            continue
+        found[name] = distribution(name)
+        waiting += [Requirement(text) for text in found[name].requires or ()]
+    return found
+
+
+def test_base_installation_is_small() -> None:
+    """At most 22 packages with this one, and 25 MB without byte code."""
+    found = closure(PROJECT["dependencies"])
+    assert len(found) + 1 <= 22, sorted(found)
+    files = [file for one in found.values() for file in one.files or () if file.suffix != ".pyc"]
+    size = sum(path.stat().st_size for file in files if (path := Path(file.locate())).is_file())
+    size += sum(
+        path.stat().st_size
+        for place in ("src", "backends")
+        for path in (ROOT / place).rglob("*.*")
+        if path.suffix != ".pyc" and path.is_file()
+    )
+    assert size <= 25_000_000, f"{size} bytes"

@@ -225,7 +225,7 @@ ENTRIES = {
     "foreground": ("-m", "cfa.cloudops.cli", "agent"),
     "list": ("-m", "cfa.cloudops.cli", "job", "list"),
     "logs": ("-m", "cfa.cloudops.cli", "logs", "j"),
-    "create": ("-m", "cfa.cloudops.cli", "job", "create", "-n", "k", "-pn", "p"),
+    "create": ("-m", "cfa.cloudops.cli", "job", "create", "-j", "k", "-p", "p"),
     "sweep": ("-m", "cfa.cloudops.cli", "sweep"),
     "sweep all": ("-m", "cfa.cloudops.cli", "sweep", "--all"),
     "doctor": ("-m", "cfa.cloudops.cli", "doctor"),
@@ -623,8 +623,8 @@ def check_agent(own: dict[str, str], **more: str) -> None:
 @plain
 def test_dotenv_and_the_command_line(dotenv, backend):
     """A command in a strange directory starts an agent with none of its dotenv file's variables."""
-    assert cloudops("pool", "create", "-n", "p").returncode == 0
-    done = cloudops("job", "create", "-n", "j", "-pn", "p")
+    assert cloudops("pool", "create", "-p", "p").returncode == 0
+    done = cloudops("job", "create", "-j", "j", "-p", "p")
     assert done.returncode == 0, done.stderr
     assert "evil" not in done.stderr
     check_agent(dotenv)
@@ -638,7 +638,7 @@ def test_programs_of_a_dotenv_file(dotenv, backend, workdir):
     (evil / "bwrap").write_text(f"#!/bin/sh\n: >{workdir}/ran\n")
     (evil / "bwrap").chmod(0o755)
     Path(".env").write_text(f"PATH={evil}\n")
-    assert cloudops("pool", "create", "-n", "p").returncode == 0
+    assert cloudops("pool", "create", "-p", "p").returncode == 0
     assert not Path("ran").exists()
 
 

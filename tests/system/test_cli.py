@@ -111,6 +111,9 @@ def test_run_and_look(workdir, script, image):
     shown, _ = cloudops("task", "show", "job", "job--2")
     for words in ("FailureExitCode", "exit code 3", "reason", ".cloudops/root/workitems/job"):
         assert words in shown
+    shown, _ = cloudops("status")
+    assert "Its last lines: cloudops task show job job--2" in shown
+    assert "Running" not in shown
     assert cloudops("logs", "job") == ("job--1 | good\n", "job--2 | reason\n")
     assert cloudops("logs", "job", "job--2", "--stderr") == ("reason\n", "")
     assert cloudops("logs", "-f", "job", "job--1") == ("good\n", "")
@@ -149,6 +152,9 @@ def test_terminate(workdir, script, image):
     """A task and a job are ended; a job with a task that never ran is not good."""
     cloudops("run", "--detach", script, image, WAITS, WAITS)
     until("both tasks", lambda: document("job", "list")[0]["counts"]["running"] == 2)
+    shown, _ = cloudops()
+    assert shown.count("sh -c 'echo begun;") == 2
+    assert "agent      running" in shown
     cloudops("task", "terminate", "job", "job--1")
     until("its end", lambda: document("task", "show", "job", "job--1")["state"] == "completed")
     assert cloudops("job", "terminate", "job")[0] == "terminated job job\n"

@@ -227,6 +227,7 @@ def test_delete_a_pool_with_running_tasks(bench):
     assert client._batch.get_job("j").problem is None
 
 
+@pytest.mark.quiet
 def test_delete_a_pool_after_its_work(bench):
     """A node that only waits for more tasks does not keep a pool from going."""
     client = bench.ready()

@@ -20,6 +20,7 @@ def overlap(tasks):
     return most
 
 
+@pytest.mark.quiet
 def test_six_on_six(bench):
     """Six one-second tasks on six slots take under 2.5 seconds beyond start-up."""
     client = bench.ready(

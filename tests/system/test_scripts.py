@@ -277,6 +277,7 @@ def until(condition, limit_s=60.0):
         time.sleep(0.05)
 
 
+@pytest.mark.quiet
 def test_first_output_within_a_second(workdir: Path, monkeypatch):
     """With no engine, a fresh workspace shows its first task's output within a second."""
     monkeypatch.setenv("CLOUDOPS_BACKEND", "subprocess")

@@ -18,7 +18,7 @@ from cfa.cloudops.errors import (
 ONE = pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
 HEADER = (
     "task_id|command|creation|start|end|runtime|exit_code|pool|node_id|cpu_seconds|"
-    "peak_memory_bytes\r\n"
+    "peak_memory_bytes|command_line\r\n"
 )
 #: Takes some processor time, and then none for a while.
 WORK = "sh -c 'n=0; while [ $n -lt 300000 ]; do n=$((n + 1)); done; sleep 0.3'"
@@ -33,9 +33,9 @@ def table(name: str) -> dict[str, dict[str, str]]:
 @pytest.mark.promise(
     "download_job_stats",
     "A table with `|` between columns: the documented columns in their order.",
-    local="then `cpu_seconds` and `peak_memory_bytes`",
+    local="then `cpu_seconds`, `peak_memory_bytes` and `command_line`",
     cloud="the documented columns",
-    difference="two columns more",
+    difference="three columns more",
 )
 def test_statistics(bench):
     """The cloud's columns in its order, then ours; each task has its own processor time."""
@@ -51,6 +51,7 @@ def test_statistics(bench):
     assert list(rows) == ["j--1", "j--2", "j--3"]
     assert [row["exit_code"] for row in rows.values()] == ["0", "0", "3"]
     assert (rows["j--2"]["command"], rows["j--2"]["pool"]) == ("sh", "p")
+    assert rows["j--3"]["command_line"] == "sh -c 'exit 3'"
     assert rows["j--2"]["runtime"].startswith("0:0")
     assert rows["j--2"]["end"] >= rows["j--2"]["start"]
     used = {name: row["cpu_seconds"] for name, row in rows.items()}

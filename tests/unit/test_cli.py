@@ -19,6 +19,7 @@ from attrs import evolve
 from cfa.cloudops import backends, settings
 from cfa.cloudops.cli import main, output, pools
 from cfa.cloudops.errors import BackendUnavailableError, CloudOpsError, InvalidInputError
+from cfa.cloudops.model.plain import counted
 from cfa.cloudops.model.values import JobSpec, Mount, PoolSpec, Resources
 from cfa.cloudops.provider.executor import Capabilities
 from cfa.cloudops.service.link import greeting
@@ -184,6 +185,30 @@ def test_errors(cloudops, workspace, arguments, status, words):
     assert "Traceback" not in err
     assert err.startswith("cloudops: ")
     assert len(err.splitlines()) >= 2, "no hint"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["job", "delete", "nope"], ["job", "terminate", "nope"], ["logs", "nope"]],
+    ids=" ".join,
+)
+def test_unknown_job(cloudops, workspace, arguments):
+    """Who looks for a job that is not there learns which are, and not how to make one."""
+    _, _, err = cloudops(*arguments)
+    assert "there are: 'fit'." in err
+    assert "create" not in err
+
+
+def test_times_have_a_zone(cloudops, workspace, monkeypatch):
+    """A time is shown with the zone of the user's clock."""
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        shown = cloudops("job", "list")[1]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+05:30 ?", shown)
 
 
 def test_unknown_errors_keep_their_traceback(workdir, monkeypatch):
@@ -504,7 +529,7 @@ def test_sizes(count, text):
 @pytest.mark.parametrize(("count", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files")])
 def test_files(count, text):
     """One file is no files."""
-    assert output.files(count) == text
+    assert counted(count, "file") == text
 
 
 @pytest.mark.parametrize(
@@ -512,18 +537,18 @@ def test_files(count, text):
     [
         (
             "Pass exist_ok=True to go on with it, delete it with delete_job, or choose another.",
-            "Give --exist_ok to go on with it, delete it with 'cloudops job delete', or choose another.",
+            "Give --exist-ok to go on with it, delete it with 'cloudops job delete', or choose another.",
         ),
         (
             "Pass create_new_folder=True to make it.",
-            "Give --create_new_folder to make it.",
+            "Give --create-new-folder to make it.",
         ),
         ("Make it with create_pool, or run.", "Make it with 'cloudops pool create', or run."),
         (
             "Use client.check_job_status(job_name) first.",
             "Use 'cloudops job status' first.",
         ),
-        ("Use integer ids (task_id_ints=True).", "Use integer ids (--task_id_ints)."),
+        ("Use integer ids (task_id_ints=True).", "Use integer ids (--task-id-ints)."),
         ("Rename 'create_job' or run cloudops create_job.py.", None),
         ("Make the test pass; say hello.", None),
     ],

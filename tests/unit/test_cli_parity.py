@@ -8,13 +8,13 @@ import shlex
 import subprocess
 import sys
 
+import click
 import pytest
-from typer.main import get_command
 
 from cfa.cloudops import settings
 from cfa.cloudops.cli import main
 from cfa.cloudops.cli.app import app
-from cfa.cloudops.cli.groups import spread
+from cfa.cloudops.cli.declare import kebab, spread
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.client import copies
 from cfa.cloudops.model.values import JobSpec, PoolSpec
@@ -83,7 +83,6 @@ hello --name
 test
 """
 COMMON = ("-p/--dotenv_path", "-sp/--use_sp?", "-f/--use_federated?")
-ROOT = get_command(app)
 ROWS = [row.split() for row in OPTIONS.replace("\n    ", " ").strip().splitlines()]
 
 
@@ -114,7 +113,7 @@ def batch(workdir, monkeypatch):
 
 def command_of(script):
     """What a name of the command line stands for."""
-    return ROOT.get_command(None, script)
+    return app.get_command(click.Context(app), script)
 
 
 class TestOptions:
@@ -132,8 +131,8 @@ class TestOptions:
         for option in (*options, *(COMMON if script != "test" else ())):
             spelled = option.rstrip("!+?")
             for name in spelled.split("/"):
-                param = found[name]
-                assert param.opts == found[spelled.split("/")[-1]].opts
+                param = found[kebab(name)]
+                assert param.opts == found[kebab(spelled.split("/")[-1])].opts
                 assert param.required == ("!" in option), name
                 assert param.multiple == ("+" in option), name
                 assert param.is_flag == ("?" in option), name
@@ -142,7 +141,7 @@ class TestOptions:
     def test_spellings(self, script):
         """A script's name is written with `_` or `-`, and is the grouped command."""
         found = command_of(script)
-        assert found is command_of(script.replace("_", "-"))
+        assert found.help == command_of(script.replace("_", "-")).help
         assert found is not None
         assert not found.hidden
 
@@ -173,10 +172,123 @@ class TestOptions:
         status, out, _ = cloudops("--help")
         assert status == 0
         assert "  blob " in out
-        assert "create_job" not in out
-        assert "cloudops create_pool --help" in out
-        assert "docs/reference/cli.md" in out
+        assert "Scripts of the cloud's package" in out
+        assert "create_job_schedule" in out
         assert "\x1b" not in out
+
+
+def all_commands(group=app):
+    """Every command of ours, with those of the groups."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield from all_commands(command) if isinstance(command, click.Group) else [command]
+
+
+class TestHabits:
+    """What our commands have in common."""
+
+    def test_letters(self):
+        """One letter means one thing in all commands of ours, and no short spelling has two letters."""
+        meanings = {}
+        for command in all_commands():
+            for param in command.params:
+                for short in (name for name in param.opts if not name.startswith("--")):
+                    if isinstance(param, click.Option):
+                        assert len(short) == 2, (command.name, short)
+                        meanings.setdefault(short, set()).update(
+                            name for name in param.opts if name.startswith("--")
+                        )
+        together = {
+            "-i": {"--container-image-name", "--image-name"},
+            "-o": {"--target", "--destination-path", "--dest-path"},
+        }
+        for short, names in meanings.items():
+            assert len(names) == 1 or names == together[short], (short, names)
+
+    def test_hyphens(self):
+        """Options are shown with hyphens."""
+        for command in all_commands():
+            for param in command.params:
+                if isinstance(param, click.Option):
+                    assert not any("_" in name for name in (*param.opts, *param.secondary_opts))
+
+    def test_summaries(self, cloudops):
+        """No summary is cut, and the sections begin with what is used daily."""
+        _, out, _ = cloudops("--help")
+        assert "...\n" not in out.replace("[ARGS]...\n", "")
+        titles = [line for line in out.splitlines() if line.endswith(":") and line[0] != " "]
+        assert titles[:4] == ["Options:", "Run and watch:", "Jobs, tasks and pools:", "Files:"]
+        words = " ".join(out.split())
+        for name in app.list_commands(click.Context(app)):
+            assert f" {name} {command_of(name).get_short_help_str(1000)} " in words
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "--home {home} --json job list",
+            "job --home {home} list --json",
+            "job list --json --home={home}",
+            "job --json list --home {home}",
+        ],
+    )
+    def test_anywhere(self, cloudops, batch, workdir, monkeypatch, words):
+        """Options of every command come before the command, after it, or in between."""
+        (workdir / "deep").mkdir()
+        monkeypatch.chdir(workdir / "deep")
+        status, out, _ = cloudops(*words.format(home=workdir / ".cloudops").split())
+        assert (status, [one["spec"]["id"] for one in json.loads(out)]) == (0, ["j"])
+
+    @pytest.mark.parametrize(
+        "words", ["--backend {} pool create -p q", "pool create -p q --backend {}"]
+    )
+    def test_backend(self, cloudops, batch, words):
+        """`--backend` says where a pool is made."""
+        assert cloudops(*words.format("subprocess").split())[:2] == (0, "pool q is ready\n")
+        assert batch.get_pool("q").spec.backend == "subprocess"
+        assert "'nope'" in cloudops(*words.format("nope").split())[2]
+
+    @pytest.mark.parametrize("words", ["--json job delete j", "job delete j --json"])
+    def test_no_json(self, cloudops, batch, words):
+        """A command that prints no JSON says so, and does nothing."""
+        status, out, err = cloudops(*words.split())
+        assert (status, out) == (2, "")
+        assert "cloudops job delete prints no JSON" in err
+        assert batch.get_job("j")
+
+    @pytest.mark.parametrize(
+        ("words", "meant"),
+        [
+            ("jbo", "'job'"),
+            ("job lst", "'list'"),
+            ("log", "'logs'"),
+            ("stats j", "'job stats'"),
+            ("terminate j", "'job terminate' or 'task terminate'"),
+        ],
+    )
+    def test_suggestions(self, cloudops, workdir, words, meant):
+        """A command that is not there is answered with one that is like it."""
+        status, _, err = cloudops(*words.split())
+        assert status == 2
+        assert "Did you mean" in err
+        assert meant in err.split("Did you mean")[1]
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            ("job create -n k -pn p", "Here it is --job-name; -n is of the script create_job."),
+            ("blob list -x box", "No such option"),
+            (
+                "blob download-file -b x",
+                "Here it is --blob-name; -b is of the script download_file.",
+            ),
+        ],
+    )
+    def test_letters_of_scripts(self, cloudops, workdir, words, says):
+        """Who gives a script's letter to our command learns the option's name."""
+        status, _, err = cloudops(*words.split())
+        assert status == 2
+        assert says in " ".join(err.split())
 
 
 class TestLists:
@@ -233,7 +345,7 @@ class TestTasks:
     def test_ids(self, cloudops, batch):
         """Each process goes on where the one before it stopped, and prints the id alone."""
         assert cloudops("add_task", "-jn", "j", "-c", "true") == (0, "j--1\n", "")
-        assert cloudops("task", "add", "--job-name", "j", "-c", "true") == (0, "j--2\n", "")
+        assert cloudops("task", "add", "-j", "j", "--command-line", "true") == (0, "j--2\n", "")
 
     @pytest.mark.parametrize("given", ["1-2", "1,2", "1 2"])
     def test_range(self, cloudops, batch, given):
@@ -465,13 +577,14 @@ class TestCommonOptions:
             "",
         )
         assert cloudops("get_kv_secret", "-s", "token", "-p", "no.env", "-f")[0] != 0
-        assert "no.env" in cloudops("job", "list", "-p", "no.env")[2]
+        assert "no.env" in cloudops("monitor_job", "-n", "j", "-p", "no.env")[2]
+        assert "no.env" in cloudops("job", "list", "--dotenv", "no.env")[2]
 
-    def test_kept_names(self):
-        """A command that uses one of the names itself keeps it."""
+    def test_scripts_alone(self):
+        """How to log in is an option of the scripts, whose letters our commands do not take over."""
         found = {name: param for param in command_of("logs").params for name in param.opts}
         assert "--follow" in found["-f"].opts
-        assert "--use_federated" in found
+        assert "--use-federated" not in found
 
     def test_sample(self, cloudops, workdir):
         """The sample names every setting, can be used as it is, and is not written twice."""
@@ -493,7 +606,7 @@ class TestCompletion:
             PROGRAM,
             env={
                 **os.environ,
-                "_CLOUDOPS_COMPLETE": "complete_bash",
+                "_CLOUDOPS_COMPLETE": "bash_complete",
                 "COMP_WORDS": shlex.join(["cloudops", *words[:-1]]) + f" {words[-1]}",
                 "COMP_CWORD": str(len(words)),
             },
@@ -504,7 +617,7 @@ class TestCompletion:
             check=False,
         )
         assert done.stderr == ""
-        return done.stdout.split()
+        return [line.partition(",")[2] for line in done.stdout.split()]
 
     def test_names(self, cloudops, batch):
         """Pools, jobs and tasks of the workspace are completed, for words and for options."""

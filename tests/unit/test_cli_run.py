@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from cfa.cloudops.cli import logs, monitor
+from cfa.cloudops.cli import logs, monitor, programs
+from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.client import view as view_module
 from cfa.cloudops.client.farewell import REPORT_VARIABLE, Farewell
 from cfa.cloudops.client.view import OutputView, last_lines
@@ -137,6 +138,70 @@ def test_script_is_as_if_python_ran_it(workdir):
         "helped",
         "auto",
     ]
+
+
+def test_module(workdir):
+    """`-m` runs a module as Python does; what follows its name is the module's."""
+    (workdir / "package").mkdir()
+    (workdir / "package" / "__main__.py").write_text(
+        "import json, sys; print(json.dumps([sys.argv[1:], sys.path[0], __package__]))\n"
+    )
+    done = cloudops("run", "--backend", "subprocess", "-m", "package", "-m", "--strict", "--", "x")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [["-m", "--strict", "--", "x"], str(workdir), "package"]
+
+
+def test_program(workdir):
+    """After `--` any program runs, with the settings, and its exit status is that of the command."""
+    done = cloudops(
+        "run", "--backend", "subprocess", "--", "sh", "-c", 'echo "$CLOUDOPS_BACKEND $*"; exit 4', "--",
+        "-m", "--", "two words",
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (4, "subprocess -m -- two words\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (("nope.py",), 3, "There is no script 'nope.py'"),
+        (("sh", "-c", "true"), 3, "For a program write: cloudops run -- sh"),
+        (("--", "no-such-program"), 3, "There is no program 'no-such-program'"),
+        (("-m", "--", "json.tool"), 2, "cloudops run -m json.tool"),
+        (("--",), 2, "Missing argument"),
+        (("-m", "no_such_module"), 1, "No module named no_such_module"),
+        (("--no-such-option", "x.py"), 2, "No such option"),
+    ],
+)
+def test_nothing_to_run(workdir, words, status, says):
+    """What cannot be run is named, with what to write instead."""
+    done = cloudops("run", *words)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class TestScriptsAsPrograms:
+    """The scripts of the cloud's package, for what `cloudops run` runs."""
+
+    def test_all(self):
+        """There is a program for each script but `test`, which is a program of the system."""
+        found = {path.name: path for path in programs.SCRIPTS.iterdir()}
+        assert set(found) == set(SCRIPTS) - {"test"}
+        assert {os.access(path, os.X_OK) for path in found.values()} == {True}
+        assert len({path.read_bytes() for path in found.values()}) == 1
+
+    def test_in_a_shell(self, workdir):
+        """A shell script calls them by name, with their own letters and this Python."""
+        (workdir / "run.sh").write_text(
+            "set -e\ncreate_pool -n p\ncreate_job -n j -pn p\nadd_task -jn j -c 'echo \"$1\"'\n"
+            "monitor_job -n j >/dev/null\ncheck_job_status -n j\ntest -d .cloudops\n"
+        )
+        (workdir / "cfa").mkdir()  # no package of this directory comes before ours
+        done = cloudops("run", "--backend", "subprocess", "--", "sh", "run.sh")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == "complete"
+        done = cloudops("run", "--", "check_job_status", "-n", "j")
+        assert (done.returncode, done.stdout) == (0, "complete\n")
 
 
 SHOW = """

@@ -59,7 +59,7 @@ def nightly(batch):
 def test_create(cloudops, batch):
     """The options are those of the cloud's script; what is printed is the id."""
     status, out, err = cloudops(
-        "schedule", "create", "-n", "My Run", "-pn", "p", "-c", "echo 'a b'", "-t", "5",
+        "create_job_schedule", "-n", "My Run", "-pn", "p", "-c", "echo 'a b'", "-t", "5",
         "-sw", "0.5", "-ri", "15", "-dnu", "2040-01-01 00:00:00", "-dna", "2041-01-01 00:00:00",
         "-v",
     )  # fmt: skip
@@ -87,7 +87,7 @@ def test_create_by_long_names(cloudops, batch):
 
 def test_create_twice(cloudops, nightly):
     """A second one is a conflict, and with `-e` the first is kept."""
-    again = ("schedule", "create", "-n", "nightly", "-pn", "p", "-c", "other")
+    again = ("create_job_schedule", "-n", "nightly", "-pn", "p", "-c", "other")
     status, out, err = cloudops(*again)
     assert (status, out) == (4, "")
     assert "'nightly' exists" in err
@@ -99,7 +99,7 @@ def test_create_twice(cloudops, nightly):
     ("options", "status", "says"),
     [
         (("-pn", "nowhere"), 3, "no pool"),
-        (("-pn", "p", "-ri", "0"), 2, "--recurrence_interval_minutes 0 is not above 0"),
+        (("-pn", "p", "-ri", "0"), 2, "--recurrence-interval-minutes 0 is not above 0"),
         (("-pn", "p", "-ri", "nan"), 2, "minutes"),
         (("-pn", "p", "-sw", "inf"), 2, "minutes"),
         (("-pn", "p", "-dnu", "soon"), 2, "format"),
@@ -107,7 +107,7 @@ def test_create_twice(cloudops, nightly):
 )
 def test_create_refused(cloudops, batch, options, status, says):
     """A wrong call says what is wrong, and makes nothing."""
-    found = cloudops("schedule", "create", "-n", "s", "-c", "true", *options)
+    found = cloudops("create_job_schedule", "-n", "s", "-c", "true", *options)
     assert (found[0], found[1]) == (status, "")
     assert says in found[2]
     assert batch.list_job_schedules() == []
@@ -139,7 +139,7 @@ def test_list_nothing(cloudops, batch):
 
 
 @pytest.mark.parametrize(
-    "naming", [("nightly",), ("-n", "nightly"), ("--job_schedule_id", "NIGHTLY")]
+    "naming", [("nightly",), ("--job-schedule-id", "nightly"), ("--job_schedule_id", "NIGHTLY")]
 )
 def test_suspend_resume_delete(cloudops, nightly, naming):
     """They take ids as arguments or by the option of the cloud's scripts."""

@@ -527,15 +527,15 @@ def test_doctor_gives_up_after_some_images(examine, use, workdir):
 @pytest.mark.parametrize(
     ("images", "engine", "why"),
     [
-        ((), "docker", "no pool here names an image"),
-        (("here",), "podman", "no pool here names an image"),
+        ((), "docker", "no pool on docker names an image"),
+        (("here",), "podman", "no pool on docker names an image"),
         (("absent",), "docker", "no image of a pool is on this machine"),
     ],
 )
 def test_doctor_without_an_image_to_try(examine, use, workdir, capsys, images, engine, why):
     """Without an image of a pool the report says that nothing was tried; that is no problem."""
     use(docker=Container(here=None))
-    assert "no pool here" in examine().engines[0].trial.why  # no workspace at all
+    assert "no pool on docker" in examine().engines[0].trial.why  # no workspace at all
     pools(workdir, *images, backend=engine)
     report = examine()
     assert report.usable

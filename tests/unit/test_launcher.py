@@ -637,7 +637,7 @@ def test_slot_killed_with_its_guard(launcher: Launcher) -> None:
         launcher.run(1, "1.1", ["sleep", "600"], "a"),
         launcher.run(2, "2.1", ["sleep", "600"], "b"),
     ]
-    until(lambda: all((task / "stdout.txt").exists() for task in tasks))
+    until(lambda: sum(map(sleeper, launcher.session())) == len(tasks))
     launcher.send("check w")
     assert launcher.line() == "alive w"
     pids = [int(path) for path in os.listdir("/proc") if path.isdecimal()]

@@ -180,24 +180,24 @@ def test_available_images(client):
 def test_vm_commands(cloudops):
     """`cloudops vm` prints names and quotas, with the option names of the cloud's scripts."""
     assert cloudops("vm", "name")[:2] == (0, "standard_D4d_v5\n")
-    assert cloudops("vm", "name", "-s", "F", "-c", "8", "-ntd", "-ssd", "-v", "2")[:2] == (
+    assert cloudops("get_vm_name", "-s", "F", "-c", "8", "-ntd", "-ssd", "-v", "2")[:2] == (
         0,
         "standard_F8s_v2\n",
     )
-    assert cloudops("vm", "name", "-amd", "-nv")[1] == "standard_D4ad_v5\n"
-    status, out, err = cloudops("vm", "name", "-amd")
+    assert cloudops("get_vm_name", "-amd", "-nv")[1] == "standard_D4ad_v5\n"
+    status, out, err = cloudops("get_vm_name", "-amd")
     assert (status, out) == (2, "")
     assert "standard_D4ads_v5" in err
-    assert "--no_verify" in err
-    found = json.loads(cloudops("vm", "quotas", "-s", "F", "L", "--json")[1])
+    assert "--no-verify" in err
+    found = json.loads(cloudops("get_vm_series_quotas", "-s", "F", "L", "--json")[1])
     assert {one["name"][8] for one in found} == {"F", "L"}
     assert "standardFSv2Family" in cloudops("vm", "quotas", "--series", "F")[1]
 
 
 def test_secret_command(cloudops, monkeypatch, workdir):
-    """`cloudops get-kv-secret` prints the secret and writes it to no file."""
+    """`cloudops get_kv_secret` prints the secret and writes it to no file."""
     monkeypatch.setenv("MY_SECRET", "hidden")
-    assert cloudops("get-kv-secret", "-s", "my-secret", "-k", "vault") == (0, "hidden\n", "")
+    assert cloudops("get_kv_secret", "-s", "my-secret", "-k", "vault") == (0, "hidden\n", "")
     status, out, err = cloudops("get-kv-secret", "--secret_name", "no-such", "--keyvault", "vault")
     assert (status, out) == (3, "")
     assert "NO_SUCH" in err
@@ -252,15 +252,17 @@ def test_image_commands_without_images(cloudops, monkeypatch, workdir):
     """Where tasks run without images, `cloudops image` prints names, warns and makes nothing."""
     monkeypatch.setenv("CLOUDOPS_BACKEND", "subprocess")
     (workdir / "Dockerfile").write_text("FROM scratch\n")
-    status, out, err = cloudops("image", "build", "-r", "myacr", "-n", "me/fit", "-t", "1")
+    status, out, err = cloudops(
+        "package_and_upload_dockerfile", "-r", "myacr", "-n", "me/fit", "-t", "1"
+    )
     assert (status, out) == (0, "myacr.azurecr.io/me/fit:1\n")
     assert "is not built" in err
     logging.getLogger("cfa.cloudops").handlers.clear()
-    assert cloudops("image", "upload", "-i", "x", "-r", "myacr", "-n", "fit")[:2] == (
+    assert cloudops("upload_docker_image", "-i", "x", "-r", "myacr", "-n", "fit")[:2] == (
         0,
         "myacr.azurecr.io/fit:latest\n",
     )
-    assert cloudops("image", "list-tags", "-r", "myacr", "-n", "fit")[:2] == (0, "")
-    assert cloudops("image", "available", "-os", "linux")[1].startswith("batch.node.")
-    assert cloudops("image", "build", "-r", "my acr", "-n", "fit")[0] == 2
+    assert cloudops("list_acr_tags", "-r", "myacr", "-n", "fit")[:2] == (0, "")
+    assert cloudops("list_available_images", "-os", "linux")[1].startswith("batch.node.")
+    assert cloudops("package_and_upload_dockerfile", "-r", "my acr", "-n", "fit")[0] == 2
     assert [path.name for path in workdir.iterdir()] == ["Dockerfile"]

@@ -233,3 +233,19 @@ def test_oci_container_name() -> None:
     """The container of a job is named after its image and the job."""
     assert names.oci_container("reg.io/a/b:1", "job") == "reg.io_a_b_1.job"
     assert names.oci_container("_x", "job") == "x.job"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("", "it has 0 characters."),
+        ("x" * 65, "it has 65 characters."),
+        ("a/b!c", "it has '!' and '/'."),
+        ("a.b", "it has '.'."),
+    ],
+)
+def test_what_is_wrong_with_an_id(text, what):
+    """The message says what is wrong with this id, not what could be."""
+    with pytest.raises(InvalidNameError) as caught:
+        names.pool_id(text)
+    assert what in caught.value.message

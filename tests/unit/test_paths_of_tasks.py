@@ -86,6 +86,7 @@ ALLOWED: dict[str, str] = {
             "cli/autoscale:_text",
             "cli/doctor:_existing",
             "cli/doctor:_write_directory",
+            "cli/programs:argv",
             "cli/run:run",
             "cli/samples:generate_sample_env",
             "client/images:_dockerfile",

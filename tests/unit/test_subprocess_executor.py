@@ -203,6 +203,7 @@ def test_end_explained(opened: Open) -> None:
 
 
 @BOTH
+@pytest.mark.quiet
 def test_opening_is_cheap(opened: Open) -> None:
     """Opening a node takes milliseconds (generous here: the machine is shared)."""
     opened("exit 0", node_id="warm")

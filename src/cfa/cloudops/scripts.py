@@ -1,6 +1,6 @@
 """The cloud's scripts as functions: `create_job()`, `monitor_job()` and so on.
 
-Each runs the command of `cloudops` that stands for it, with the arguments of the program, and exits.
+Each runs the script of its name in `cloudops`, with the arguments of the program, and exits.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ def _script(name: str) -> Callable[[], None]:
         from cfa.cloudops.cli import main
 
         before = sys.argv
-        sys.argv = ["cloudops", *SCRIPTS[name], *before[1:]]
+        sys.argv = ["cloudops", name, *before[1:]]
         try:
             main()
         finally:
             sys.argv = before
 
     run.__name__ = run.__qualname__ = name
-    run.__doc__ = f"Run `cloudops {' '.join(SCRIPTS[name])}`."
+    run.__doc__ = f"Run `cloudops {' '.join(SCRIPTS[name].words)}`, with the script's own letters."
     return run
 
 

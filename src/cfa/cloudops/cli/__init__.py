@@ -10,6 +10,10 @@ import sys
 
 __all__ = ["main"]
 
+PROGRAM = "cloudops"
+#: The variable by which a shell asks for completions, and what for.
+COMPLETE = "_CLOUDOPS_COMPLETE"
+
 
 def main() -> None:
     """Run the command line and exit.
@@ -31,12 +35,24 @@ def main() -> None:
 
 
 def _run() -> int:
+    from click.exceptions import ClickException, Exit
+
+    from cfa.cloudops.cli.app import app
+    from cfa.cloudops.cli.groups import explained
     from cfa.cloudops.errors import CloudOpsError
 
-    try:
-        from cfa.cloudops.cli.app import app
+    if (instruction := os.environ.get(COMPLETE)) is not None:
+        from click.shell_completion import shell_complete
 
-        app(prog_name="cloudops")
+        return shell_complete(app, {}, PROGRAM, COMPLETE, instruction)
+    try:
+        with app.make_context(PROGRAM, sys.argv[1:]) as context:
+            app.invoke(context)
+    except Exit as leaving:
+        return leaving.exit_code
+    except ClickException as error:
+        explained(error).show()
+        return error.exit_code
     except CloudOpsError as error:
         from cfa.cloudops.cli.output import show_error
 

@@ -45,6 +45,20 @@ def agent_state(workspace: Workspace) -> AgentState:
         return AgentState(state="none", stale_socket=workspace.socket.exists())
 
 
+def agent_text(agent: AgentState | None) -> str:
+    """What is told of an agent in a line; None: there is no workspace."""
+    if agent is None:
+        return "none; there is no workspace yet"
+    match agent.state:
+        case "running":
+            stays = ", stays when idle" if agent.stays else ""
+            return f"running, process {agent.pid}, version {agent.version}{stays}"
+        case "changing":
+            return "starting or leaving"
+        case _:
+            return "none; one starts when there is work"
+
+
 def agent_may_live(home: str) -> bool:
     """Whether some process may be the agent of a workspace whose directory is not at its place.
 

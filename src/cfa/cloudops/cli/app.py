@@ -1,110 +1,78 @@
-"""The commands of `cloudops`, with their options. What they do is in the modules beside this one."""
+"""The commands of `cloudops` that are in no group. What they do is in the modules beside this one."""
 
 from __future__ import annotations
 
 import os
 from typing import Annotated
 
-import typer
+import click
+from click.exceptions import Exit, NoArgsIsHelpError
 
-from cfa.cloudops.cli import automation, completion, greeting, lookups, output, samples
-from cfa.cloudops.cli.context import Json, Options, Raw, find_workspace, load_settings, open_batch
-from cfa.cloudops.cli.groups import Root, plain
-from cfa.cloudops.errors import AmbiguousCallError, BackendError
-
-# Help without boxes and colours: rich would cost every wrong call a tenth of a second.
-app = typer.Typer(
-    cls=Root,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    epilog="Names of the cloud package's scripts work too: cloudops create_pool --help. "
-    "docs/reference/cli.md lists them.",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": plain},
+from cfa.cloudops.cli import COMPLETE, PROGRAM, completion, output, programs
+from cfa.cloudops.cli.context import (
+    Json,
+    Options,
+    Raw,
+    find_workspace,
+    load_settings,
+    open_batch,
+    wants_json,
 )
-app.command()(lookups.check_credentials)
-app.command()(lookups.get_kv_secret)
-app.command()(samples.generate_sample_env)
-app.command()(greeting.hello)
-app.command(context_settings=greeting.PASSES_ALL)(greeting.test)
-automation.register(app)
+from cfa.cloudops.cli.declare import Commands, argument, kebab, option
+from cfa.cloudops.cli.groups import Root, common_options
+from cfa.cloudops.errors import AmbiguousCallError, BackendError, WorkspaceNotFoundError
+
+root = Commands()
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        from cfa.cloudops.service.link import version
-
-        print(f"cloudops {version()}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    ctx: typer.Context,
-    home: Annotated[
-        str | None, typer.Option(metavar="DIR", help="The workspace; CLOUDOPS_HOME.")
-    ] = None,
-    dotenv: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Settings; .env here when not given.")
-    ] = None,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    """Run Azure Batch scripts anywhere, and look after what they run."""
-    del version
-    ctx.obj = Options(home=home, dotenv=dotenv)
-
-
-@app.command(
-    context_settings={
-        "allow_extra_args": True,
-        "ignore_unknown_options": True,
-        "allow_interspersed_args": False,
-    }
-)
+@root.add(cls=programs.RunCommand, allow_interspersed_args=False)
 def run(
-    ctx: typer.Context,
-    script: Annotated[str, typer.Argument(help="A Python script, written for the cloud.")],
-    backend: Annotated[
-        str | None, typer.Option(help="docker, podman, subprocess, a plugin's name, or auto.")
-    ] = None,
-    max_parallel: Annotated[
-        str | None, typer.Option(metavar="N", help="Tasks at once on this machine.")
-    ] = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Do not wait for the script's tasks.")
+    ctx: click.Context,
+    words: Annotated[
+        list[str], argument(metavar="SCRIPT|-m MODULE|-- PROGRAM [ARGS]...", type=click.Path())
+    ],
+    module: Annotated[
+        bool, option("-m", "--module", help="Run a module, as python3 -m does.")
     ] = False,
+    max_parallel: Annotated[
+        str | None, option(metavar="N", help="Tasks at once on this machine.")
+    ] = None,
+    detach: Annotated[bool, option("--detach", help="Do not wait for the script's tasks.")] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Replace the script's jobs of an earlier run.")
+        bool, option("--fresh", help="Replace the script's jobs of an earlier run.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="With --fresh: also jobs whose tasks run.")
+        bool, option("--force", help="With --fresh: also jobs whose tasks run.")
     ] = False,
     check: Annotated[
-        bool,
-        typer.Option("--check", help="End the script where monitor_job finds that tasks failed."),
+        bool, option("--check", help="End the script where monitor_job finds that tasks failed.")
     ] = False,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Rehearse: say what Azure would refuse or do differently."),
+        option("--strict", help="Rehearse: say what Azure would refuse or do differently."),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="With --strict: print the findings as a JSON document.")
+        bool,
+        option(
+            "--json",
+            callback=wants_json,
+            help="With --strict: print the findings as a JSON document.",
+        ),
     ] = False,
 ) -> None:
-    """Run a cloud script on this machine, as it is.
+    """Run a Python script that was written for the cloud on this machine, as it is.
 
-    Options of ours come before SCRIPT; all that follows it is the script's.
+    After -- it is any program: cloudops run -- make all. What runs finds the scripts of the cloud's
+    package, such as create_job, as programs. Options of ours come first; all that follows the
+    script, the module or the program belongs to it.
 
-    Exit status: the script's own when it is not 0; 1 when tasks that it added failed; else 0.
+    Exit status: that of the script when it is not 0; 1 when tasks that it added failed; else 0.
     """
     from cfa.cloudops.cli.run import existing_job, run
 
     settings = load_settings(
         ctx,
         {
-            "CLOUDOPS_BACKEND": backend,
             "CLOUDOPS_MAX_PARALLEL": max_parallel,
             "CLOUDOPS_AT_EXIT": "detach" if detach else None,
             "CLOUDOPS_EXISTING_JOB": existing_job(fresh=fresh, force=force),
@@ -114,10 +82,11 @@ def run(
     )
     if as_json and not settings.strict:
         raise AmbiguousCallError("--json is about what --strict finds.", "Add --strict.")
-    raise typer.Exit(run(script, ctx.args, settings, as_json=as_json))
+    argv = programs.argv(words, module=module, program=programs.after_dashes(ctx))
+    raise Exit(run(argv, settings, as_json=as_json))
 
 
-@app.command()
+@root.add()
 def backends(as_json: Json = False) -> None:
     """List the backends and their state."""
     from cfa.cloudops import backends
@@ -136,8 +105,8 @@ def backends(as_json: Json = False) -> None:
     )
 
 
-@app.command()
-def doctor(ctx: typer.Context, as_json: Json = False) -> None:
+@root.add()
+def doctor(ctx: click.Context, as_json: Json = False) -> None:
     """Examine this machine and the workspace.
 
     Says what to do about each problem. Exit status: 0 when something can run tasks and the write
@@ -150,22 +119,46 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
         output.document(found)
     else:
         show(found)
-    raise typer.Exit(0 if found.usable else 1)
+    raise Exit(0 if found.usable else 1)
 
 
-@app.command()
+@root.add()
 def logs(
-    ctx: typer.Context,
-    job: Annotated[str, typer.Argument(autocompletion=completion.jobs)],
+    ctx: click.Context,
+    job: Annotated[str, argument(shell_complete=completion.jobs)],
     tasks: Annotated[
         list[str] | None,
-        typer.Argument(help="All when none is named.", autocompletion=completion.tasks),
+        argument(help="All when none is named.", shell_complete=completion.tasks),
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the tasks are completed.")
+        bool, option("-f", "--follow", help="Go on until the tasks are completed.")
     ] = False,
-    stdout: Annotated[bool, typer.Option("--stdout", help="Only their standard output.")] = False,
-    stderr: Annotated[bool, typer.Option("--stderr", help="Only their standard error.")] = False,
+    tail: Annotated[
+        int | None,
+        option(
+            "-n",
+            "--tail",
+            metavar="N",
+            type=click.IntRange(min=0),
+            help="Only the last lines of each task, and what comes then.",
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        option(
+            metavar="TIME",
+            help="Leave out tasks that ended before: 10m, 2h, 3d, or 2026-03-04T22:15+01:00.",
+        ),
+    ] = None,
+    timestamps: Annotated[
+        bool,
+        option(
+            "--timestamps",
+            help="Begin each line with the time at which it came, or its task ended.",
+        ),
+    ] = False,
+    stdout: Annotated[bool, option("--stdout", help="Only their standard output.")] = False,
+    stderr: Annotated[bool, option("--stderr", help="Only their standard error.")] = False,
     raw: Raw = False,
 ) -> None:
     """Show what the tasks of a job wrote.
@@ -175,26 +168,26 @@ def logs(
     """
     if stdout and stderr:
         raise AmbiguousCallError("--stdout and --stderr exclude each other.", "Leave both out.")
+    from cfa.cloudops.cli.excerpt import Part, moment
     from cfa.cloudops.cli.logs import show
 
+    part = Part(tail=tail, since=moment(since) if since else None, timestamps=timestamps)
     streams = [
         name for name, other in (("stdout.txt", stderr), ("stderr.txt", stdout)) if not other
     ]
     with open_batch(ctx) as batch:
-        status = show(batch, job, tasks or [], streams, wait=follow, raw=raw)
-    raise typer.Exit(status)
+        status = show(batch, job, tasks or [], streams, wait=follow, raw=raw, part=part)
+    raise Exit(status)
 
 
-@app.command()
+@root.add()
 def sweep(
-    ctx: typer.Context,
+    ctx: click.Context,
     everywhere: Annotated[
         bool,
-        typer.Option("--all", help="Also containers of other workspaces that nobody can use."),
+        option("--all", help="Also containers of other workspaces that nobody can use."),
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be removed.")
-    ] = False,
+    dry_run: Annotated[bool, option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
     """Remove what crashes left behind.
 
@@ -214,15 +207,15 @@ def sweep(
     if everywhere:
         sweep_others(workspace, broom)
     if broom.failed:
-        raise typer.Exit(BackendError.exit_status)
+        raise Exit(BackendError.exit_status)
     if not broom.count:
         output.note("nothing to remove")
 
 
-@app.command()
+@root.add()
 def agent(
-    ctx: typer.Context,
-    stay: Annotated[bool, typer.Option("--stay", help="Do not leave when idle.")] = False,
+    ctx: click.Context,
+    stay: Annotated[bool, option("--stay", help="Do not leave when idle.")] = False,
 ) -> None:
     """Run the workspace's agent in the foreground.
 
@@ -231,4 +224,57 @@ def agent(
     """
     from cfa.cloudops.cli.agent import serve
 
-    raise typer.Exit(serve(load_settings(ctx), stay=stay))
+    raise Exit(serve(load_settings(ctx), stay=stay))
+
+
+@root.add("completion")
+def print_completion(
+    shell: Annotated[str, argument(type=click.Choice(["bash", "zsh", "fish"]))],
+) -> None:
+    """Print what teaches a shell our commands: eval "$(cloudops completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is not None:
+        print(kind(app, {}, PROGRAM, COMPLETE).source())
+
+
+def _version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+    del param
+    if asked and not ctx.resilient_parsing:
+        from cfa.cloudops.service.link import version
+
+        print(f"cloudops {version()}")
+        raise Exit
+
+
+@click.pass_context
+def _without_command(ctx: click.Context) -> None:
+    """Show the state of the workspace; where there is none, and nothing was asked for, the help."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if ctx.find_object(Options) is None:
+        try:
+            find_workspace(load_settings(ctx))
+        except WorkspaceNotFoundError:
+            raise NoArgsIsHelpError(ctx) from None
+    command = app.get_command(ctx, "status")
+    assert command is not None  # noqa: S101  it is in the table
+    with command.make_context("status", [], parent=ctx) as context:
+        command.invoke(context)
+
+
+app = Root(
+    name=PROGRAM,
+    help="Run Azure Batch scripts anywhere, and look after what they run.",
+    params=[
+        *common_options(group=True),
+        click.Option(
+            ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version,
+            help="Show the version.",
+        ),
+    ],
+    callback=_without_command,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": kebab},
+)  # fmt: skip

@@ -1,35 +1,35 @@
-"""`cloudops run-experiment`, `run-tasks` and `add-tasks-from-yaml`."""
+"""`cloudops run-experiment` and `run-tasks`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+import click
+from click.exceptions import Exit
 
-from cfa.cloudops.cli import completion, output
+from cfa.cloudops.cli import output
 from cfa.cloudops.cli.context import open_client
+from cfa.cloudops.cli.declare import Commands, argument, option
 from cfa.cloudops.model import names
+from cfa.cloudops.model.plain import counted
 
 if TYPE_CHECKING:
     from cfa.cloudops.local import CloudClient
     from cfa.cloudops.plans import Plan
 
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Only print the tasks' command lines; nothing is made.")
+    bool, option("--dry-run", help="Only print the tasks' command lines; nothing is made.")
 ]
-Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for the tasks.")]
+Detach = Annotated[bool, option("--detach", help="Do not wait for the tasks.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Make the commands of this module those of an application."""
-    app.command()(run_experiment)
-    app.command()(run_tasks)
-    app.command()(add_tasks_from_yaml)
+root = Commands()
 
 
+@root.add()
 def run_experiment(
-    ctx: typer.Context,
-    file: Annotated[str, typer.Argument(help="A TOML file with [job] and [experiment].")],
+    ctx: click.Context,
+    file: Annotated[str, argument(help="A TOML file with [job] and [experiment].")],
     dry_run: DryRun = False,
     detach: Detach = False,
 ) -> None:
@@ -43,9 +43,10 @@ def run_experiment(
     _carry_out(ctx, plans.experiment(file), dry_run, detach)
 
 
+@root.add()
 def run_tasks(
-    ctx: typer.Context,
-    file: Annotated[str, typer.Argument(help="A TOML file with [job] and [[task]].")],
+    ctx: click.Context,
+    file: Annotated[str, argument(help="A TOML file with [job] and [[task]].")],
     dry_run: DryRun = False,
     detach: Detach = False,
 ) -> None:
@@ -58,38 +59,12 @@ def run_tasks(
     _carry_out(ctx, plans.tasks(file), dry_run, detach)
 
 
-def add_tasks_from_yaml(
-    ctx: typer.Context,
-    job_name: Annotated[
-        str,
-        typer.Option("--job_name", "-j", help="An existing job.", autocompletion=completion.jobs),
-    ],
-    base_cmd: Annotated[
-        str, typer.Option("-c", "--base_cmd", help="What each command begins with.")
-    ],
-    file_path: Annotated[str, typer.Option("-fp", "--file_path", help="A file of parameter sets.")],
-    dry_run: DryRun = False,
-) -> None:
-    """Add a task for each parameter set of a YAML file; print their ids.
-
-    They run in the background.
-    """
-    if dry_run:
-        from cfa.cloudops.parameters import command_lines
-
-        _show(command_lines(base_cmd, file_path))
-        return
-    with open_client(ctx) as client:
-        ids = client.add_tasks_from_yaml(job_name, base_cmd, file_path)
-    _show(ids)
-
-
 def _show(lines: list[str]) -> None:
     for line in lines:
         output.line(line)
 
 
-def _carry_out(ctx: typer.Context, plan: Plan, dry_run: bool, detach: bool) -> None:
+def _carry_out(ctx: click.Context, plan: Plan, dry_run: bool, detach: bool) -> None:
     if dry_run:
         _show(plan.command_lines)
         return
@@ -100,9 +75,9 @@ def _carry_out(ctx: typer.Context, plan: Plan, dry_run: bool, detach: bool) -> N
     with open_client(ctx, make=True, quiet=False) as client:
         ids = run(evolve(plan, monitor=False), client)
         job = names.job_id(plan.job["job_name"])
-        output.note(f"added {len(ids)} tasks to {job}")
+        output.note(f"added {counted(len(ids), 'task')} to {job}")
         if not detach:
-            raise typer.Exit(_wait(client, job))
+            raise Exit(_wait(client, job))
 
 
 def _wait(client: CloudClient, job: str) -> int:

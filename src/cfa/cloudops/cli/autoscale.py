@@ -3,42 +3,48 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+import click
 from attrs import asdict
+from click.exceptions import Exit
 
 from cfa.cloudops.cli import output
 from cfa.cloudops.cli.context import Json
-from cfa.cloudops.cli.groups import group
+from cfa.cloudops.cli.declare import Commands, argument, option
 from cfa.cloudops.errors import FormulaError, InvalidInputError, LocalFileNotFoundError
 
 if TYPE_CHECKING:
     from cfa.cloudops.autoscale import Run, Situation
 
-app = group()
+commands = Commands()
 
 
-@app.command()
+@commands.add()
 def check(
-    file: Annotated[str, typer.Argument(help="A formula; - for standard input.")],
+    file: Annotated[str, argument(help="A formula; - for standard input.")],
     sample: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             metavar="NAME=V,V,...",
             help="Samples of a variable, the last one of now, an empty one missing; or a JSON file "
             "of such lists by name, null for a missing one. May be given several times.",
         ),
     ] = None,
-    period: Annotated[float, typer.Option(help="Seconds between two samples.")] = 30.0,
+    period: Annotated[float, option(help="Seconds between two samples.")] = 30.0,
     now: Annotated[
-        str | None, typer.Option(metavar="TIME", help="ISO 8601, UTC; default: the clock.")
+        str | None, option(metavar="TIME", help="ISO 8601, UTC; default: the clock.")
     ] = None,
-    dedicated: Annotated[int, typer.Option(min=0, help="Present dedicated nodes.")] = 0,
-    low_priority: Annotated[int, typer.Option(min=0, help="Present low-priority nodes.")] = 0,
-    slots: Annotated[int, typer.Option(min=1, help="Task slots of a node.")] = 1,
+    dedicated: Annotated[
+        int, option(type=click.IntRange(min=0), help="Present dedicated nodes.")
+    ] = 0,
+    low_priority: Annotated[
+        int, option(type=click.IntRange(min=0), help="Present low-priority nodes.")
+    ] = 0,
+    slots: Annotated[int, option(type=click.IntRange(min=1), help="Task slots of a node.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Read a formula, and evaluate it with the samples given.
@@ -70,7 +76,7 @@ def check(
             output.document({"error": {"code": error.code, "message": str(error), **place}})
         else:
             _show_error(file, text, error)
-        raise typer.Exit(1) from None
+        raise Exit(1) from None
     if as_json:
         notes = [{"text": note.text, **asdict(note.at)} for note in formula.notes]
         output.document({"run": run, "notes": notes})
@@ -108,7 +114,7 @@ def _show_error(file: str, text: str, error: FormulaError) -> None:
 def _text(file: str) -> str:
     try:
         if file == "-":
-            return typer.get_text_stream("stdin").read()
+            return sys.stdin.read()
         return Path(file).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise LocalFileNotFoundError(f"There is no file {file!r}.", "Check the path.") from None

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+import click
 
-from cfa.cloudops.cli import completion, copies, output
+from cfa.cloudops.cli import completion, output
 from cfa.cloudops.cli.context import Json, one_of, open_storage
-from cfa.cloudops.cli.copies import Container
-from cfa.cloudops.cli.groups import group
-
-app = group()
-copies.register(app)
+from cfa.cloudops.cli.copies import Container, commands
+from cfa.cloudops.cli.declare import argument, option
 
 
-@app.command("create-container")
+@commands.add("create-container")
 def create_container(
-    ctx: typer.Context,
+    ctx: click.Context,
     container_name: Annotated[
         str,
-        typer.Option(
-            "--container_name", "-c", help="3 to 63 lower-case letters, digits and hyphens."
-        ),
+        option("-c", "--container-name", help="3 to 63 lower-case letters, digits and hyphens."),
     ],
 ) -> None:
     """Make a blob container; one that exists is left as it is."""
@@ -31,22 +26,22 @@ def create_container(
     output.line(f"blob container {container_name} is ready")
 
 
-@app.command("list")
+@commands.add("list")
 def list_blobs(
-    ctx: typer.Context,
+    ctx: click.Context,
     container: Annotated[
-        str | None, typer.Argument(metavar="[CONTAINER]", autocompletion=completion.containers)
+        str | None, argument(metavar="[CONTAINER]", shell_complete=completion.containers)
     ] = None,
     container_name: Annotated[
         str | None,
-        typer.Option(
-            "--container_name", "-c", help="The same, as an option.",
-            autocompletion=completion.containers,
+        option(
+            "-c", "--container-name", help="The same, as an option.",
+            shell_complete=completion.containers,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """List the blobs of a container, one a line; without one the containers."""
+    """List the blobs of a container, one per line; without one the containers."""
     with open_storage(ctx) as storage:
         if container is None and container_name is None:
             found = storage.list_containers()
@@ -59,11 +54,11 @@ def list_blobs(
         output.line(name)
 
 
-@app.command("delete-file")
+@commands.add("delete-file")
 def delete_file(
-    ctx: typer.Context,
+    ctx: click.Context,
     container_name: Container,
-    blob_name: Annotated[str, typer.Option("--blob_name", "-b", help="The blob.")],
+    blob_name: Annotated[str, option("--blob-name", help="The blob.")],
 ) -> None:
     """Delete one blob. Exit status: 4 when it is protected."""
     with open_storage(ctx) as storage:
@@ -71,12 +66,12 @@ def delete_file(
     output.line(f"deleted {blob_name}")
 
 
-@app.command("delete-folder")
+@commands.add("delete-folder")
 def delete_folder(
-    ctx: typer.Context,
+    ctx: click.Context,
     container_name: Container,
     blob_folder_name: Annotated[
-        str, typer.Option("--blob_folder_name", "-b", help="A folder of the container.")
+        str, option("--blob-folder-name", help="A folder of the container.")
     ],
 ) -> None:
     """Delete all blobs below a folder. Exit status: 4 when one is protected; then none is deleted."""
@@ -85,18 +80,18 @@ def delete_folder(
     output.line(f"deleted {blob_folder_name}")
 
 
-@app.command()
+@commands.add()
 def protect(
-    ctx: typer.Context,
+    ctx: click.Context,
     source_path: Annotated[
-        list[str], typer.Option("--source_path", "-s", metavar="BLOB", help="Blobs; several.")
+        list[str], option("--source-path", metavar="BLOB", help="Blobs; several.")
     ],
     container_name: Container,
     legal_hold: Annotated[
-        bool, typer.Option("--legal_hold", "-lh", help="Set the hold; without this it is cleared.")
+        bool, option("--legal-hold", help="Set the hold; without this it is cleared.")
     ] = False,
     read_only: Annotated[
-        bool, typer.Option("--read_only", "-ro", help="Seal them: never to be replaced again.")
+        bool, option("--read-only", help="Seal them: never to be replaced again.")
     ] = False,
 ) -> None:
     """Set or clear the legal hold of blobs, all or none. One under a hold cannot be deleted."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from cfa.cloudops.cli.context import Options, find_workspace, load_settings
+from cfa.cloudops.cli.context import find_workspace, load_settings
 from cfa.cloudops.errors import CloudOpsError
 
 if TYPE_CHECKING:
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 _MOST = 200
 
 
-def pools(ctx: typer.Context, incomplete: str) -> list[str]:
+def pools(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """Pools of the workspace."""
     return _names(ctx, incomplete, lambda batch: (pool.spec.id for pool in batch.list_pools()))
 
 
-def jobs(ctx: typer.Context, incomplete: str) -> list[str]:
+def jobs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """Jobs of the workspace."""
     return _names(ctx, incomplete, lambda batch: (job.spec.id for job in batch.list_jobs()))
 
 
-def schedules(ctx: typer.Context, incomplete: str) -> list[str]:
+def schedules(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """Job schedules of the workspace."""
     return _names(
         ctx, incomplete, lambda batch: (one.spec.id for one in batch.list_job_schedules())
     )
 
 
-def tasks(ctx: typer.Context, incomplete: str) -> list[str]:
+def tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """Tasks of the job that the words before name."""
     given = ctx.params.get("job") or ctx.params.get("job_name")
     if not isinstance(given, str):
@@ -42,12 +42,12 @@ def tasks(ctx: typer.Context, incomplete: str) -> list[str]:
     return _names(ctx, incomplete, lambda batch: (task.id for task in batch.list_tasks(given)))
 
 
-def containers(ctx: typer.Context, incomplete: str) -> list[str]:
+def containers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """Blob containers."""
     from cfa.cloudops import backends
 
     try:
-        storage = backends.load_storage(load_settings(_with_options(ctx)).storage)
+        storage = backends.load_storage(load_settings(ctx).storage)
         try:
             return [name for name in storage.list_containers() if name.startswith(incomplete)]
         finally:
@@ -57,10 +57,10 @@ def containers(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def _names(
-    ctx: typer.Context, incomplete: str, names: Callable[[BatchProvider], Iterator[str]]
+    ctx: click.Context, incomplete: str, names: Callable[[BatchProvider], Iterator[str]]
 ) -> list[str]:
     try:
-        settings = load_settings(_with_options(ctx))
+        settings = load_settings(ctx)
         find_workspace(settings)
         from cfa.cloudops.service.local import LocalBatch
 
@@ -72,13 +72,3 @@ def _names(
             batch.close()
     except CloudOpsError:  # a prompt is no place for it
         return []
-
-
-def _with_options(ctx: typer.Context) -> typer.Context:
-    """The context with the options before the command: nothing ran that would have kept them."""
-    options = ctx.find_object(Options) or Options()
-    given = ctx.find_root().params
-    ctx.obj = Options(
-        home=options.home or given.get("home"), dotenv=options.dotenv or given.get("dotenv")
-    )
-    return ctx

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+import click
 from attrs import frozen
 
+from cfa.cloudops.cli.declare import option
 from cfa.cloudops.errors import AmbiguousCallError, WorkspaceNotFoundError
 
 if TYPE_CHECKING:
@@ -19,20 +20,27 @@ if TYPE_CHECKING:
     from cfa.cloudops.service.workspace import Workspace
     from cfa.cloudops.settings import Settings
 
+
+def wants_json(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    """Whether JSON is wanted, said after the command or before it."""
+    del param
+    return value or (ctx.find_object(Options) or Options()).as_json
+
+
 #: The option of every command that lists or shows.
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Json = Annotated[bool, option("--json", callback=wants_json, help="Print one JSON document.")]
 #: The option of commands that show what programs wrote.
-Raw = Annotated[
-    bool, typer.Option("--raw", help="Show control characters of programs as they are.")
-]
+Raw = Annotated[bool, option("--raw", help="Show control characters of programs as they are.")]
 
 
 @frozen(kw_only=True)
 class Options:
-    """Options before the command."""
+    """Options that all commands take, given before or after the command."""
 
     home: str | None = None
     dotenv: str | None = None
+    backend: str | None = None
+    as_json: bool = False
 
 
 def one_of(word: str | None, option: str | None, what: str) -> str:
@@ -68,7 +76,7 @@ def listed(items: Iterable[str] | None) -> list[str] | None:
 
 
 def load_settings(
-    ctx: typer.Context, arguments: Mapping[str, str | None] | None = None
+    ctx: click.Context, arguments: Mapping[str, str | None] | None = None
 ) -> Settings:
     """The settings, with `auto` as the default backend.
 
@@ -81,7 +89,11 @@ def load_settings(
     return settings.load(
         default_backend="auto",
         dotenv_path=options.dotenv,
-        arguments={"CLOUDOPS_HOME": options.home, **(arguments or {})},
+        arguments={
+            "CLOUDOPS_HOME": options.home,
+            "CLOUDOPS_BACKEND": options.backend,
+            **(arguments or {}),
+        },
     )
 
 
@@ -107,7 +119,7 @@ def find_workspace(settings: Settings) -> Workspace:
 
 
 @contextmanager
-def open_batch(ctx: typer.Context) -> Iterator[LocalBatch]:
+def open_batch(ctx: click.Context) -> Iterator[LocalBatch]:
     """The service of an existing workspace.
 
     Raises:
@@ -127,7 +139,7 @@ def open_batch(ctx: typer.Context) -> Iterator[LocalBatch]:
 
 @contextmanager
 def open_client(
-    ctx: typer.Context, *, make: bool = False, quiet: bool = True
+    ctx: click.Context, *, make: bool = False, quiet: bool = True
 ) -> Iterator[CloudClient]:
     """A client, which goes without a word about what it added.
 
@@ -147,7 +159,7 @@ def open_client(
 
     options = ctx.find_object(Options) or Options()
     with redirect_stdout(sys.stderr if quiet else sys.stdout):
-        client = CloudClient(dotenv_path=options.dotenv, home=options.home)
+        client = CloudClient(dotenv_path=options.dotenv, home=options.home, backend=options.backend)
         take_back_dotenv()
         try:
             yield client
@@ -156,7 +168,7 @@ def open_client(
 
 
 @contextmanager
-def open_storage(ctx: typer.Context) -> Iterator[Storage]:
+def open_storage(ctx: click.Context) -> Iterator[Storage]:
     """The blob calls of a client, without a workspace. Its log is on standard error."""
     from cfa.cloudops.client.storage import Storage
 

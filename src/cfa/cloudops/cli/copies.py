@@ -6,65 +6,52 @@ import logging
 import os
 from typing import Annotated
 
-import typer
+import click
 
 from cfa.cloudops.cli import completion, output
 from cfa.cloudops.cli.context import listed, open_storage
+from cfa.cloudops.cli.declare import Commands, option
+from cfa.cloudops.model.plain import counted
 
 Container = Annotated[
     str,
-    typer.Option(
-        "--container_name", "-c", help="A blob container.", autocompletion=completion.containers
+    option(
+        "-c", "--container-name", help="A blob container.", shell_complete=completion.containers
     ),
 ]
 Include = Annotated[
     list[str] | None,
-    typer.Option("--include_extensions", "-i", metavar="EXT", help="Only these last suffixes."),
+    option("--include-extensions", metavar="EXT", help="Only these last suffixes."),
 ]
 Exclude = Annotated[
     list[str] | None,
-    typer.Option("--exclude_extensions", "-e", metavar="EXT", help="All but these; not with -i."),
+    option("--exclude-extensions", metavar="EXT", help="All but these; not with -i."),
 ]
 Location = Annotated[
-    str, typer.Option("--location_in_blob", "-l", help="Folder in the container; . is its root.")
+    str, option("--location-in-blob", help="Folder in the container; . is its root.")
 ]
 CheckSize = Annotated[
     bool,
-    typer.Option("--check_size", "-check", help="Ask at a terminal before very much is fetched."),
+    option("--check-size", help="Ask at a terminal before very much is fetched."),
 ]
-Source = Annotated[
-    str, typer.Option("--src_path", "-s", help="A folder of the container; . is all of it.")
-]
-Destination = Annotated[
-    str, typer.Option("--dest_path", "-d", help="Local folder, made if missing.")
-]
+Source = Annotated[str, option("--src-path", help="A folder of the container; . is all of it.")]
+Destination = Annotated[str, option("-o", "--dest-path", help="Local folder, made if missing.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Make the commands of this module those of an application."""
-    for command in (
-        upload_file,
-        upload_folder,
-        async_upload_folder,
-        download_file,
-        download_folder,
-        async_download_folder,
-    ):
-        app.command()(command)
+commands = Commands()
 
 
+@commands.add()
 def upload_file(
-    ctx: typer.Context,
-    source_path: Annotated[
-        str, typer.Option("--source_path", "-s", help="The file, relative to -l.")
-    ],
+    ctx: click.Context,
+    source_path: Annotated[str, option("--source-path", help="The file, relative to -l.")],
     container_name: Container,
     local_root_dir: Annotated[
-        str, typer.Option("--local_root_dir", "-l", help="No part of the blob's name.")
+        str, option("--local-root-dir", help="No part of the blob's name.")
     ] = ".",
     location_in_blob: Annotated[
         str,
-        typer.Option("--location_in_blob", "-loc", help="Folder in the container; . is its root."),
+        option("--location-in-blob", help="Folder in the container; . is its root."),
     ] = ".",
 ) -> None:
     """Upload one file. A blob that exists is replaced."""
@@ -73,24 +60,25 @@ def upload_file(
     output.line(f"uploaded {source_path} to {container_name}")
 
 
+@commands.add()
 def upload_folder(
-    ctx: typer.Context,
+    ctx: click.Context,
     folder_name: Annotated[
-        str, typer.Option("--folder_name", "-n", help="Relative; part of the blobs' names.")
+        str, option("--folder-name", help="Relative; part of the blobs' names.")
     ],
     container_name: Container,
     include_extensions: Include = None,
     exclude_extensions: Exclude = None,
     exclude_patterns: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATTERN", help="Leave out what holds or matches it; several times."),
+        option(metavar="PATTERN", help="Leave out what holds or matches it; several times."),
     ] = None,
     location_in_blob: Location = ".",
     force_upload: Annotated[
-        bool, typer.Option("--force_upload", "-fu", help="Do not ask about many files.")
+        bool, option("--force-upload", help="Do not ask about many files.")
     ] = False,
     create_new_folder: Annotated[
-        bool, typer.Option("--create_new_folder", help="Make the folder in the container.")
+        bool, option("--create-new-folder", help="Make the folder in the container.")
     ] = False,
 ) -> None:
     """Upload a folder with all below it; its name stays part of the blobs' names."""
@@ -105,33 +93,30 @@ def upload_folder(
             force_upload=force_upload,
             create_new_folder=create_new_folder,
         )
-    output.line(f"uploaded {output.files(len(paths))} to {container_name}")
+    output.line(f"uploaded {counted(len(paths), 'file')} to {container_name}")
 
 
+@commands.add()
 def async_upload_folder(
-    ctx: typer.Context,
-    folders: Annotated[
-        list[str], typer.Option("--folders", "-n", metavar="FOLDER", help="Folders; several.")
-    ],
+    ctx: click.Context,
+    folders: Annotated[list[str], option("--folders", metavar="FOLDER", help="Folders; several.")],
     container_name: Container,
     include_extensions: Include = None,
     exclude_extensions: Exclude = None,
     location_in_blob: Location = ".",
     max_concurrent_uploads: Annotated[
-        int, typer.Option("--max_concurrent_uploads", "-mcu", metavar="N", help="Files at once.")
+        int, option("--max-concurrent-uploads", metavar="N", help="Files at once.")
     ] = 20,
     legal_hold: Annotated[
         bool,
-        typer.Option("--legal_hold", "-lh", help="Keep them from being deleted and replaced."),
+        option("--legal-hold", help="Keep them from being deleted and replaced."),
     ] = False,
     immutability_lock_days: Annotated[
         int,
-        typer.Option(
-            "--immutability_lock_days", "-ild", metavar="DAYS", help="Keep them for so many days."
-        ),
+        option("--immutability-lock-days", metavar="DAYS", help="Keep them for so many days."),
     ] = 0,
     read_only: Annotated[
-        bool, typer.Option("--read_only", "-ro", help="Seal them: never to be replaced again.")
+        bool, option("--read-only", help="Seal them: never to be replaced again.")
     ] = False,
 ) -> None:
     """Upload what is in folders, several files at once, without the folders' own names."""
@@ -147,16 +132,15 @@ def async_upload_folder(
             immutability_lock_days=immutability_lock_days,
             read_only=read_only,
         )
-    output.line(f"uploaded {output.files(len(paths))} to {container_name}")
+    output.line(f"uploaded {counted(len(paths), 'file')} to {container_name}")
 
 
+@commands.add()
 def download_file(
-    ctx: typer.Context,
+    ctx: click.Context,
     container_name: Container,
-    blob_name: Annotated[str, typer.Option("--blob_name", "-b", help="The blob.")],
-    destination_path: Annotated[
-        str, typer.Option("--destination_path", "-d", help="The file to write.")
-    ],
+    blob_name: Annotated[str, option("--blob-name", help="The blob.")],
+    destination_path: Annotated[str, option("-o", "--destination-path", help="The file to write.")],
     check_size: CheckSize = False,
 ) -> None:
     """Download one blob. A file that exists is replaced."""
@@ -165,14 +149,15 @@ def download_file(
     _say(storage.fetched, destination_path)
 
 
+@commands.add()
 def download_folder(
-    ctx: typer.Context,
+    ctx: click.Context,
     src_path: Source,
     dest_path: Destination,
     container_name: Container,
     include_extensions: Include = None,
     exclude_extensions: Exclude = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name each file.")] = False,
+    verbose: Annotated[bool, option("-v", "--verbose", help="Name each file.")] = False,
     check_size: CheckSize = False,
 ) -> None:
     """Download all blobs below a folder. Their whole names are kept below the target."""
@@ -191,8 +176,9 @@ def download_folder(
     _say(storage.fetched, dest_path)
 
 
+@commands.add()
 def async_download_folder(
-    ctx: typer.Context,
+    ctx: click.Context,
     src_path: Source,
     dest_path: Destination,
     container_name: Container,
@@ -200,7 +186,7 @@ def async_download_folder(
     exclude_extensions: Exclude = None,
     check_size: CheckSize = False,
     max_concurrent_downloads: Annotated[
-        int, typer.Option("--max_concurrent_downloads", "-mcd", metavar="N", help="Files at once.")
+        int, option("--max-concurrent-downloads", metavar="N", help="Files at once.")
     ] = 20,
 ) -> None:
     """Download all blobs below a folder, several at once."""
@@ -218,4 +204,4 @@ def async_download_folder(
 
 
 def _say(files: int, target: str) -> None:
-    output.line(f"downloaded {output.files(files)} to {target}")
+    output.line(f"downloaded {counted(files, 'file')} to {target}")

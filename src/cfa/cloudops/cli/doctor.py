@@ -17,7 +17,7 @@ from attrs import define, evolve, field, frozen
 
 from cfa.cloudops import backends
 from cfa.cloudops.cli import output
-from cfa.cloudops.cli.agent import AgentState, agent_state
+from cfa.cloudops.cli.agent import AgentState, agent_state, agent_text
 from cfa.cloudops.errors import CloudOpsError, ImageError
 from cfa.cloudops.model.plain import plain
 from cfa.cloudops.provider.executor import Capabilities, NodeSpec
@@ -30,7 +30,7 @@ from cfa.cloudops.service.sums import sound
 from cfa.cloudops.service.workspace import Workspace
 from cfa.cloudops.settings import VARIABLES, Settings
 
-_PACKAGES = ("cfa-cloudops", "docker", "podman", "fsspec", "stevedore", "attrs", "typer", "rich")
+_PACKAGES = ("cfa-cloudops", "docker", "podman", "fsspec", "stevedore", "attrs", "click", "rich")
 #: Bytes below which a disk is called nearly full.
 _LITTLE = 1 << 30
 #: Images that may fail before an engine is believed to start no container.
@@ -235,7 +235,7 @@ def _try_engines(images: Mapping[str, Sequence[str]], report: Report) -> None:
 def _try_images(name: str, images: Sequence[str]) -> Trial:
     """Start a container from the first image that is here and works. Nothing is pulled."""
     if not images:
-        return Trial(started=None, why="no pool here names an image")
+        return Trial(started=None, why=f"no pool on {name} names an image")
     failed: list[Trial] = []
     for image in images:
         try:
@@ -424,7 +424,7 @@ def show(report: Report) -> None:
         _show_engine(engine, chosen=engine.name == report.chosen)
     output.heading("Workspace and storage")
     output.facts((place.name, _place_text(place)) for place in report.places)
-    output.facts([("agent", _agent_text(report.agent))])
+    output.facts([("agent", agent_text(report.agent))])
     if report.problems:
         output.heading("Problems")
         for problem in report.problems:
@@ -471,16 +471,3 @@ def _place_text(place: Place) -> str:
     free = "" if place.free_bytes is None else f", {output.size(place.free_bytes)} free"
     words = "can be written to" if place.writable else "CANNOT be written to"
     return f"{place.where} ({'' if place.exists else 'not made yet, '}{words}{free})"
-
-
-def _agent_text(agent: AgentState | None) -> str:
-    if agent is None:
-        return "none; there is no workspace yet"
-    match agent.state:
-        case "running":
-            stays = ", stays when idle" if agent.stays else ""
-            return f"running, process {agent.pid}, version {agent.version}{stays}"
-        case "changing":
-            return "starting or leaving"
-        case _:
-            return "none; one starts when there is work"

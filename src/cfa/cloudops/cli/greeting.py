@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
+import click
+from click.exceptions import Exit
 
+from cfa.cloudops.cli.declare import Commands, option
 from cfa.cloudops.errors import UnsupportedError
 
+root = Commands()
+
 #: What pytest takes must reach it.
-PASSES_ALL = {
+_PASSES_ALL: dict[str, Any] = {
     "allow_extra_args": True,
     "ignore_unknown_options": True,
     "help_option_names": ["--help"],
 }
 
 
-def hello(name: Annotated[str, typer.Option(help="Whom to greet.")] = "World") -> None:
+@root.add()
+def hello(name: Annotated[str, option(help="Whom to greet.")] = "World") -> None:
     """Print a greeting."""
     print(f"Hello {name}!")
 
 
-def test(ctx: typer.Context) -> None:
+@root.add(**_PASSES_ALL)
+def test(ctx: click.Context) -> None:
     """Run pytest with all that follows, for tests of your own scripts.
 
     Exit status: that of pytest.
@@ -34,4 +40,4 @@ def test(ctx: typer.Context) -> None:
         raise UnsupportedError(
             "pytest is not installed here.", f"Install it: {sys.executable} -m pip install pytest"
         )
-    raise typer.Exit(subprocess.call([sys.executable, "-m", "pytest", *ctx.args]))
+    raise Exit(subprocess.call([sys.executable, "-m", "pytest", *ctx.args]))

@@ -1,21 +1,52 @@
-"""How commands are found: groups that load late, names of the cloud's scripts, common options."""
+"""How commands are found: groups that load late, scripts of the cloud's package, common options."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator, Mapping
-from copy import copy
-from functools import cache
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Any
 
-import typer
+import click
 from attrs import evolve
-from typer.core import TyperGroup
+from click.formatting import wrap_text
 
 from cfa.cloudops.cli.context import Options
+from cfa.cloudops.cli.declare import Command, Commands, CommonOption, kebab
 from cfa.cloudops.cli.scripts import SCRIPTS
 
-#: Groups of commands -> what they do. Each is `app` of the module of its name, loaded when used.
+#: Sections of the help -> commands, what is used most first -> the module that has the command.
+SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "Run and watch": {
+        "run": "app",
+        "status": "overview",
+        "logs": "app",
+        "run-experiment": "automation",
+        "run-tasks": "automation",
+    },
+    "Jobs, tasks and pools": {
+        "job": "jobs",
+        "task": "tasks",
+        "pool": "pools",
+        "schedule": "schedules",
+        "autoscale": "autoscale",
+    },
+    "Files": {"blob": "blobs"},
+    "Images": {"image": "images"},
+    "Cloud look-ups": {
+        "vm": "lookups",
+        "get-kv-secret": "lookups",
+        "check-credentials": "lookups",
+    },
+    "Maintenance": {
+        "doctor": "app",
+        "backends": "app",
+        "agent": "app",
+        "sweep": "app",
+        "completion": "app",
+        "generate-sample-env": "samples",
+    },
+}
+#: Commands that are groups -> what they do.
 GROUPS = {
     "autoscale": "Check autoscale formulas.",
     "blob": "Make blob containers; upload, download, list, protect and delete blobs.",
@@ -25,162 +56,230 @@ GROUPS = {
     "schedule": "Create, list, show, suspend, resume and delete job schedules. Their jobs start while "
     "an agent runs: cloudops agent --stay.",
     "task": "Add, list, show, terminate and delete tasks.",
-    "vm": "Names and quotas of VM sizes.",
+    "vm": "Show names and quotas of VM sizes.",
 }
-_MODULES = {
-    "blob": "blobs", "image": "images", "job": "jobs", "pool": "pools", "schedule": "schedules",
-    "task": "tasks", "vm": "lookups",
-}  # fmt: skip
+_MODULES = {name: module for section in SECTIONS.values() for name, module in section.items()}
+#: Scripts that are no commands of ours.
+_GREETINGS = {"hello": "greeting", "test": "greeting"}
+#: Letters that every script has.
+_LETTERS = {"dotenv": "p"}
+_SCRIPTS_TITLE = "Scripts of the cloud's package, with their own letters for options"
 
 
-def group() -> typer.Typer:
-    """An application that becomes a group; what it is about says `GROUPS`."""
-    return typer.Typer(rich_markup_mode=None)
+class _Group(click.Group):
+    """A group that makes its commands when they are asked for, and shows their summaries whole."""
 
-
-class _Group(TyperGroup):
-    """A group whose commands take lists as the cloud's scripts do: `-d one two` is `-d one -d two`."""
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  the base class's
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of a name, written with `-` or `_`."""
-        return self.commands.get(cmd_name) or self.commands.get(cmd_name.replace("_", "-"))
+        return self._kept(kebab(cmd_name))
+
+    def _kept(self, name: str) -> click.Command | None:
+        if name not in self.commands:
+            made = self.make(name)
+            if made is None:
+                return None
+            self.commands[name] = made
+        return self.commands[name]
+
+    def make(self, name: str) -> click.Command | None:
+        """The command of a name, if there is one."""
+        raise NotImplementedError
 
     def resolve_command(
-        self, ctx: Any, args: list[str]
-    ) -> tuple[str | None, Any | None, list[str]]:
-        name, command, rest = super().resolve_command(ctx, args)
-        if command is None or isinstance(command, TyperGroup):
-            return name, command, rest
-        return name, command, list(spread(command, rest))
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        wanted = args[0]
+        if (
+            not wanted.startswith("-")
+            and not ctx.resilient_parsing
+            and self.get_command(ctx, wanted) is None
+        ):
+            close = self.similar(ctx, kebab(wanted))
+            meant = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+            ctx.fail(f"There is no command {wanted!r}.{meant}")
+        return super().resolve_command(ctx, args)
+
+    def similar(self, ctx: click.Context, name: str) -> list[str]:
+        """Commands that somebody may have meant with a name that is none."""
+        from difflib import get_close_matches
+
+        return get_close_matches(name, self.list_commands(ctx), 3)
+
+    def write_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter, title: str, names: Any
+    ) -> None:
+        """Write a section of the help."""
+        rows = []
+        for name in names:
+            command = self.get_command(ctx, name)
+            if command is not None:
+                rows.append((name, command.get_short_help_str(limit=1000)))
+        with formatter.section(title):
+            formatter.write_dl(rows)
 
 
 class LateGroup(_Group):
     """A group whose module is imported when one of its commands is asked for."""
 
     def __init__(self, name: str, module: str, help: str) -> None:
-        self._module: str | None = module
-        super().__init__(name=name, help=help, no_args_is_help=True, rich_markup_mode=None)
+        super().__init__(
+            name=name, help=help, no_args_is_help=True, params=common_options(group=True)
+        )
+        self._module = module
 
-    @property
-    def commands(self) -> Any:
-        """Name -> command."""
-        if self._module is not None:
-            module, self._module = self._module, None
-            made = typer.main.get_group(importlib.import_module(module).app)
-            self._commands = dict(made.commands)
-            add_common_options(self._commands.values())
-        return self._commands
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  the base class's
+        """Names of the commands, in the order of their module."""
+        return list(_functions(self._module, "commands"))
 
-    @commands.setter
-    def commands(self, value: Mapping[str, Any]) -> None:
-        """What the base class sets is nothing yet."""
+    def make(self, name: str) -> Command | None:
+        """A new command, if there is one of this name."""
+        return _made(self._module, "commands", name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands' names and summaries."""
+        self.write_commands(ctx, formatter, "Commands", self.list_commands(ctx))
 
 
 class Root(_Group):
-    """The command `cloudops`: it also knows the names of the cloud's scripts, which help leaves out."""
+    """The command `cloudops`: it also knows the names of the cloud's scripts."""
 
-    def __init__(self, **more: Any) -> None:
-        super().__init__(**more)
-        add_common_options(self.commands.values())
-        for name, help in GROUPS.items():
-            module = f"cfa.cloudops.cli.{_MODULES.get(name, name)}"
-            self.commands.setdefault(name, LateGroup(name, module, help))
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  the base class's
+        """Names of our commands, as the help has them."""
+        return list(_MODULES)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of a name, which may be that of a script."""
-        found = super().get_command(ctx, cmd_name)
-        if found is None and plain(cmd_name) in SCRIPTS:
-            found = self
-            for word in SCRIPTS[plain(cmd_name)]:
-                found = found.commands[word]
-        return found
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of a name. Where a script and a command of ours share it, `_` is the script."""
+        ours, script = kebab(cmd_name), cmd_name.replace("-", "_")
+        is_script = script in SCRIPTS and ("_" in cmd_name or ours not in _MODULES)
+        return self._kept(script if is_script else ours)
 
-    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+    def make(self, name: str) -> click.Command | None:
+        """A new command or group; it may be a script of the cloud's package."""
+        if name in GROUPS:
+            return LateGroup(name, _MODULES[name], GROUPS[name])
+        if name in _MODULES:
+            return _made(_MODULES[name], "root", name)
+        return self._script(name) if name in SCRIPTS else None
+
+    def similar(self, ctx: click.Context, name: str) -> list[str]:
+        """Commands of groups come first, where the name is exactly theirs."""
+        within = [
+            f"{one} {name}" for one in GROUPS if name in _functions(_MODULES[one], "commands")
+        ]
+        return within or super().similar(ctx, name)
+
+    def _script(self, name: str) -> Command:
+        """Our command that a script is, with the script's letters instead of ours."""
+        script = SCRIPTS[name]
+        *group, own = script.words
+        module = _MODULES[group[0]] if group else {**_MODULES, **_GREETINGS}[own]
+        command = _made(module, "commands" if group else "root", own)
+        assert command is not None  # noqa: S101  the table says so, and a test
+        command.name = name
+        for param in command.params:
+            if isinstance(param, click.Option):
+                long = [spelling for spelling in param.opts if spelling.startswith("--")]
+                letter = {**script.letters, **_LETTERS}.get(long[0][2:]) if long else None
+                param.opts = [*long, f"-{letter}"] if letter else long
+        if own != "test":  # its options are pytest's
+            command.params += script_options()
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write our commands by section, and the names of the scripts."""
+        for title, names in SECTIONS.items():
+            self.write_commands(ctx, formatter, title, names)
+        with formatter.section(_SCRIPTS_TITLE):
+            indent = " " * formatter.current_indent
+            wrapped = wrap_text(", ".join(SCRIPTS), formatter.width, indent, indent)
+            formatter.write(f"{wrapped}\n")
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
         """What the shell is told: our commands; once something is typed, names of scripts as well."""
+        from click.shell_completion import CompletionItem
+
         found = super().shell_complete(ctx, incomplete)
-        if incomplete:
-            names = (name.replace("_", "-") if "-" in incomplete else name for name in SCRIPTS)
-            given = {one.value for one in found}
-            scripts = {
-                name: self.get_command(ctx, name)
-                for name in names
-                if name.startswith(incomplete) and name.replace("_", "-") not in given
-            }
-            # A group of their own makes the items: their class moved between versions of typer.
-            group = TyperGroup(name="scripts", commands=scripts)
-            found += group.shell_complete(type(ctx)(group, parent=ctx), incomplete)
+        given = {kebab(one.value) for one in found}
+        for name in map(kebab, SCRIPTS) if "-" in incomplete else SCRIPTS:
+            if incomplete and name.startswith(incomplete) and kebab(name) not in given:
+                command = self.get_command(ctx, name)
+                help = command.get_short_help_str() if command is not None else None
+                found.append(CompletionItem(name, help=help))
         return found
 
 
-def plain(text: str) -> str:
-    """Options and commands are the same with `-` and `_`."""
-    return text.replace("-", "_")
+def explained(error: click.ClickException) -> click.ClickException:
+    """The error, with what an unknown letter is here when it is one of the script that a command is."""
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return error
+    path = error.ctx.command_path.split()[1:]
+    for name, script in SCRIPTS.items():
+        for long, letter in script.letters.items():
+            if list(script.words) == path and f"-{letter}" == error.option_name:
+                more = f"Here it is --{long}; -{letter} is of the script {name}."
+                return click.UsageError(f"{error.format_message()} {more}", error.ctx)
+    return error
 
 
-def spread(command: Any, words: Iterable[str]) -> Iterator[str]:
-    """The words after a command, with each option that takes a list repeated for each item.
+def _functions(module: str, place: str) -> Mapping[str, Any]:
+    return _commands(module, place).functions
 
-    Left alone where the command takes words of its own, because they could be either.
-    """
-    if any(param.param_type_name == "argument" for param in command.params):
-        yield from words
-        return
-    lists = {plain(name) for param in command.params if param.multiple for name in param.opts}
-    option, items = "", 0
-    for word in words:
-        if word.startswith("-"):
-            option = word if plain(word) in lists else ""
-            items = 0
-        elif option:
-            items += 1
-            if items > 1:
-                yield option
-        yield word
+
+def _commands(module: str, place: str) -> Commands:
+    found = getattr(importlib.import_module(f"cfa.cloudops.cli.{module}"), place)
+    assert isinstance(found, Commands)  # noqa: S101  a module of ours
+    return found
+
+
+def _made(module: str, place: str, name: str) -> Command | None:
+    """A new command of a module, with the options that all commands take."""
+    command = _commands(module, place).make(name)
+    if command is not None and name != "test":
+        taken = {param.name for param in command.params}
+        command.params += [one for one in common_options() if one.name not in taken]
+    return command
 
 
 # --- options that all commands take
 
 
-def add_common_options(commands: Iterable[Any]) -> None:
-    """Let commands take what every script of the cloud takes, as far as they do not use the names."""
-    for command in commands:
-        if isinstance(command, TyperGroup):
-            add_common_options(command.commands.values())
-            continue
-        if command.name == "test":  # `-p` is one of pytest's
-            continue
-        taken = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
-        for option in map(copy, _common_options()):
-            option.opts = [name for name in option.opts if name not in taken]
-            command.params.append(option)
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Keep what is given, before or after the command, for all that asks for settings."""
+    if value not in (None, False):
+        given = ctx.find_object(Options) or Options()
+        ctx.obj = evolve(given, **{str(param.name): value})
 
 
-@cache
-def _common_options() -> list[Any]:
-    app = typer.Typer(add_completion=False)
-    app.command()(_common)
-    return list(typer.main.get_command(app).params)
+def _refuse_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Say of a command that prints no JSON that it does not."""
+    del param
+    if value or (ctx.find_object(Options) or Options()).as_json:
+        raise click.UsageError(f"{ctx.command_path} prints no JSON. Leave --json out.", ctx)
 
 
-def _use_dotenv(ctx: typer.Context, path: str | None) -> str | None:
-    if path is not None:
-        ctx.obj = evolve(ctx.find_object(Options) or Options(), dotenv=path)
-    return path
-
-
-def _common(
-    dotenv_path: Annotated[
-        str | None,
-        typer.Option(
-            "--dotenv_path", "-p", callback=_use_dotenv, expose_value=False, metavar="FILE",
-            help="Settings; .env here when not given.",
+def common_options(*, group: bool = False) -> list[click.Parameter]:
+    """Options that every command takes; the last one says of a group that it waits for its command."""
+    kept: dict[str, Any] = {"expose_value": False, "callback": _keep}
+    return [
+        CommonOption(["home", "--home"], metavar="DIR", help="The workspace; CLOUDOPS_HOME.", **kept),
+        CommonOption(
+            ["dotenv", "--dotenv", "--dotenv-path"],
+            metavar="FILE", help="Settings; .env here when not given.", **kept,
         ),
-    ] = None,
-    use_sp: Annotated[
-        bool, typer.Option("--use_sp", "-sp", expose_value=False, hidden=True)
-    ] = False,
-    use_federated: Annotated[
-        bool, typer.Option("--use_federated", "-f", expose_value=False, hidden=True)
-    ] = False,
-) -> None:  # fmt: skip
-    """Options of every command; how to log in means nothing here."""
+        CommonOption(
+            ["backend", "--backend"],
+            metavar="NAME", help="docker, podman, subprocess, a plugin's name, or auto.", **kept,
+        ),
+        CommonOption(
+            ["as_json", "--json"], is_flag=True, hidden=not group, expose_value=False,
+            callback=_keep if group else _refuse_json, help="Print one JSON document.",
+        ),
+    ]  # fmt: skip
+
+
+def script_options() -> list[click.Parameter]:
+    """How scripts log in to the cloud, which means nothing here."""
+    return [
+        CommonOption(names, is_flag=True, hidden=True, expose_value=False)
+        for names in (["-sp", "--use-sp"], ["-f", "--use-federated"])
+    ]

@@ -9,36 +9,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+import click
 
 from cfa.cloudops.cli import output
 from cfa.cloudops.cli.context import Json, load_settings
-from cfa.cloudops.cli.groups import group
+from cfa.cloudops.cli.declare import Commands, option
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.images import Images
 
-app = group()
+commands = Commands()
 
 Registry = Annotated[
-    str, typer.Option("--registry_name", "-r", help="An Azure registry, or a server as it is.")
+    str, option("-r", "--registry-name", help="An Azure registry, or a server as it is.")
 ]
-Repository = Annotated[str, typer.Option("--repo_name", "-n", help="Repository in the registry.")]
-Tag = Annotated[str, typer.Option("--tag", "-t", help="Tag of the image.")]
+Repository = Annotated[str, option("--repo-name", help="Repository in the registry.")]
+Tag = Annotated[str, option("--tag", help="Tag of the image.")]
 DeviceCode = Annotated[
     bool,
-    typer.Option("--use_device_code", "-u", help="A way to log in to Azure; nothing here."),
+    option("--use-device-code", help="A way to log in to Azure; nothing here."),
 ]
 
 
-@app.command()
+@commands.add()
 def build(
-    ctx: typer.Context,
+    ctx: click.Context,
     registry_name: Registry,
     repo_name: Repository,
     tag: Tag = "latest",
     path_to_dockerfile: Annotated[
-        str, typer.Option("--path_to_dockerfile", "-d", help="The file that says how.")
+        str, option("--path-to-dockerfile", help="The file that says how.")
     ] = "./Dockerfile",
     use_device_code: DeviceCode = False,
 ) -> None:
@@ -53,12 +53,10 @@ def build(
     output.line(name)
 
 
-@app.command()
+@commands.add()
 def upload(
-    ctx: typer.Context,
-    image_name: Annotated[
-        str, typer.Option("--image_name", "-i", help="An image of this machine.")
-    ],
+    ctx: click.Context,
+    image_name: Annotated[str, option("-i", "--image-name", help="An image of this machine.")],
     registry_name: Registry,
     repo_name: Repository,
     tag: Tag = "latest",
@@ -72,11 +70,11 @@ def upload(
     output.line(name)
 
 
-@app.command("list-tags")
+@commands.add("list-tags")
 def list_tags(
-    ctx: typer.Context, registry_name: Registry, repo_name: Repository, as_json: Json = False
+    ctx: click.Context, registry_name: Registry, repo_name: Repository, as_json: Json = False
 ) -> None:
-    """List the tags of the images of a repository on this machine, one a line."""
+    """List the tags of the images of a repository on this machine, one per line."""
     with _images(ctx) as images:
         tags = images.list_acr_tags(registry_name, repo_name)
     if as_json:
@@ -86,10 +84,10 @@ def list_tags(
         output.line(tag)
 
 
-@app.command()
+@commands.add()
 def available(
     operating_system: Annotated[
-        str | None, typer.Option("--operating_system", "-os", help="linux or windows.")
+        str | None, option("--operating-system", help="linux or windows.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -105,7 +103,7 @@ def available(
 
 
 @contextmanager
-def _images(ctx: typer.Context) -> Iterator[Images]:
+def _images(ctx: click.Context) -> Iterator[Images]:
     """Tells people what is done where it does not disturb those who read names."""
     from cfa.cloudops.client import logs
     from cfa.cloudops.client.images import Images

@@ -4,40 +4,39 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+import click
+from click.exceptions import Exit
 
 from cfa.cloudops.cli import completion, output
 from cfa.cloudops.cli.context import Json, all_of, one_of, open_batch, open_client
-from cfa.cloudops.cli.groups import group
+from cfa.cloudops.cli.declare import Commands, argument, option
 from cfa.cloudops.errors import InvalidInputError, JobNotFoundError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import JobSpec, JobState
 from cfa.cloudops.model.words import counts_text
 
-app = group()
+commands = Commands()
 
-Words = Annotated[
-    list[str] | None, typer.Argument(metavar="[JOB]...", autocompletion=completion.jobs)
-]
-Word = Annotated[str | None, typer.Argument(metavar="[JOB]", autocompletion=completion.jobs)]
+Words = Annotated[list[str] | None, argument(metavar="[JOB]...", shell_complete=completion.jobs)]
+Word = Annotated[str | None, argument(metavar="[JOB]", shell_complete=completion.jobs)]
 Name = Annotated[
     str | None,
-    typer.Option(
-        "--job_name", "-n", metavar="JOB", help="The same, as an option.",
-        autocompletion=completion.jobs,
+    option(
+        "-j", "--job-name", metavar="JOB", help="The same, as an option.",
+        shell_complete=completion.jobs,
     ),
 ]  # fmt: skip
 Names = Annotated[
     list[str] | None,
-    typer.Option(
-        "--job_name", "-n", metavar="JOB", help="The same, as an option.",
-        autocompletion=completion.jobs,
+    option(
+        "-j", "--job-name", metavar="JOB", help="The same, as an option.",
+        shell_complete=completion.jobs,
     ),
 ]  # fmt: skip
 
 
-@app.command("list")
-def list_jobs(ctx: typer.Context, as_json: Json = False) -> None:
+@commands.add("list")
+def list_jobs(ctx: click.Context, as_json: Json = False) -> None:
     """List the jobs of the workspace, oldest first."""
     with open_batch(ctx) as batch:
         jobs = batch.list_jobs()
@@ -64,52 +63,52 @@ def list_jobs(ctx: typer.Context, as_json: Json = False) -> None:
     )
 
 
-@app.command()
+@commands.add()
 def create(
-    ctx: typer.Context,
-    job_name: Annotated[str, typer.Option("--job_name", "-n", help="Blanks are removed.")],
+    ctx: click.Context,
+    job_name: Annotated[str, option("-j", "--job-name", help="Blanks are removed.")],
     pool_name: Annotated[
         str,
-        typer.Option(
-            "--pool_name", "-pn", help="Where its tasks run.", autocompletion=completion.pools
+        option(
+            "-p", "--pool-name", help="Where its tasks run.", shell_complete=completion.pools
         ),
     ],
     save_logs_to_blob: Annotated[
         str | None,
-        typer.Option(
-            "--save_logs_to_blob", "-s", metavar="CONTAINER",
+        option(
+            "--save-logs-to-blob", metavar="CONTAINER",
             help="Save what tasks write in this blob container.",
-            autocompletion=completion.containers,
+            shell_complete=completion.containers,
         ),
     ] = None,
     logs_folder: Annotated[
         str | None,
-        typer.Option("--logs_folder", "-l", help="Folder in it; stdout_stderr when not given."),
+        option("--logs-folder", help="Folder in it; stdout_stderr when not given."),
     ] = None,
     task_retries: Annotated[
-        int, typer.Option("--task_retries", "-r", help="New tries of failed tasks; -1: for ever.")
+        int, option("--task-retries", help="New tries of failed tasks; -1: for ever.")
     ] = 0,
     mark_complete: Annotated[
         bool,
-        typer.Option(
-            "--mark_complete/--no_mark_complete", "-m",
+        option(
+            "--mark-complete/--no-mark-complete",
             help="Whether the job completes when all of its tasks have.",
         ),
     ] = True,
     task_id_ints: Annotated[
-        bool, typer.Option("--task_id_ints", "-i", help="Ids of tasks are 1, 2, ...")
+        bool, option("--task-id-ints", help="Ids of tasks are 1, 2, ...")
     ] = False,
     timeout: Annotated[
         float | None,
-        typer.Option(
-            "--timeout", "-t", metavar="MINUTES", help="Minutes until the job is ended."
+        option(
+            "-t", "--timeout", metavar="MINUTES", help="Minutes until the job is ended."
         ),
     ] = None,
     exist_ok: Annotated[
-        bool, typer.Option("--exist_ok", "-e", help="Go on with a job of this name, as it is.")
+        bool, option("-e", "--exist-ok", help="Go on with a job of this name, as it is.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also print what the job is like.")
+        bool, option("-v", "--verbose", help="Also print what the job is like.")
     ] = False,
 ) -> None:  # fmt: skip
     """Make a job: a named set of tasks on a pool."""
@@ -132,20 +131,20 @@ def create(
         show(ctx, job_id)
 
 
-@app.command()
+@commands.add()
 def stats(
-    ctx: typer.Context,
+    ctx: click.Context,
     job: Word = None,
     job_name: Annotated[
         str | None,
-        typer.Option(
-            "--job_name", "-j", metavar="JOB", help="The same, as an option.",
-            autocompletion=completion.jobs,
+        option(
+            "-j", "--job-name", metavar="JOB", help="The same, as an option.",
+            shell_complete=completion.jobs,
         ),
     ] = None,
     file_name: Annotated[
         str | None,
-        typer.Option("--file_name", "-path", help="Without .csv; <job>-stats when not given."),
+        option("--file-name", help="Without .csv; <job>-stats when not given."),
     ] = None,
 ) -> None:  # fmt: skip
     """Write a table of a job's tasks to a file, and print the file's name."""
@@ -155,21 +154,21 @@ def stats(
     output.line(f"{file_name or job_id + '-stats'}.csv")
 
 
-@app.command()
+@commands.add()
 def download(
-    ctx: typer.Context,
+    ctx: click.Context,
     job_name: Annotated[
-        str, typer.Option("--job_name", "-j", help="The job.", autocompletion=completion.jobs)
+        str, option("-j", "--job-name", help="The job.", shell_complete=completion.jobs)
     ],
     blob_paths: Annotated[
         list[str],
-        typer.Option("--blob_paths", "-b", metavar="PATH", help="Files and folders; several."),
+        option("--blob-paths", metavar="PATH", help="Files and folders; several."),
     ],
-    target: Annotated[str, typer.Option("--target", "-t", help="Local folder, made if missing.")],
+    target: Annotated[str, option("-o", "--target", help="Local folder, made if missing.")],
     container_name: Annotated[
         str,
-        typer.Option(
-            "--container_name", "-c", help="Where they are.", autocompletion=completion.containers
+        option(
+            "-c", "--container-name", help="Where they are.", shell_complete=completion.containers
         ),
     ],
 ) -> None:
@@ -183,13 +182,13 @@ def download(
         client.download_after_job(job_id, blob_paths, target, container_name)
         counts = client._batch.task_counts(job_id)
     output.line(f"downloaded {', '.join(blob_paths)} to {target}")
-    raise typer.Exit(1 if counts.failed or counts.active else 0)
+    raise Exit(1 if counts.failed or counts.active else 0)
 
 
-@app.command()
+@commands.add()
 def show(
-    ctx: typer.Context,
-    job: Annotated[str, typer.Argument(autocompletion=completion.jobs)],
+    ctx: click.Context,
+    job: Annotated[str, argument(shell_complete=completion.jobs)],
     as_json: Json = False,
 ) -> None:
     """Show the definition and the state of a job."""
@@ -221,18 +220,18 @@ def show(
     )
 
 
-@app.command()
+@commands.add()
 def monitor(
-    ctx: typer.Context,
+    ctx: click.Context,
     job: Word = None,
     job_name: Name = None,
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", "-t", help="Minutes to wait at most.", metavar="MINUTES"),
+        option("-t", "--timeout", help="Minutes to wait at most.", metavar="MINUTES"),
     ] = None,
     download_job_stats: Annotated[
         bool,
-        typer.Option("--download_job_stats", "-d", help="Write <job>-stats.csv afterwards."),
+        option("--download-job-stats", help="Write <job>-stats.csv afterwards."),
     ] = False,
 ) -> None:
     """Follow a job until its tasks are completed.
@@ -249,11 +248,11 @@ def monitor(
     if download_job_stats:
         with open_client(ctx) as client:
             client.download_job_stats(wanted)
-    raise typer.Exit(status)
+    raise Exit(status)
 
 
-@app.command()
-def status(ctx: typer.Context, job: Word = None, job_name: Name = None) -> None:
+@commands.add()
+def status(ctx: click.Context, job: Word = None, job_name: Name = None) -> None:
     """Print the state of a job: active, complete, terminating, ... or: does not exist.
 
     Exit status: 0 when no task failed, 1 when one did, 3 when there is no such job.
@@ -265,11 +264,11 @@ def status(ctx: typer.Context, job: Word = None, job_name: Name = None) -> None:
             output.line("does not exist")
             raise
     output.line("complete" if found.state is JobState.COMPLETED else found.state)
-    raise typer.Exit(1 if found.counts.failed else 0)
+    raise Exit(1 if found.counts.failed else 0)
 
 
-@app.command()
-def terminate(ctx: typer.Context, jobs: Words = None, job_name: Names = None) -> None:
+@commands.add()
+def terminate(ctx: click.Context, jobs: Words = None, job_name: Names = None) -> None:
     """End jobs: what runs is ended and fails, nothing else starts. Their results stay."""
     with open_batch(ctx) as batch:
         for job in map(names.job_id, all_of(jobs, job_name, "job")):
@@ -277,8 +276,8 @@ def terminate(ctx: typer.Context, jobs: Words = None, job_name: Names = None) ->
             output.line(f"terminated job {job}")
 
 
-@app.command()
-def delete(ctx: typer.Context, jobs: Words = None, job_name: Names = None) -> None:
+@commands.add()
+def delete(ctx: click.Context, jobs: Words = None, job_name: Names = None) -> None:
     """Delete jobs with their tasks and the files of these; ends what runs."""
     with open_batch(ctx) as batch:
         for job in map(names.job_id, all_of(jobs, job_name, "job")):

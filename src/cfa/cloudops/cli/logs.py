@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from cfa.cloudops.cli.excerpt import ALL, Excerpt, Part
 from cfa.cloudops.cli.monitor import detaching
 from cfa.cloudops.client.view import OutputView
 from cfa.cloudops.client.watch import Watch
@@ -24,6 +25,7 @@ def show(
     *,
     wait: bool,
     raw: bool = False,
+    part: Part = ALL,
 ) -> int:
     """Print output of tasks, all of the job's when none is named; the exit status.
 
@@ -36,6 +38,7 @@ def show(
         streams: `stdout.txt`, `stderr.txt` or both. One alone goes to standard output.
         wait: go on until the tasks are completed.
         raw: pass control characters on also to a terminal.
+        part: what of their output is shown.
 
     Raises:
         JobNotFoundError, TaskNotFoundError: something that was named is not there.
@@ -43,14 +46,15 @@ def show(
     job = batch.get_job(job_id)
     wanted = {batch.get_task(job_id, task_id).id for task_id in task_ids}
     shown = (lambda _, task_id: task_id in wanted) if wanted else None
+    source = batch if part == ALL else cast("BatchProvider", Excerpt(batch, part))
     if not wait:
-        view = OutputView(batch, shown, prefix=len(wanted) != 1, raw=raw, streams=streams)
+        view = OutputView(source, shown, prefix=len(wanted) != 1, raw=raw, streams=streams)
         view.look(job.spec.id, job.last_task_number)
         view.finish()
         return 0
     with (
         detaching(batch, job.spec.id),
-        Watch(batch, shown, prefix=len(wanted) != 1, raw=raw, streams=streams) as watch,
+        Watch(source, shown, prefix=len(wanted) != 1, raw=raw, streams=streams) as watch,
     ):
         while True:
             # Asked before the look: what completes in between is seen by the next one.

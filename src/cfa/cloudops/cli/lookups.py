@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+import click
+from click.exceptions import Exit
 
 from cfa.cloudops.cli import output
 from cfa.cloudops.cli.context import Json, Options, load_settings
-from cfa.cloudops.cli.groups import group
+from cfa.cloudops.cli.declare import Commands, argument, option
 from cfa.cloudops.errors import BackendError, NotFoundError
 
-app = group()
+commands = Commands()
+root = Commands()
 
 
-@app.command()
+@commands.add()
 def name(
-    series: Annotated[str, typer.Option("--series", "-s", help="Letters of the series.")] = "D",
-    cores: Annotated[int, typer.Option("--cores", "-c", help="Virtual cores.")] = 4,
-    amd: Annotated[bool, typer.Option("--amd", "-amd", help="A processor of AMD.")] = False,
+    series: Annotated[str, option("--series", help="Letters of the series.")] = "D",
+    cores: Annotated[int, option("--cores", help="Virtual cores.")] = 4,
+    amd: Annotated[bool, option("--amd", help="A processor of AMD.")] = False,
     no_temp_disk: Annotated[
-        bool, typer.Option("--no_temp_disk", "-ntd", help="No local temporary disk.")
+        bool, option("--no-temp-disk", help="No local temporary disk.")
     ] = False,
-    ssd: Annotated[bool, typer.Option("--ssd", "-ssd", help="Premium storage.")] = False,
-    version: Annotated[int, typer.Option("--version", "-v", help="Version of the series.")] = 5,
+    ssd: Annotated[bool, option("--ssd", help="Premium storage.")] = False,
+    version: Annotated[int, option("--version", help="Version of the series.")] = 5,
     no_verify: Annotated[
-        bool, typer.Option("--no_verify", "-nv", help="Do not check that there is such a family.")
+        bool, option("--no-verify", help="Do not check that there is such a family.")
     ] = False,
 ) -> None:
     """Print the name of a VM size. Works offline."""
@@ -36,13 +38,13 @@ def name(
     )
 
 
-@app.command()
+@commands.add()
 def quotas(
     series: Annotated[
-        list[str] | None, typer.Option("--series", "-s", help="A series; may be repeated.")
+        list[str] | None, option("--series", help="A series; may be repeated.")
     ] = None,
     more: Annotated[
-        list[str] | None, typer.Argument(metavar="[SERIES]...", help="Further series.")
+        list[str] | None, argument(metavar="[SERIES]...", help="Further series.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -62,7 +64,8 @@ def quotas(
     )
 
 
-def check_credentials(ctx: typer.Context, as_json: Json = False) -> None:
+@root.add()
+def check_credentials(ctx: click.Context, as_json: Json = False) -> None:
     """Say which backends answer.
 
     Exit status: 5 when the one that CLOUDOPS_BACKEND names does not, or with auto none does.
@@ -85,14 +88,15 @@ def check_credentials(ctx: typer.Context, as_json: Json = False) -> None:
         output.note(
             f"tasks cannot run with CLOUDOPS_BACKEND={chosen}: 'cloudops doctor' says what to do"
         )
-        raise typer.Exit(BackendError.exit_status)
+        raise Exit(BackendError.exit_status)
 
 
+@root.add()
 def get_kv_secret(
-    ctx: typer.Context,
-    secret_name: Annotated[str, typer.Option("--secret_name", "-s", help="Name of the secret.")],
+    ctx: click.Context,
+    secret_name: Annotated[str, option("--secret-name", help="Name of the secret.")],
     keyvault: Annotated[
-        str | None, typer.Option("--keyvault", "-k", help="The key vault; means nothing here.")
+        str | None, option("--keyvault", help="The key vault; means nothing here.")
     ] = None,
 ) -> None:
     """Print a secret from the environment or the dotenv file. It is written to no file.

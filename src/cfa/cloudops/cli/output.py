@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
 
+from cfa.cloudops.cli.declare import kebab
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.errors import CloudOpsError
 from cfa.cloudops.model.plain import plain, shortened
@@ -72,9 +73,9 @@ _METHOD = re.compile(
 
 def _in_commands(hint: str) -> str:
     """A hint in the words of the command line, where it has what the hint says in Python."""
-    text = re.sub(r"\bPass (\w+)=True\b", r"Give --\1", hint)
-    text = re.sub(r"\b(\w+)=True\b", r"--\1", text)
-    return _METHOD.sub(lambda found: f"'cloudops {' '.join(SCRIPTS[found[1]])}'", text)
+    text = re.sub(r"\bPass (\w+)=True\b", r"Give \1=True", hint)
+    text = re.sub(r"\b(\w+)=True\b", lambda found: f"--{kebab(found[1])}", text)
+    return _METHOD.sub(lambda found: f"'cloudops {' '.join(SCRIPTS[found[1]].words)}'", text)
 
 
 def note(text: str) -> None:
@@ -128,13 +129,8 @@ def _plain(value: Any) -> Any:
 
 
 def when(time: datetime | None) -> str:
-    """A time of the user's clock, to the second."""
-    return "" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def files(count: int) -> str:
-    """`1 file`, `2 files`."""
-    return f"{count} {'file' if count == 1 else 'files'}"
+    """A time of the user's clock with its zone, to the second: `2026-03-04 22:15:00+01:00`."""
+    return "" if time is None else time.astimezone().isoformat(" ", "seconds")
 
 
 def size(count: int) -> str:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated
 
-import typer
+import click
 
 from cfa.cloudops.cli import completion, output
 from cfa.cloudops.cli.context import Json, all_of, listed, open_batch, open_client
-from cfa.cloudops.cli.groups import group
+from cfa.cloudops.cli.declare import Commands, argument, option
 from cfa.cloudops.errors import CloudOpsError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Mount, Pool, PoolSpec
 
-app = group()
+commands = Commands()
 
 
-@app.command("list")
-def list_pools(ctx: typer.Context, as_json: Json = False) -> None:
+@commands.add("list")
+def list_pools(ctx: click.Context, as_json: Json = False) -> None:
     """List the pools of the workspace, oldest first."""
     with open_batch(ctx) as batch:
         pools = batch.list_pools()
@@ -43,54 +43,54 @@ def list_pools(ctx: typer.Context, as_json: Json = False) -> None:
     )
 
 
-@app.command()
+@commands.add()
 def create(
-    ctx: typer.Context,
-    pool_name: Annotated[str, typer.Option("--pool_name", "-n", help="Blanks become _.")],
+    ctx: click.Context,
+    pool_name: Annotated[str, option("-p", "--pool-name", help="Blanks become _.")],
     mounts: Annotated[
         list[str] | None,
-        typer.Option(
-            "--mounts", "-m", metavar="CONTAINER[:TARGET]",
+        option(
+            "--mounts", metavar="CONTAINER[:TARGET]",
             help="Blob containers that tasks see: results at /results, results:out at /out. Several, "
             "or the option several times.",
         ),
     ] = None,
     container_image_name: Annotated[
         str | None,
-        typer.Option(
-            "--container_image_name", "-c", metavar="IMAGE",
+        option(
+            "-i", "--container-image-name", metavar="IMAGE",
             help="Of tasks that name none; not needed where tasks are plain processes.",
         ),
     ] = None,
     vm_size: Annotated[
-        str, typer.Option("--vm_size", "-v", help="Limits cores and memory to what it has.")
+        str, option("--vm-size", help="Limits cores and memory to what it has.")
     ] = "standard_d4ads_v5",
     autoscale: Annotated[
-        bool, typer.Option("--autoscale", "-a", help="Grow and shrink with the work.")
+        bool, option("--autoscale", help="Grow and shrink with the work.")
     ] = False,
     dedicated_nodes: Annotated[
-        int, typer.Option("--dedicated_nodes", "-d", metavar="N", help="Without -a.")
+        int, option("--dedicated-nodes", metavar="N", help="Without -a.")
     ] = 0,
     low_priority_nodes: Annotated[
-        int, typer.Option("--low_priority_nodes", "-l", metavar="N", help="Without -a.")
+        int, option("--low-priority-nodes", metavar="N", help="Without -a.")
     ] = 1,
     max_autoscale_nodes: Annotated[
-        int, typer.Option("--max_autoscale_nodes", "-max", metavar="N", help="With -a.")
+        int, option("--max-autoscale-nodes", metavar="N", help="With -a.")
     ] = 3,
     task_slots_per_node: Annotated[
-        int, typer.Option("--task_slots_per_node", "-t", metavar="N", help="Tasks at once on a node.")
+        int, option("--task-slots-per-node", metavar="N", help="Tasks at once on a node.")
     ] = 1,
     availability_zones: Annotated[
         str,
-        typer.Option(
-            "--availability_zones", "-az", help="regional or zonal; means nothing on one machine."
+        option(
+            "--availability-zones", help="regional or zonal; means nothing on one machine."
         ),
     ] = "regional",
     cache_blobfuse: Annotated[
-        bool, typer.Option("--cache_blobfuse", "-cache", help="Means nothing on one machine.")
+        bool, option("--cache-blobfuse", help="Means nothing on one machine.")
     ] = False,
     replace: Annotated[
-        bool, typer.Option("--replace_existing_pool", help="Redefine a pool of this name.")
+        bool, option("--replace-existing-pool", help="Redefine a pool of this name.")
     ] = False,
 ) -> None:  # fmt: skip
     """Make a pool: where tasks run. The image is pulled if need be.
@@ -121,10 +121,10 @@ def _mount(text: str) -> str | tuple[str, str]:
     return (source, target) if colon else source
 
 
-@app.command()
+@commands.add()
 def show(
-    ctx: typer.Context,
-    pool: Annotated[str, typer.Argument(autocompletion=completion.pools)],
+    ctx: click.Context,
+    pool: Annotated[str, argument(shell_complete=completion.pools)],
     as_json: Json = False,
 ) -> None:
     """Show the definition of a pool."""
@@ -157,18 +157,18 @@ def show(
         output.text(spec.autoscale_formula.rstrip())
 
 
-@app.command()
+@commands.add()
 def delete(
-    ctx: typer.Context,
+    ctx: click.Context,
     pools: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[POOL]...", autocompletion=completion.pools),
+        argument(metavar="[POOL]...", shell_complete=completion.pools),
     ] = None,
     pool_name: Annotated[
         list[str] | None,
-        typer.Option(
-            "--pool_name", "-n", metavar="POOL", help="The same, as an option.",
-            autocompletion=completion.pools,
+        option(
+            "-p", "--pool-name", metavar="POOL", help="The same, as an option.",
+            shell_complete=completion.pools,
         ),
     ] = None,
 ) -> None:  # fmt: skip

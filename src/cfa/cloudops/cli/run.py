@@ -1,7 +1,8 @@
 """`cloudops run`: a script for the cloud, run here without an edit.
 
 The script runs in a Python of its own, so that it finds everything as if started by `python3
-SCRIPT`: `sys.argv`, `__main__`, `sys.path`, its process group, its exit status. What its tasks came
+SCRIPT`: `sys.argv`, `__main__`, `sys.path`, its process group, its exit status. Modules and other
+programs run alike, and find the cloud's scripts as programs. What its tasks came
 to is reported by its clients when it ends (see `cfa.cloudops.client.farewell.Farewell`).
 """
 
@@ -23,9 +24,9 @@ from typing import Any, TextIO
 from attrs import evolve
 
 from cfa.cloudops import backends
-from cfa.cloudops.cli import output
+from cfa.cloudops.cli import output, programs
 from cfa.cloudops.client.farewell import REPORT_VARIABLE
-from cfa.cloudops.errors import AgentError, AmbiguousCallError, LocalFileNotFoundError
+from cfa.cloudops.errors import AmbiguousCallError
 from cfa.cloudops.rehearsal import read_report
 from cfa.cloudops.rehearsal import report as rehearsal_report
 from cfa.cloudops.settings import Settings
@@ -45,12 +46,11 @@ def existing_job(*, fresh: bool, force: bool) -> str | None:
     return "force-replace" if force else "replace" if fresh else None
 
 
-def run(script: str, arguments: Sequence[str], settings: Settings, *, as_json: bool = False) -> int:
-    """Run a script with these settings; the exit status for the command.
+def run(argv: Sequence[str], settings: Settings, *, as_json: bool = False) -> int:
+    """Run a script or another program with these settings; the exit status for the command.
 
     Args:
-        script: its path.
-        arguments: what it finds in `sys.argv[1:]`.
+        argv: the program and its arguments; see `programs`.
         settings: those with another origin than `default` go into its environment, and the backend
             always does, because the cloud's client would default to the cloud.
         as_json: print what a rehearsal found as one JSON document, on standard output, which the
@@ -62,22 +62,15 @@ def run(script: str, arguments: Sequence[str], settings: Settings, *, as_json: b
         run; else 0. A script that a signal ended gives 128 and its number, as in a shell.
 
     Raises:
-        LocalFileNotFoundError: there is no such script.
         BackendError: there is no such backend.
     """
-    if not Path(script).exists():
-        raise LocalFileNotFoundError(
-            f"There is no script {script!r} in {Path.cwd()}.", "Check the path."
-        )
     if settings.backend != "auto":
         backends.choose(settings.backend)
-    if not sys.executable:
-        raise AgentError("This Python does not know its own program.", "Start it by its full path.")
     descriptor, report = tempfile.mkstemp(prefix=REPORT_PREFIX)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # tells `cloudops sweep` that we live
         stdout = sys.stderr if as_json else None
-        status = _run([sys.executable, script, *arguments], _environment(settings, report), stdout)
+        status = _run(argv, _environment(settings, report), stdout)
         lines = [json.loads(line) for line in Path(report).read_text().splitlines()]
         _show_rehearsal(lines, settings.strict, as_json, whole=status == 0)
         if status < 0:
@@ -107,6 +100,7 @@ def _environment(settings: Settings, report: str) -> dict[str, str]:
     }
     return {
         **os.environ,
+        **programs.environment(),
         **given,
         "CLOUDOPS_BACKEND": settings.backend,
         REPORT_VARIABLE: report,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from cfa.cloudops.cli.declare import Commands
 from cfa.cloudops.errors import ConflictError
 from cfa.cloudops.settings import VARIABLES
+
+root = Commands()
 
 FILE = "cloudops-sample.env"
 
@@ -17,6 +20,7 @@ _AZURE = (
 )
 
 
+@root.add()
 def generate_sample_env() -> None:
     """Write cloudops-sample.env: all settings, with what they mean. A file there is kept.
 

@@ -5,31 +5,31 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-import typer
+import click
 
 from cfa.cloudops.cli import completion, output
 from cfa.cloudops.cli.context import Json, open_batch
-from cfa.cloudops.cli.groups import group
+from cfa.cloudops.cli.declare import Commands, argument, option
 from cfa.cloudops.errors import AmbiguousCallError, InvalidInputError, JobScheduleExistsError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import JobSchedule
 
-app = group()
+commands = Commands()
 
 _Schedules = Annotated[
-    list[str] | None, typer.Argument(metavar="[ID]...", autocompletion=completion.schedules)
+    list[str] | None, argument(metavar="[ID]...", shell_complete=completion.schedules)
 ]
 _More = Annotated[
     list[str] | None,
-    typer.Option(
-        "--job_schedule_id", "-n", metavar="ID", help="The same, as an option.",
-        autocompletion=completion.schedules,
+    option(
+        "--job-schedule-id", metavar="ID", help="The same, as an option.",
+        shell_complete=completion.schedules,
     ),
 ]  # fmt: skip
 
 
-@app.command("list")
-def list_schedules(ctx: typer.Context, as_json: Json = False) -> None:
+@commands.add("list")
+def list_schedules(ctx: click.Context, as_json: Json = False) -> None:
     """List the job schedules of the workspace, oldest first."""
     with open_batch(ctx) as batch:
         schedules = batch.list_job_schedules()
@@ -54,10 +54,10 @@ def list_schedules(ctx: typer.Context, as_json: Json = False) -> None:
     )
 
 
-@app.command()
+@commands.add()
 def show(
-    ctx: typer.Context,
-    schedule: Annotated[str, typer.Argument(autocompletion=completion.schedules)],
+    ctx: click.Context,
+    schedule: Annotated[str, argument(shell_complete=completion.schedules)],
     as_json: Json = False,
 ) -> None:
     """Show the definition and the state of a job schedule."""
@@ -90,47 +90,39 @@ def _facts(found: JobSchedule) -> list[tuple[str, object]]:
     ]
 
 
-@app.command()
+@commands.add()
 def create(
-    ctx: typer.Context,
-    name: Annotated[
-        str, typer.Option("-n", "--job_schedule_name", help="Its id: lower case, - for blanks.")
-    ],
+    ctx: click.Context,
+    name: Annotated[str, option("--job-schedule-name", help="Its id: lower case, - for blanks.")],
     pool: Annotated[
         str,
-        typer.Option(
-            "-pn", "--pool_name", help="The pool of its tasks.", autocompletion=completion.pools
-        ),
+        option("-p", "--pool-name", help="The pool of its tasks.", shell_complete=completion.pools),
     ],
-    command: Annotated[str, typer.Option("-c", "--command", help="What each job runs.")],
+    command: Annotated[str, option("--command", help="What each job runs.")],
     timeout: Annotated[
-        float, typer.Option("-t", "--timeout", help="Seconds; means nothing on one machine.")
+        float, option("--timeout", help="Seconds; means nothing on one machine.")
     ] = 30,
     start_window: Annotated[
         float | None,
-        typer.Option(
-            "-sw", "--start_window_minutes", help="How long after it was due a job may start."
-        ),
+        option("--start-window-minutes", help="How long after it was due a job may start."),
     ] = None,
     recurrence: Annotated[
         float | None,
-        typer.Option(
-            "-ri", "--recurrence_interval_minutes", help="From start to start; else one job."
-        ),
+        option("--recurrence-interval-minutes", help="From start to start; else one job."),
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option("-dnu", "--do_not_run_until", help="'YYYY-MM-DD HH:MM:SS' in UTC."),
+        option("--do-not-run-until", help="'YYYY-MM-DD HH:MM:SS' in UTC."),
     ] = None,
     after: Annotated[
         str | None,
-        typer.Option("-dna", "--do_not_run_after", help="'YYYY-MM-DD HH:MM:SS' in UTC."),
+        option("--do-not-run-after", help="'YYYY-MM-DD HH:MM:SS' in UTC."),
     ] = None,
     exist_ok: Annotated[
-        bool, typer.Option("-e", "--exist_ok", help="Keep one of this name as it is.")
+        bool, option("-e", "--exist-ok", help="Keep one of this name as it is.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Also show when the first job is due.")
+        bool, option("-v", "--verbose", help="Also show when the first job is due.")
     ] = False,
 ) -> None:
     """Make a job schedule: jobs that are made by the clock, each with one task."""
@@ -141,8 +133,8 @@ def create(
         pool,
         command,
         timeout=timeout,
-        start_window=_minutes("--start_window_minutes", start_window),
-        recurrence_interval=_minutes("--recurrence_interval_minutes", recurrence),
+        start_window=_minutes("--start-window-minutes", start_window),
+        recurrence_interval=_minutes("--recurrence-interval-minutes", recurrence),
         do_not_run_until=until,
         do_not_run_after=after,
     )
@@ -163,8 +155,8 @@ def create(
         output.line(f"its first job is due: {output.when(made.next_run) or 'never'}")
 
 
-@app.command()
-def suspend(ctx: typer.Context, schedules: _Schedules = None, more: _More = None) -> None:
+@commands.add()
+def suspend(ctx: click.Context, schedules: _Schedules = None, more: _More = None) -> None:
     """Make no more jobs of schedules until they are resumed. Jobs that are active go on."""
     with open_batch(ctx) as batch:
         for schedule in _named(schedules, more):
@@ -172,8 +164,8 @@ def suspend(ctx: typer.Context, schedules: _Schedules = None, more: _More = None
             output.line(f"suspended job schedule {schedule}")
 
 
-@app.command()
-def resume(ctx: typer.Context, schedules: _Schedules = None, more: _More = None) -> None:
+@commands.add()
+def resume(ctx: click.Context, schedules: _Schedules = None, more: _More = None) -> None:
     """Make jobs of suspended schedules again, at the times at which they are due."""
     with open_batch(ctx) as batch:
         for schedule in _named(schedules, more):
@@ -181,8 +173,8 @@ def resume(ctx: typer.Context, schedules: _Schedules = None, more: _More = None)
             output.line(f"resumed job schedule {schedule}")
 
 
-@app.command()
-def delete(ctx: typer.Context, schedules: _Schedules = None, more: _More = None) -> None:
+@commands.add()
+def delete(ctx: click.Context, schedules: _Schedules = None, more: _More = None) -> None:
     """Delete job schedules. Their jobs stay."""
     with open_batch(ctx) as batch:
         for schedule in _named(schedules, more):

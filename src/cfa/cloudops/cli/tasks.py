@@ -8,64 +8,62 @@ from collections import deque
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
 from cfa.cloudops.beneath import Place
 from cfa.cloudops.cli import completion, output
 from cfa.cloudops.cli.context import Json, Raw, listed, one_of, open_batch, open_client
-from cfa.cloudops.cli.groups import group
+from cfa.cloudops.cli.declare import Commands, argument, option
 from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.model.plain import counted
 from cfa.cloudops.model.values import Task, TaskResult
 
-app = group()
+commands = Commands()
 
-Job = Annotated[str, typer.Argument(autocompletion=completion.jobs)]
-Tasks = Annotated[list[str], typer.Argument(autocompletion=completion.tasks)]
-Suffix = Annotated[
-    str, typer.Option("--name_suffix", "-n", help="Middle part of ids: <job>-<suffix>-<n>.")
-]
+Job = Annotated[str, argument(shell_complete=completion.jobs)]
+Tasks = Annotated[list[str], argument(shell_complete=completion.tasks)]
+Suffix = Annotated[str, option("--name-suffix", help="Middle part of ids: <job>-<suffix>-<n>.")]
 
 _LAST_LINES = 20
 #: Bytes from the end of an output file in which its last lines are looked for.
 _LAST_BYTES = 1 << 16
 
 
-@app.command()
+@commands.add()
 def add(
-    ctx: typer.Context,
+    ctx: click.Context,
     job_name: Annotated[
-        str, typer.Option("--job_name", "-jn", help="The job.", autocompletion=completion.jobs)
+        str, option("-j", "--job-name", help="The job.", shell_complete=completion.jobs)
     ],
     command_line: Annotated[
         str,
-        typer.Option("--command_line", "-c", help="What it runs; sh -c '...' for a shell's signs."),
+        option("--command-line", help="What it runs; sh -c '...' for a shell's signs."),
     ],
     name_suffix: Suffix = "",
     depends_on: Annotated[
         list[str] | None,
-        typer.Option("--depends_on", "-d", metavar="ID", help="Tasks that must succeed first."),
+        option("-d", "--depends-on", metavar="ID", help="Tasks that must succeed first."),
     ] = None,
     depends_on_range: Annotated[
         str | None,
-        typer.Option(
-            "--depends_on_range", "-dr", metavar="FIRST-LAST",
+        option(
+            "--depends-on-range", metavar="FIRST-LAST",
             help="The same for integer ids, both included: 1-5 or 1,5.",
         ),
     ] = None,
     run_dependent_tasks_on_fail: Annotated[
         bool,
-        typer.Option(
-            "--run_dependent_tasks_on_fail", "-r",
-            help="Tasks that depend on this one run even if it fails.",
+        option(
+            "--run-dependent-tasks-on-fail", help="Tasks that depend on this one run even if it fails.",
         ),
     ] = False,
     container_image_name: Annotated[
         str | None,
-        typer.Option("--container_image_name", "-ci", metavar="IMAGE", help="Else the pool's."),
+        option("-i", "--container-image-name", metavar="IMAGE", help="Else the pool's."),
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", "-t", metavar="MINUTES", help="Minutes that one try may take."),
+        option("-t", "--timeout", metavar="MINUTES", help="Minutes that one try may take."),
     ] = None,
 ) -> None:  # fmt: skip
     """Add a task and print its id. It runs in the background."""
@@ -84,16 +82,16 @@ def add(
     output.line(task_id)
 
 
-@app.command("add-collection")
+@commands.add("add-collection")
 def add_collection(
-    ctx: typer.Context,
+    ctx: click.Context,
     job_name: Annotated[
-        str, typer.Option("--job_name", "-j", help="The job.", autocompletion=completion.jobs)
+        str, option("-j", "--job-name", help="The job.", shell_complete=completion.jobs)
     ],
     tasks_file: Annotated[
         str,
-        typer.Option(
-            "--tasks_file", "-tf", metavar="FILE",
+        option(
+            "--tasks-file", metavar="FILE",
             help='JSON: [{"command_line": "...", ...}, ...] with the names that add_task has.',
         ),
     ],
@@ -113,24 +111,53 @@ def add_collection(
         output.line(task_id)
 
 
-@app.command()
+@commands.add("add-from-yaml")
+def add_from_yaml(
+    ctx: click.Context,
+    job_name: Annotated[
+        str,
+        option("-j", "--job-name", help="An existing job.", shell_complete=completion.jobs),
+    ],
+    base_cmd: Annotated[str, option("--base-cmd", help="What each command begins with.")],
+    file_path: Annotated[str, option("--file-path", help="A file of parameter sets.")],
+    dry_run: Annotated[
+        bool, option("--dry-run", help="Only print the tasks' command lines; add nothing.")
+    ] = False,
+) -> None:
+    """Add a task for each parameter set of a YAML file; print their ids.
+
+    They run in the background.
+    """
+    if dry_run:
+        from cfa.cloudops.parameters import command_lines
+
+        for line in command_lines(base_cmd, file_path):
+            output.line(line)
+        return
+    with open_client(ctx) as client:
+        ids = client.add_tasks_from_yaml(job_name, base_cmd, file_path)
+    for task_id in ids:
+        output.line(task_id)
+
+
+@commands.add()
 def status(
-    ctx: typer.Context,
+    ctx: click.Context,
     job: Annotated[
-        str | None, typer.Argument(metavar="[JOB]", autocompletion=completion.jobs)
+        str | None, argument(metavar="[JOB]", shell_complete=completion.jobs)
     ] = None,
     job_name: Annotated[
         str | None,
-        typer.Option(
-            "--job_name", "-j", metavar="JOB", help="The same, as an option.",
-            autocompletion=completion.jobs,
+        option(
+            "-j", "--job-name", metavar="JOB", help="The same, as an option.",
+            shell_complete=completion.jobs,
         ),
     ] = None,
     task_id: Annotated[
         str | None,
-        typer.Option(
-            "--task_id", "-t", metavar="TASK", help="All when none is named.",
-            autocompletion=completion.tasks,
+        option(
+            "--task-id", metavar="TASK", help="All when none is named.",
+            shell_complete=completion.tasks,
         ),
     ] = None,
 ) -> None:  # fmt: skip
@@ -144,11 +171,11 @@ def status(
     output.line(text)
 
 
-@app.command("list")
+@commands.add("list")
 def list_tasks(
-    ctx: typer.Context,
+    ctx: click.Context,
     job: Job,
-    failed: Annotated[bool, typer.Option("--failed", help="Only tasks that failed.")] = False,
+    failed: Annotated[bool, option("--failed", help="Only tasks that failed.")] = False,
     as_json: Json = False,
 ) -> None:
     """List the tasks of a job, in the order they were added."""
@@ -179,11 +206,11 @@ def list_tasks(
     )
 
 
-@app.command()
+@commands.add()
 def show(
-    ctx: typer.Context,
+    ctx: click.Context,
     job: Job,
-    task: Annotated[str, typer.Argument(autocompletion=completion.tasks)],
+    task: Annotated[str, argument(shell_complete=completion.tasks)],
     raw: Raw = False,
     as_json: Json = False,
 ) -> None:
@@ -205,7 +232,7 @@ def show(
             ("command", found.command_line),
             ("image", found.image),
             ("node", found.node_id),
-            ("waits for", f"{found.waits_for} other tasks" if found.waits_for else None),
+            ("waits for", counted(found.waits_for, "other task") if found.waits_for else None),
             ("created", output.when(found.created)),
             ("started", output.when(found.started)),
             ("ended", output.when(found.ended)),
@@ -219,8 +246,8 @@ def show(
         _show_end(root, found.directory, raw)
 
 
-@app.command()
-def terminate(ctx: typer.Context, job: Job, tasks: Tasks) -> None:
+@commands.add()
+def terminate(ctx: click.Context, job: Job, tasks: Tasks) -> None:
     """End tasks; they complete as failures."""
     with open_batch(ctx) as batch:
         for task in tasks:
@@ -228,8 +255,8 @@ def terminate(ctx: typer.Context, job: Job, tasks: Tasks) -> None:
             output.line(f"terminated task {task}")
 
 
-@app.command()
-def delete(ctx: typer.Context, job: Job, tasks: Tasks) -> None:
+@commands.add()
+def delete(ctx: click.Context, job: Job, tasks: Tasks) -> None:
     """Delete tasks and their files; ends them if they run."""
     with open_batch(ctx) as batch:
         for task in tasks:
@@ -242,7 +269,7 @@ def _range(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"\s*(\d+)\s*[-,:\s]\s*(\d+)\s*", text, re.ASCII)
     if found is None:
         raise InvalidInputError(
-            f"--depends_on_range {text!r} is no pair of integer ids.",
+            f"--depends-on-range {text!r} is no pair of integer ids.",
             "Write the first and the last: 1-5 or 1,5.",
         )
     return int(found[1]), int(found[2])

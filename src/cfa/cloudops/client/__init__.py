@@ -34,11 +34,10 @@ from cfa.cloudops.client.results import ResultMixin
 from cfa.cloudops.client.schedules import ScheduleMixin
 from cfa.cloudops.client.tasks import TaskMixin
 from cfa.cloudops.errors import InvalidInputError
-from cfa.cloudops.model import show
-from cfa.cloudops.provider.batch import BatchProvider
-from cfa.cloudops.provider.blob import BlobProvider
 
 if TYPE_CHECKING:
+    from cfa.cloudops.provider.batch import BatchProvider
+    from cfa.cloudops.provider.blob import BlobProvider
     from cfa.cloudops.rehearsal import Rehearsal
 
 __all__ = [
@@ -206,6 +205,8 @@ class CloudClient(
         )
 
     def _repr_html_(self) -> str:
+        from cfa.cloudops.model import show  # for notebooks alone
+
         known = self._settings
         return show.record(
             {

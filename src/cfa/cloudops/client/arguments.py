@@ -9,7 +9,6 @@ from numbers import Integral
 from typing import Any, TypedDict
 
 from cfa.cloudops.errors import InvalidInputError
-from cfa.cloudops.model import commands
 from cfa.cloudops.model.plain import shortened
 
 _log = logging.getLogger(__name__)
@@ -41,6 +40,8 @@ def command_text(command: Any) -> str:
     if isinstance(command, str):
         return command
     if isinstance(command, Sequence) and all(isinstance(word, str) for word in command):
+        from cfa.cloudops.model import commands  # most commands are text
+
         _warn_of_words(command)
         return commands.joined(command)
     raise InvalidInputError(
@@ -61,6 +62,8 @@ def _warn_of_words(words: Sequence[str]) -> None:
             "or pass the whole command as text.",
             shortened(words[0], 60),
         )
+    from cfa.cloudops.model import commands
+
     quotes = next(filter(commands.is_quoted, words), None)
     if quotes is not None and "quotes" not in _said:
         _said.add("quotes")

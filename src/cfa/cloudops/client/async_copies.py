@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cfa.cloudops.client import progress, selection
 from cfa.cloudops.client.copies import CopyMixin
 from cfa.cloudops.client.protecting import Protecting
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model import names
-from cfa.cloudops.provider.blob import Progress
+
+if TYPE_CHECKING:
+    from cfa.cloudops.provider.blob import Progress
 
 _log = logging.getLogger(__name__)
 

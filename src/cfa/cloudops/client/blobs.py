@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cfa.cloudops.client import selection
 from cfa.cloudops.client.async_copies import AsyncCopyMixin
@@ -12,7 +12,9 @@ from cfa.cloudops.client.pools import parse_mounts
 from cfa.cloudops.errors import CloudOpsError, PoolNotFoundError, UnsafePathError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Mount
-from cfa.cloudops.provider.batch import BatchProvider
+
+if TYPE_CHECKING:
+    from cfa.cloudops.provider.batch import BatchProvider
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from cfa.cloudops.beneath import Place
 from cfa.cloudops.client import progress, selection
 from cfa.cloudops.client.protecting import Protecting
 from cfa.cloudops.errors import (
@@ -19,9 +18,9 @@ from cfa.cloudops.errors import (
     BlobNotFoundError,
 )
 from cfa.cloudops.model import names
-from cfa.cloudops.provider.blob import BlobProvider
 
 if TYPE_CHECKING:
+    from cfa.cloudops.provider.blob import BlobProvider
     from cfa.cloudops.rehearsal import Rehearsal
 
 _log = logging.getLogger(__name__)
@@ -276,6 +275,8 @@ class CopyMixin:
         here = self._blobs.local_path(container)  # an empty one that the user made counts
         if here is None:
             return False
+        from cfa.cloudops.beneath import Place
+
         try:
             with Place.open(here) as top:
                 top.enter(folder, links=True).close()

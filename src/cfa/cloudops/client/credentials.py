@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cfa.cloudops.errors import CredentialValueError, NotOfferedError
-from cfa.cloudops.model.records import Record
 
 #: Objects of the SDK, which need Azure.
 _CREDENTIALS = (
@@ -101,8 +100,12 @@ class CredentialHandler:
 
     def __getattr__(self, name: str) -> Any:
         if name == "compute_node_identity_reference":
+            from cfa.cloudops.model.records import Record  # few scripts ask
+
             return Record(resource_id=self.azure_user_assigned_identity)
         if name == "azure_container_registry":
+            from cfa.cloudops.model.records import Record
+
             endpoint = self.azure_container_registry_endpoint
             identity = self.compute_node_identity_reference
             known = endpoint is not None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from cfa.cloudops.client.arguments import CommonOptions
 from cfa.cloudops.errors import AmbiguousCallError
-from cfa.cloudops.model import show
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.tasks import TaskIds
@@ -25,6 +24,7 @@ class DagTaskIds(dict["Task", str]):
 
     def _repr_html_(self) -> str:
         from cfa.cloudops.dag import given_id
+        from cfa.cloudops.model import show  # for notebooks alone
 
         rows = [
             {"task": given_id(task), "id": task_id, "command": task.cmd}

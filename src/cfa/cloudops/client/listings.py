@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from cfa.cloudops.client.jobs import keep_going
 from cfa.cloudops.errors import InvalidInputError
-from cfa.cloudops.model import names, show
+from cfa.cloudops.model import names
 
 if TYPE_CHECKING:
     from cfa.cloudops.model.values import Job, Pool, Task
@@ -31,6 +31,8 @@ class Listing(list[T]):
         self._kind = kind
 
     def _repr_html_(self) -> str:
+        from cfa.cloudops.model import show  # for notebooks alone
+
         return show.table([item.columns() for item in self], f"There are no {self._kind}.")
 
 

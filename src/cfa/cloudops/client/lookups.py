@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,7 +11,6 @@ from attrs import Factory, frozen
 
 from cfa.cloudops import backends, settings
 from cfa.cloudops.errors import CloudOpsError, InvalidInputError
-from cfa.cloudops.model import sizes
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +71,8 @@ class LookupMixin:
 
     def get_all_vm_quotas(self) -> list[dict[str, Any]]:
         """Families of VM sizes with the cores of this machine: `[{"name", "quota"}, ...]`."""
+        from cfa.cloudops.model import sizes
+
         return [{"name": family, "quota": settings.cores()} for family in sizes.families()]
 
     def get_vm_series_quotas(self, series: str | Sequence[str]) -> list[dict[str, Any]]:
@@ -123,6 +123,8 @@ class LookupMixin:
         Raises:
             ValueError: there is no such family; the message proposes up to four similar names.
         """
+        from cfa.cloudops.model import sizes
+
         if not verify:
             return sizes.construct_vm_name(series, cores, amd, temp_disk, ssd, version)
         name = sizes.verified_vm_name(series, cores, amd, temp_disk, ssd, version)
@@ -175,6 +177,8 @@ def _words(one: backends.BackendInfo) -> list[str]:
 
 
 def _this_machine() -> SupportedImage:
+    import platform
+
     try:
         release = platform.freedesktop_os_release()
     except OSError:  # no file says what it is

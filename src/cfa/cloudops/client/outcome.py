@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 from cfa.cloudops.errors import TasksFailedError
-from cfa.cloudops.model import show
 from cfa.cloudops.model.plain import some
 from cfa.cloudops.model.values import Job, Task, TaskResult
 
@@ -51,6 +50,8 @@ class JobResult(dict[str, Any]):
         return not self.failed_tasks and not self.unrun_tasks
 
     def _repr_html_(self) -> str:
+        from cfa.cloudops.model import show  # for notebooks alone
+
         bad = (*self.failed_tasks, *self.unrun_tasks)
         tasks = show.table([task.columns() for task in bad]) if bad else ""
         return show.record({"job": self.job_id, **self}) + tasks

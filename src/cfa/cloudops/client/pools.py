@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
 import sys
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cfa.cloudops import autoscale, backends, settings
 from cfa.cloudops.client.screen import Screen, can_draw
 from cfa.cloudops.errors import CloudOpsError, InvalidInputError, PoolExistsError, UnsafePathError
-from cfa.cloudops.model import names, references, sizes
+from cfa.cloudops.model import names, references
 from cfa.cloudops.model.plain import plain
 from cfa.cloudops.model.values import Mount, PoolSpec, Resources
 
@@ -93,6 +92,8 @@ class PoolMixin:
                 formula.
             RuntimeError: the backend does not answer, or has no such image; no pool is made.
         """
+        from cfa.cloudops.model import sizes
+
         del cache_blobfuse, monitoring_interval_seconds, benchmark_runtime_seconds
         pool_id = names.pool_id(pool_name)
         _check_choices(availability_zones, enable_node_monitoring, monitoring_script_url)
@@ -175,6 +176,8 @@ class PoolMixin:
         """Limits of all nodes of a pool together; None: their number is known only later."""
         if self.rehearsal is not None:
             nodes = 1
+        from cfa.cloudops.model import sizes
+
         return Resources() if nodes is None else sizes.limits(vm_size, nodes, _machine())
 
     def _choose_backend(self) -> str:
@@ -347,6 +350,8 @@ def _machine() -> Resources:
 
 def owner_metadata() -> tuple[tuple[str, str], ...]:
     """Who made something, and when."""
+    import getpass
+
     try:
         owner = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in many containers

@@ -8,9 +8,10 @@ import sys
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from importlib.util import find_spec
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from cfa.cloudops.provider.blob import Progress
+if TYPE_CHECKING:
+    from cfa.cloudops.provider.blob import Progress
 
 #: What is less than both is over before a bar tells anything.
 _FROM_FILES = 50

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from cfa.cloudops.errors import InvalidInputError, UnsupportedError
-from cfa.cloudops.provider.blob import BlobProvider
+
+if TYPE_CHECKING:
+    from cfa.cloudops.provider.blob import BlobProvider
 
 #: Azure Storage's limit of time-based retention.
 MAX_LOCK_DAYS = 146_000

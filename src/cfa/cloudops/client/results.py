@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import csv
 import errno
 import inspect
 import logging
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
 
 _STATS = (
     "task_id", "command", "creation", "start", "end", "runtime", "exit_code", "pool", "node_id",
-    "cpu_seconds", "peak_memory_bytes",
+    "cpu_seconds", "peak_memory_bytes", "command_line",
 )  # fmt: skip
 _UNKNOWN = Usage()
 _DEFAULT_TIMEOUT_MIN = 480
@@ -165,8 +163,9 @@ class ResultMixin(BlobMixin):
 
         Columns, separated by `|`: task_id, command (up to its first option), creation, start, end,
         runtime, exit_code, pool, node_id, and then cpu_seconds and peak_memory_bytes, both of the
-        last try. What is not known, or not known yet, is left empty: memory is known where a task has
-        a container to itself, processor time of processes that were waited for.
+        last try, and command_line, the whole command. What is not known, or not known yet, is left
+        empty: memory is known where a task has a container to itself, processor time of processes
+        that were waited for.
 
         Args:
             job_name: the job.
@@ -177,6 +176,8 @@ class ResultMixin(BlobMixin):
             RuntimeError: there is a folder of this name.
             OSError: the file cannot be written.
         """
+        import csv
+
         job = self._batch.get_job(names.job_id(job_name))
         usage = self._batch.task_usage(job.spec.id)
         path = Path(f"{file_name or job.spec.id + '-stats'}.csv")
@@ -296,6 +297,8 @@ def _replacing(path: Path) -> Iterator[TextIO]:
 
     A link, and what is no ordinary file, stays what it is and is written into.
     """
+    import secrets
+
     with _writing(path):
         if path.is_symlink() or (path.exists() and not path.is_file()):
             with path.open("w", encoding="utf-8", newline="") as file:
@@ -326,6 +329,7 @@ def _row(task: Task, pool: str, usage: Usage) -> list[Any]:
         task.node_id or "",
         _known(usage.cpu_s),
         _known(usage.peak_memory_bytes),
+        task.command_line,
     ]
 
 

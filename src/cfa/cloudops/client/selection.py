@@ -17,7 +17,6 @@ from cfa.cloudops.errors import (
     UnsafePathError,
 )
 from cfa.cloudops.model import names
-from cfa.cloudops.provider.protection import PROTECTION_FOLDER
 
 _log = logging.getLogger(__name__)
 
@@ -148,6 +147,8 @@ def walk(top: str, without: Iterable[Path] = ()) -> Iterator[tuple[str, str]]:
             f"{top!r} is the blob container itself, or the workspace.",
             "Name another folder or container.",
         )
+    from cfa.cloudops.provider.protection import PROTECTION_FOLDER
+
     stack = [(top, "")]
     while stack:
         folder, prefix = stack.pop()

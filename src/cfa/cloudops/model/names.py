@@ -29,12 +29,18 @@ def _text(kind: str, value: object) -> str:
 
 def _identifier(kind: str, text: str) -> str:
     if not _ID.match(text):
+        wrong = sorted(set(re.sub(r"[A-Za-z0-9_-]", "", text)))
         raise InvalidNameError(
-            f"{text!r} cannot be a {kind}: it has {len(text)} characters or characters that the "
-            "service refuses.",
+            f"{text!r} cannot be a {kind}: it has {_list(wrong) or f'{len(text)} characters'}.",
             f"Use 1 to 64 letters, digits, '-' and '_' for a {kind}.",
         )
     return text
+
+
+def _list(signs: list[str]) -> str:
+    """`'!' and '?'`."""
+    shown = [repr(sign) for sign in signs]
+    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
 
 
 def pool_id(text: str) -> str:

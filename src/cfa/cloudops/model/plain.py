@@ -30,6 +30,11 @@ def shortened(text: str, most: int = 10_000) -> str:
     return f"{text[:most]}... ({len(text) - most:,} more characters)"
 
 
+def counted(count: int, what: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def some(items: Sequence[str], most: int = 10, between: str = ", ") -> str:
     """The first of many items, and how many more there are."""
     shown = between.join(shortened(item, 200) for item in items[:most])

@@ -147,7 +147,7 @@ def verified_vm_name(
     similar = ", ".join(similar_vm_names(wanted.name)) or "none"
     raise InvalidInputError(
         f"There is no VM family {wanted.family}, so no size {wanted.name}.",
-        f"Similar names: {similar}. Unverified: verify=False, in a shell --no_verify.",
+        f"Similar names: {similar}. Unverified: verify=False, in a shell --no-verify.",
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from cfa.cloudops.model import names, show
+from cfa.cloudops.model import names
 
 
 class JobState(enum.StrEnum):
@@ -152,6 +152,8 @@ class Pool:
         }
 
     def _repr_html_(self) -> str:
+        from cfa.cloudops.model import show  # for notebooks alone
+
         return show.table([self.columns()])
 
 
@@ -247,6 +249,8 @@ class Job:
         }
 
     def _repr_html_(self) -> str:
+        from cfa.cloudops.model import show  # for notebooks alone
+
         return show.table([self.columns()])
 
 
@@ -352,6 +356,8 @@ class Task:
 
     def columns(self) -> dict[str, Any]:
         """What a table of tasks shows of it."""
+        from cfa.cloudops.model import show  # for notebooks alone
+
         return {
             "task": self.id,
             "state": self.state,
@@ -363,6 +369,8 @@ class Task:
         }
 
     def _repr_html_(self) -> str:
+        from cfa.cloudops.model import show  # for notebooks alone
+
         return show.table([self.columns()])
 
 

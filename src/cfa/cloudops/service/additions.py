@@ -17,7 +17,7 @@ from cfa.cloudops.errors import (
     TaskNotFoundError,
 )
 from cfa.cloudops.model import names
-from cfa.cloudops.model.plain import some
+from cfa.cloudops.model.plain import counted, some
 from cfa.cloudops.model.values import Job, TaskSpec
 from cfa.cloudops.service import definitions as text
 from cfa.cloudops.service.ledger import Ledger
@@ -32,9 +32,11 @@ _MAX_DEPENDENCY_CHARACTERS = 64_000
 
 def no_job(store: Store, job_id: str) -> JobNotFoundError:
     """The error for a job that the store does not have."""
+    rows = store.rows(f"SELECT {sound('job.id')} FROM job ORDER BY number DESC")  # noqa: S608
+    ids = [repr(row[0]) for row in rows]
     return JobNotFoundError(
-        f"There is no job {job_id!r} in {store.path.parent}.",
-        "Make it with create_job; 'cloudops job list' shows what is there.",
+        f"There is no job {job_id!r} in {store.path.parent}; there are: {some(ids) or 'none'}.",
+        "Check the name, and that this is the directory where the job was made.",
     )
 
 
@@ -271,7 +273,8 @@ def _positions(spec: TaskSpec, count: int) -> Sequence[int]:
     for position in spec.depends_on_positions:
         if not 0 <= position < count:
             raise TaskNotFoundError(
-                f"A task depends on the one at position {position} of a call with {count} tasks.",
+                f"A task depends on the one at position {position} of a call with "
+                f"{counted(count, 'task')}.",
                 "Positions count from 0.",
             )
     return spec.depends_on_positions

@@ -1,0 +1,88 @@
+"""What `cloudops run` runs: a script or a module of Python, or, after `--`, any program.
+
+What runs finds the scripts of the cloud's package as programs: a directory of ours is first on its
+`PATH`. Each program in it starts `cloudops` with its own name as the command.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from cfa.cloudops.cli.declare import Command
+from cfa.cloudops.errors import AgentError, InvalidInputError, LocalFileNotFoundError
+
+#: One program per script but `test`, which would stand in the way of the program of that name.
+SCRIPTS = Path(__file__).parent / "bin"
+#: The Python of the programs in it.
+PYTHON_VARIABLE = "CLOUDOPS_RUN_PYTHON"
+_AFTER_DASHES = f"{__name__}.after_dashes"
+
+
+class RunCommand(Command):
+    """A command that knows whether `--` stood before its words."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        before = list(args)
+        rest = super().parse_args(ctx, args)
+        words = ctx.params.get("words") or ()
+        ctx.meta[_AFTER_DASHES] = before[: len(before) - len(words)][-1:] == ["--"]
+        return rest
+
+
+def after_dashes(ctx: click.Context) -> bool:
+    """Whether `--` stood before the words."""
+    return bool(ctx.meta[_AFTER_DASHES])
+
+
+def argv(words: Sequence[str], *, module: bool, program: bool) -> list[str]:
+    """The program for these words, and its arguments.
+
+    Args:
+        words: a script, the name of a module or that of a program, with arguments.
+        module: it is a module.
+        program: it is a program.
+
+    Raises:
+        LocalFileNotFoundError: there is no such script or program.
+        InvalidInputError: it is both a module and a program.
+    """
+    if not sys.executable:
+        raise AgentError("This Python does not know its own program.", "Start it by its full path.")
+    import shutil
+
+    name, *arguments = words
+    if module and program:
+        raise InvalidInputError(
+            "-m and -- exclude each other.", f"Write: cloudops run -m {name}, without --."
+        )
+    if module:
+        return [sys.executable, "-m", name, *arguments]
+    if program:
+        found = shutil.which(name, path=environment()["PATH"])
+        if found is None:
+            raise LocalFileNotFoundError(
+                f"There is no program {name!r} on the PATH.", "Check the name, or give its path."
+            )
+        return [found, *arguments]
+    if not Path(name).exists():
+        raise LocalFileNotFoundError(
+            f"There is no script {name!r} in {Path.cwd()}.",
+            f"For a program write: cloudops run -- {name}"
+            if shutil.which(name)
+            else "Check the path.",
+        )
+    return [sys.executable, name, *arguments]
+
+
+def environment() -> dict[str, str]:
+    """The variables by which a program finds the scripts, and these their Python."""
+    path = os.environ.get("PATH", os.defpath)
+    return {
+        "PATH": os.pathsep.join(dict.fromkeys([str(SCRIPTS), *path.split(os.pathsep)])),
+        PYTHON_VARIABLE: sys.executable,
+    }
