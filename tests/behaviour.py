@@ -35,18 +35,18 @@ SUBJECTS = {
         "CloudClient", "check_credentials", "get_kv_secret", "get_vm_name", "get_all_vm_quotas",
         "get_vm_series_quotas", "close",
     ),
-    "Pools": ("create_pool", "delete_pool"),
+    "Pools": ("create_pool", "delete_pool", "list_pools"),
     "Images": (
         "package_and_upload_dockerfile", "upload_docker_image", "list_acr_tags",
         "list_available_images",
     ),
     "Jobs": (
         "create_job", "check_job_status", "monitor_job", "download_job_stats", "download_after_job",
-        "delete_job",
+        "delete_job", "list_jobs",
     ),
     "Tasks": (
-        "add_task", "add_task_collection", "add_tasks_from_yaml", "get_task_status", "run_dag",
-        "generate_dag", "Task", "run_experiment", "run_tasks",
+        "add_task", "add_task_collection", "add_tasks_from_yaml", "get_task_status", "list_tasks",
+        "read_task_output", "run_dag", "generate_dag", "Task", "run_experiment", "run_tasks",
     ),
     "Schedules": (
         "create_job_schedule", "suspend_job_schedule", "resume_job_schedule", "delete_job_schedule",

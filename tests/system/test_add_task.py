@@ -103,14 +103,20 @@ def test_help_shows_the_signature():
 
 @pytest.mark.promise(
     "add_task",
-    "A command may be a list, joined with blanks.",
-    local="without quoting",
+    "A command may be a list of words.",
+    local="each stays one word: what needs quotes gets them",
+    cloud="joined with blanks, without quoting",
+    difference="words with blanks or quotes; a rehearsal warns of them",
 )
 def test_command_as_a_list(bench, client):
-    """A list is joined with blanks, as the cloud client does."""
+    """Each element of a list reaches the program as one argument."""
     client.add_task("j", ["echo", "a", "b"])
+    client.add_task(
+        "j", ["printf", "[%s]", "a b", "", "it's", '"q"', "back\\slash", "$HOME", "l\nm"]
+    )
     bench.finished(client)
     assert bench.output(client, "j--1") == "a b\n"
+    assert bench.output(client, "j--2") == '[a b][][it\'s]["q"][back\\slash][$HOME][l\nm]'
 
 
 @pytest.mark.promise(

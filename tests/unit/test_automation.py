@@ -421,8 +421,9 @@ class TestRun:
     )
     def test_keywords_reach_the_client(self, client, write):
         """`dotenv_path` and other keywords are the client's."""
-        with pytest.raises(ValueError, match=r"dotenv file 'no\.env'"):
-            local_automation.run_tasks(self.upload(write), "no.env")
+        write("CLOUDOPS_AT_EXIT=x", "my.env")
+        with pytest.raises(ValueError, match=r"CLOUDOPS_AT_EXIT='x' \(from my\.env\)"):
+            local_automation.run_tasks(self.upload(write), "my.env")
         with pytest.raises(ValueError, match="CLOUDOPS_ISOLATION='x'"):
             local_automation.run_experiment(write(GRID), isolation="x")
 

@@ -23,7 +23,6 @@ from cfa.cloudops.errors import (
     InvalidInputError,
     JobExistsError,
     JobNotFoundError,
-    NotFoundError,
     PoolNotFoundError,
     UnsupportedError,
 )
@@ -79,6 +78,7 @@ SURFACE = {
     "helpers": "get_log_level package_and_upload_dockerfile upload_docker_image format_rel_path "
     "list_acr_tags",
     "job": "create_job create_job_schedule",
+    "metrics": "CloudMetrics NodeMonitoringMode TaskMonitoringConfig TaskMonitoringMode",
     "task": "create_bind_mount_string get_container_settings output_task_files_to_blob "
     "get_task_config get_batch_compute_id",
     "util": "lookup_service_principal ensure_listlike sku_to_dict "
@@ -201,7 +201,7 @@ def test_azure_only_is_the_exception():
 @pytest.mark.parametrize(
     ("attribute", "name", "says"),
     [
-        ("batch_service_client", "create_job", "client.create_job"),
+        ("batch_service_client", "create_pool", "client.create_pool"),
         ("batch_service_client", "nonsense", "CloudClient"),
         ("batch_mgmt_client", "pool", "get_pool_full_info"),
         ("compute_mgmt_client", "resource_skus", "get_vm_name"),
@@ -400,9 +400,9 @@ def test_create_job(filled):
     assert job.create_job(service, sdk_like) is True
     spec = filled._batch.get_job("sdk").spec
     assert (spec.max_task_retries, spec.timeout_s, spec.auto_complete) == (2, 180, False)
-    assert job.create_job(service, {"id": "sdk"}, exist_ok=True) is False
+    assert job.create_job(service, sdk_like, exist_ok=True) is False
     with pytest.raises(JobExistsError):
-        job.create_job(service, {"id": "sdk"})
+        job.create_job(service, sdk_like)
     assert job.create_job(service, "named", pool_name="my pool") is True
     with pytest.raises(InvalidInputError, match="no id"):
         job.create_job(service, {})
@@ -444,18 +444,15 @@ def test_pool_functions(filled, arguments):
     found = batch_helpers.get_pool_full_info(*args, **kwargs)
     assert (found.name, found.id, found.task_slots_per_node) == ("my_pool", "my_pool", 1)
     assert found.as_dict()["container_image_names"] == ["r.io/i:1"]
-    assert batch_helpers.get_vm_size(*args, **kwargs) == "standard_d4ads_v5"
-    assert batch_helpers.get_full_container_image_name(*args, **kwargs) == "r.io/i:1"
+    assert found.vm_size == "standard_d4ads_v5"
     assert batch_helpers.get_pool_mounts(*args, **kwargs) == [
         {"source": "input-test", "target": "input-test"}
     ]
     assert batch_helpers.get_rel_mnt_path("input-test", *args, **kwargs) == "input-test"
-    with pytest.raises(NotFoundError, match="does not mount"):
-        batch_helpers.get_rel_mnt_path("else", *args, **kwargs)
     batch_helpers.delete_pool(*args, **kwargs)
     assert batch_helpers.check_pool_exists(*args, **kwargs) is False
     with pytest.raises(PoolNotFoundError):
-        batch_helpers.get_vm_size(*args, **kwargs)
+        batch_helpers.get_pool_full_info(*args, **kwargs)
 
 
 def test_mount_format():
@@ -467,7 +464,6 @@ def test_mount_format():
 
 def test_vm_names(client):
     """Names of VM sizes are made and taken apart without the cloud; quotas are this machine's."""
-    assert batch_helpers.construct_vm_name() == "standard_D4d_v5"
     assert batch_helpers.get_vm_name("D", 8, verify=True) == "standard_D8d_v5"
     parts = batch_helpers.get_vm_components("standard_d4ads_v5")
     assert (parts.series, parts.cores, parts.amd, parts.version) == ("D", 4, True, 5)
@@ -496,11 +492,13 @@ def test_blob_look_ups(filled):
     assert blob_helpers.check_virtual_directory_existence(blobs, "dat") is False
     names = ["a.csv", "data/b.csv", "data/deep/c.csv"]
     assert blob_helpers.list_blobs_flat("input-test", filled.blob_service_client) == names
-    found = blob_helpers.list_blobs_in_container("input-test", "data/", filled.blob_service_client)
+    found = blob_helpers.list_blobs_in_container(
+        "input-test", None, "data/", filled.blob_service_client
+    )
     assert [(one.name, one.size) for one in found] == [("data/b.csv", 10), ("data/deep/c.csv", 15)]
     walk = blob_helpers.walk_blobs_in_container
     assert [one.name for one in walk(container_client=blobs)] == ["a.csv", "data/"]
-    assert [one.name for one in walk("data/", container_name="input-test")] == [
+    assert [one.name for one in walk("input-test", None, "data/")] == [
         "data/b.csv",
         "data/deep/",
     ]
@@ -594,9 +592,9 @@ def test_local_helpers(client, workdir):
     (workdir / "in").mkdir()
     (workdir / "in" / "a").write_text("a")
     helpers.create_container("c-1")
-    helpers.upload_to_storage_container(["a"], "c-1", "in")
+    helpers.upload_to_storage_container("in/a", ".", "c-1")
     assert helpers.upload_folder("in", "c-1") == ["in/a"]
-    helpers.download_file("in/a", "out/a", "c-1")
+    helpers.download_file("c-1", "in/a", "out/a")
     assert (workdir / "out" / "a").read_text() == "a"
     client.create_pool("p")
     helpers.add_job("j", "p", 2, True)
@@ -677,8 +675,6 @@ def test_small_functions(client, clean_environment):
     assert config.get_config_val("my_key") == "env"
     assert config.get_config_val("my_key", {"my_key": "given"}) == "given"
     assert config.get_config_val("my_other") is None
-    assert config.try_get_val_from_env("my_key") == "env"
-    assert config.try_get_val_from_dict("a", {"a": 1}) == 1
     assert endpoints.construct_batch_endpoint("a", "eastus") == "https://a.eastus.batch.azure.com/"
     assert (
         endpoints.construct_blob_container_endpoint("c", "a") == "https://a.blob.core.windows.net/c"

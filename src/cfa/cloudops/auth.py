@@ -9,6 +9,7 @@ from typing import Any
 
 from cfa.cloudops.azure_only import AzureOnly, azure_only
 from cfa.cloudops.client.credentials import CredentialHandler
+from cfa.cloudops.model.records import Record
 from cfa.cloudops.settings import export_dotenv, read_dotenv
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
 class EnvCredentialHandler(CredentialHandler):
     """Values of the environment and a dotenv file, which wins."""
 
+    method = "env"
+
     def __init__(
         self,
         dotenv_path: str | Path | None = None,
@@ -40,16 +43,20 @@ class EnvCredentialHandler(CredentialHandler):
         **fields: Any,
     ) -> None:
         del force_keyvault  # no key vault is asked
-        file = read_dotenv(dotenv_path)
-        super().__init__(keyvault, fields, [file, os.environ])
+        file = read_dotenv(dotenv_path, required=False)
+        super().__init__(keyvault, None, [file, os.environ], **fields)
 
 
 class SPCredentialHandler(EnvCredentialHandler):
     """The values that a service principal needs on the cloud; none is needed here."""
 
+    method = "sp"
+
 
 class DefaultCredentialHandler(CredentialHandler):
     """Values of the environment, then of a dotenv file."""
+
+    method = "default"
 
     def __init__(
         self,
@@ -59,8 +66,8 @@ class DefaultCredentialHandler(CredentialHandler):
         **fields: Any,
     ) -> None:
         del force_keyvault
-        file = read_dotenv(dotenv_path)
-        super().__init__(keyvault, fields, [os.environ, file])
+        file = read_dotenv(dotenv_path, required=False)
+        super().__init__(keyvault, None, [os.environ, file], **fields)
 
 
 #: Its name in the cloud's documentation.
@@ -73,14 +80,24 @@ def load_env_vars(dotenv_path: str | Path | None = None) -> Mapping[str, str]:
     The agent that runs the tasks gets only `CLOUDOPS_*` of them. `CLOUDOPS_TRUST` counts in no file.
 
     Args:
-        dotenv_path: the file; `.env` here when not given, if there is one.
+        dotenv_path: the file; `.env` here when not given, if there is one. One that does not exist
+            has no entries; the log says so.
 
     Raises:
-        SettingError: a file that was named cannot be read.
+        SettingError: the file cannot be read.
     """
-    found = read_dotenv(dotenv_path)
+    found = read_dotenv(dotenv_path, required=False)
     export_dotenv(found)
     return found
+
+
+def get_compute_node_identity_reference(
+    credential_handler: CredentialHandler | None = None,
+) -> Record:
+    """A record with the `resource_id` of nodes' identity, for functions that take the SDK's object."""
+    found = EnvCredentialHandler() if credential_handler is None else credential_handler
+    reference: Record = found.compute_node_identity_reference
+    return reference
 
 
 class DefaultCredential(AzureOnly):
@@ -96,7 +113,6 @@ _VAULT = (
 get_sp_secret = azure_only("auth.get_sp_secret", _VAULT)
 get_client_secret_sp_credential = azure_only("auth.get_client_secret_sp_credential", _NONE)
 get_service_principal_credentials = azure_only("auth.get_service_principal_credentials", _NONE)
-get_compute_node_identity_reference = azure_only("auth.get_compute_node_identity_reference", _NONE)
 get_secret_client = azure_only("auth.get_secret_client", _VAULT)
 load_keyvault_vars = azure_only("auth.load_keyvault_vars", _VAULT)
 get_keyvault_vars = azure_only("auth.get_keyvault_vars", _VAULT)

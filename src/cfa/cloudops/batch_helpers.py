@@ -6,29 +6,42 @@ of a resource group and of an account are accepted and mean nothing here.
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
-
-from attrs import asdict, frozen
 
 from cfa.cloudops.client.handles import Handle
 from cfa.cloudops.client.jobs import keep_going
 from cfa.cloudops.client.tasks import TaskIds
 from cfa.cloudops.dag import Task
-from cfa.cloudops.errors import (
-    InvalidInputError,
-    JobNotFoundError,
-    NotFoundError,
-    PoolNotFoundError,
-)
+from cfa.cloudops.defaults import AZ_MOUNT_DIR
+from cfa.cloudops.errors import JobNotFoundError
 from cfa.cloudops.faces import client_of
-from cfa.cloudops.model import names, sizes
-from cfa.cloudops.model.values import Job, JobState, Pool
+from cfa.cloudops.model import names
+from cfa.cloudops.model.values import Job, JobState
+from cfa.cloudops.pool_helpers import (
+    DonePoller,
+    PoolInfo,
+    check_if_pool_vm_deprecated,
+    check_mount_format,
+    check_pool_exists,
+    construct_vm_name,
+    delete_pool,
+    find_similar_vm_families,
+    get_all_vm_quotas,
+    get_full_container_image_name,
+    get_pool_full_info,
+    get_pool_mounts,
+    get_rel_mnt_path,
+    get_vm_components,
+    get_vm_name,
+    get_vm_series_quotas,
+    get_vm_size,
+    vm_name_to_family,
+)
 
 __all__ = [
+    "AZ_MOUNT_DIR",
+    "DonePoller",
     "PoolInfo",
     "Task",
     "add_task",
@@ -59,9 +72,6 @@ __all__ = [
     "monitor_tasks",
     "vm_name_to_family",
 ]
-
-_log = logging.getLogger(__name__)
-
 
 # --- jobs
 
@@ -95,12 +105,19 @@ def get_job_state(job_name: str, batch_client: Any) -> str:
     return str(_job(job_name, batch_client).state)
 
 
-def monitor_tasks(job_name: str, timeout: float | None, batch_client: Any) -> dict[str, Any]:
+def monitor_tasks(
+    job_name: str,
+    timeout: float | None,
+    batch_client: Any,
+    download_task_output: bool = False,
+) -> dict[str, Any]:
     """Block until the job's tasks are completed; what `CloudClient.monitor_job` returns.
 
-    `timeout` is in minutes.
+    `timeout` is in minutes. With `download_task_output`, output is written to files as there.
     """
-    return client_of(batch_client).monitor_job(job_name, timeout=timeout)
+    return client_of(batch_client).monitor_job(
+        job_name, timeout=timeout, download_task_output=download_task_output
+    )
 
 
 def download_job_stats(
@@ -124,47 +141,60 @@ def add_task(
     job_name: str,
     task_id_base: str | None = None,
     command_line: str | Sequence[str] = "",
-    *,
-    batch_client: Any,
+    save_logs_rel_path: str | None = None,
+    logs_folder: str | None = None,
     name_suffix: str = "",
     mounts: Sequence[Mapping[str, str]] | None = None,
     depends_on: str | Sequence[str] | None = None,
     depends_on_range: tuple[int, int] | None = None,
     run_dependent_tasks_on_fail: bool = False,
+    batch_client: Any = None,
     full_container_name: str | None = None,
+    task_id_max: int = 0,
+    task_id_ints: bool | None = None,
     timeout: float | None = None,
-    **settings_of_the_job: Any,
 ) -> str:
     """Add one task and return its id. See `CloudClient.add_task`.
 
     Args:
         job_name: the job.
-        task_id_base: means nothing: ids begin with the job's name.
+        task_id_base: first part of the id; the job's name when not given.
         command_line: program and arguments.
-        batch_client: `client.batch_service_client`.
+        save_logs_rel_path: means nothing here: the job knows where its logs are saved.
+        logs_folder: the same.
         name_suffix: middle part of the id.
         mounts: `mount_pairs` of `CloudClient.add_task`.
         depends_on: ids of tasks that must succeed first.
         depends_on_range: first and last integer id of such tasks.
         run_dependent_tasks_on_fail: tasks that depend on this one run even if it fails.
+        batch_client: `client.batch_service_client`.
         full_container_name: image of this task.
+        task_id_max: the number before that of the id, where `task_id_base` is not the job's name;
+            else the job counts.
+        task_id_ints: means nothing here: the job knows whether its ids are numbers.
         timeout: minutes that one try may take.
-        **settings_of_the_job: `save_logs_rel_path`, `logs_folder`, `task_id_max`, `task_id_ints`:
-            the job keeps these itself.
+
+    Raises:
+        TypeError: no client is given.
     """
-    del task_id_base
-    _known("add_task", settings_of_the_job)
-    return client_of(batch_client).add_task(
-        job_name=job_name,
-        command_line=command_line,
-        mount_pairs=mounts,
-        name_suffix=name_suffix,
-        depends_on=depends_on,
-        depends_on_range=depends_on_range,
-        run_dependent_tasks_on_fail=run_dependent_tasks_on_fail,
-        container_image_name=full_container_name,
-        timeout=timeout,
-    )
+    del save_logs_rel_path, logs_folder, task_id_ints
+    if batch_client is None:
+        raise TypeError("add_task() needs batch_client=client.batch_service_client")
+    task: dict[str, Any] = {
+        "command_line": command_line,
+        "mount_pairs": mounts,
+        "depends_on": depends_on,
+        "depends_on_range": depends_on_range,
+        "run_dependent_tasks_on_fail": run_dependent_tasks_on_fail,
+        "container_image_name": full_container_name,
+        "timeout": timeout,
+    }
+    client = client_of(batch_client)
+    if task_id_base in (None, job_name, names.job_id(job_name)):
+        return client.add_task(job_name=job_name, name_suffix=name_suffix, **task)
+    task["id"] = f"{task_id_base}-{name_suffix}-{task_id_max + 1}"
+    [task_id] = client.add_task_collection(job_name, [task])
+    return task_id
 
 
 def add_task_collection(
@@ -209,234 +239,3 @@ def get_tasks_from_yaml(base_cmd: str, file_path: str) -> list[str]:
     from cfa.cloudops import parameters
 
     return parameters.command_lines(base_cmd, file_path)
-
-
-# --- pools
-
-
-@frozen(kw_only=True)
-class PoolInfo:
-    """What there is to know of a pool, under the names of the cloud's object.
-
-    `mounts` are `{"source", "target"}`; `resource_group` and `account` do not exist here.
-    """
-
-    name: str
-    vm_size: str
-    allocation_state: str
-    current_dedicated_nodes: int
-    current_low_priority_nodes: int
-    task_slots_per_node: int
-    container_image_names: list[str]
-    autoscale_formula: str | None
-    mounts: list[dict[str, str]]
-    metadata: dict[str, str]
-    creation_time: datetime
-
-    @property
-    def id(self) -> str:
-        return self.name
-
-    def as_dict(self) -> dict[str, Any]:
-        """All of it as a dictionary."""
-        return asdict(self)
-
-
-def check_pool_exists(*args: Any, **kwargs: Any) -> bool:
-    """Whether there is a pool: `(resource_group_name, account_name, pool_name, batch_mgmt_client)`."""
-    try:
-        _pool(args, kwargs)
-    except PoolNotFoundError:
-        return False
-    return True
-
-
-def get_pool_full_info(*args: Any, **kwargs: Any) -> PoolInfo:
-    """All of a pool: `(resource_group_name, account_name, pool_name, batch_mgmt_client)`.
-
-    Raises:
-        PoolNotFoundError (a ValueError): there is no such pool. So do the next functions, which take
-            the same arguments.
-    """
-    pool = _pool(args, kwargs)
-    spec = pool.spec
-    return PoolInfo(
-        name=spec.id,
-        vm_size=spec.vm_size,
-        allocation_state="steady",
-        current_dedicated_nodes=pool.dedicated_nodes,
-        current_low_priority_nodes=pool.low_priority_nodes,
-        task_slots_per_node=spec.slots_per_node,
-        container_image_names=[spec.image] if spec.image else [],
-        autoscale_formula=spec.autoscale_formula,
-        mounts=[{"source": one.source, "target": one.target} for one in spec.mounts],
-        metadata=dict(spec.metadata),
-        creation_time=pool.created,
-    )
-
-
-def get_vm_size(*args: Any, **kwargs: Any) -> str:
-    """The VM size of a pool."""
-    return _pool(args, kwargs).spec.vm_size
-
-
-def get_pool_mounts(*args: Any, **kwargs: Any) -> list[dict[str, str]]:
-    """Mounts of a pool: `{"source", "target"}`."""
-    return get_pool_full_info(*args, **kwargs).mounts
-
-
-def get_full_container_image_name(*args: Any, **kwargs: Any) -> str:
-    """The image of a pool, without a scheme.
-
-    Raises:
-        NotFoundError (a ValueError): the pool has none, or there is no such pool.
-    """
-    found = get_pool_full_info(*args, **kwargs)
-    if not found.container_image_names:
-        raise NotFoundError(
-            f"The pool {found.name} has no image.", "Pass container_image_name to create_pool."
-        )
-    return found.container_image_names[0]
-
-
-def get_rel_mnt_path(blob_name: str, *args: Any, **kwargs: Any) -> str:
-    """Where a blob container is mounted in a pool, below `/`; the rest as `check_pool_exists`.
-
-    Raises:
-        NotFoundError (a ValueError): the pool does not mount it.
-    """
-    found = get_pool_full_info(*args, **kwargs)
-    for mount in found.mounts:
-        if mount["source"] == blob_name:
-            return mount["target"]
-    raise NotFoundError(
-        f"The pool {found.name} does not mount {blob_name!r}.", "Pass mounts to create_pool."
-    )
-
-
-def delete_pool(*args: Any, **kwargs: Any) -> None:
-    """Delete a pool. See `CloudClient.delete_pool`."""
-    client = _client(args, kwargs)
-    client.delete_pool(_pool(args, kwargs).spec.id)
-
-
-def _client(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    handles = [one for one in (*args, *kwargs.values()) if isinstance(one, Handle)]
-    return client_of(handles[0] if handles else None)
-
-
-def _pool(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Pool:
-    """The pool that a call means.
-
-    The cloud's functions take its name beside those of the resource group and the account, not all in
-    the same order. Without a keyword it is the one text that is the name of a pool.
-    """
-    batch = _client(args, kwargs)._batch
-    if "pool_name" in kwargs:
-        return _get_pool(batch, kwargs["pool_name"])
-    texts = [one for one in args if isinstance(one, str)]
-    for text in texts:
-        try:
-            return _get_pool(batch, text)
-        except (PoolNotFoundError, InvalidInputError):
-            continue
-    raise PoolNotFoundError(
-        f"None of {', '.join(map(repr, texts)) or 'the arguments'} is the name of a pool.",
-        "Create it with client.create_pool, or pass pool_name=...",
-    )
-
-
-def _get_pool(batch: Any, name: str) -> Pool:
-    found: Pool = batch.get_pool(names.pool_id(name))
-    return found
-
-
-def check_mount_format(mount: str) -> str:
-    """The name of a mount without slashes at its ends.
-
-    Raises:
-        InvalidInputError (a ValueError): a slash is inside.
-    """
-    text = mount.strip("/")
-    if "/" in text:
-        raise InvalidInputError(
-            f"{mount!r} cannot be the name of a mount: it has a slash inside.",
-            "Use a name like 'data'.",
-        )
-    return text
-
-
-# --- VM sizes and quotas
-
-
-def construct_vm_name(
-    series: str = "D",
-    cores: int = 4,
-    amd: bool = False,
-    temp_disk: bool = True,
-    ssd: bool = False,
-    version: int = 5,
-) -> str:
-    """The name of a VM size by the naming rule alone: `standard_D4d_v5` for the defaults."""
-    return sizes.construct_vm_name(series, cores, amd, temp_disk, ssd, version)
-
-
-def get_vm_name(
-    series: str = "D",
-    cores: int = 4,
-    amd: bool = False,
-    temp_disk: bool = True,
-    ssd: bool = False,
-    version: int = 5,
-    verify: bool = True,
-    *_: Any,
-    **__: Any,
-) -> str:
-    """See `CloudClient.get_vm_name`; clients and places that follow mean nothing here."""
-    make = sizes.verified_vm_name if verify else sizes.construct_vm_name
-    return make(series, cores, amd, temp_disk, ssd, version)
-
-
-def get_vm_components(vm_name: str) -> sizes.Components:
-    """The parts of the name of a VM size: `series`, `cores`, `amd`, `temp_disk`, `ssd`, `version`.
-
-    Raises:
-        InvalidInputError: it is no name of the form `standard_D4ads_v5`.
-    """
-    found = sizes.vm_components(sizes.vm_name(vm_name))
-    if found is None:
-        raise InvalidInputError(
-            f"{vm_name!r} is not the name of a VM size.", "Use one like 'standard_d4ads_v5'."
-        )
-    return found
-
-
-def vm_name_to_family(vm_name: str) -> str:
-    """The family of a VM size: `standard_d4ads_v5` is of `standardDADSv5Family`."""
-    return get_vm_components(vm_name).family
-
-
-def find_similar_vm_families(vm_name: str, *_: Any, **__: Any) -> list[str]:
-    """Up to four families whose names are like that of a VM size, most alike first."""
-    return [vm_name_to_family(name) for name in sizes.similar_vm_names(sizes.vm_name(vm_name))]
-
-
-def check_if_pool_vm_deprecated(vm_size: str, *_: Any, **__: Any) -> bool:
-    """Whether the version of a VM size is below 4, which the cloud phases out; then a warning."""
-    version = re.search(r"_v(\d+)\Z", sizes.vm_name(vm_size), re.IGNORECASE)
-    if version and int(version[1]) < 4:
-        _log.warning("VM sizes of version %s are phased out; use version 5.", version[1])
-        return True
-    return False
-
-
-def get_all_vm_quotas(*args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-    """See `CloudClient.get_all_vm_quotas`; the client is among the arguments."""
-    return list(_client(args, kwargs).get_all_vm_quotas())
-
-
-def get_vm_series_quotas(
-    series: str | Sequence[str], *args: Any, **kwargs: Any
-) -> list[dict[str, Any]]:
-    """See `CloudClient.get_vm_series_quotas`; the client is among the arguments."""
-    return list(_client(args, kwargs).get_vm_series_quotas(series))

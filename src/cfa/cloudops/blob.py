@@ -9,6 +9,7 @@ from attrs import frozen
 
 from cfa.cloudops.azure_only import azure_only
 from cfa.cloudops.client.handles import ContainerHandle
+from cfa.cloudops.client.progress import tqdm
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.faces import CLOUD, Face, client_of
 from cfa.cloudops.util import ensure_listlike
@@ -20,6 +21,7 @@ __all__ = [
     "download_from_storage_container",
     "format_extensions",
     "get_node_mount_config",
+    "tqdm",
     "update_blob_protection",
     "upload_to_storage_container",
 ]
@@ -147,15 +149,35 @@ class Transfers:
 
 
 def update_blob_protection(
-    files: str | Sequence[str],
-    container_name: str,
-    blob_service_client: Any,
+    files: str | Sequence[str] | None = None,
+    container_name: str | None = None,
+    blob_service_client: Any = None,
     legal_hold: bool = False,
     read_only: bool = False,
+    *,
+    file_paths: str | Sequence[str] | None = None,
+    blob_storage_container_name: str | None = None,
 ) -> None:
-    """See `CloudClient.update_blob_protection`."""
+    """See `CloudClient.update_blob_protection`.
+
+    Args:
+        files: names of the blobs; `file_paths` is the same.
+        container_name: the container; `blob_storage_container_name` is the same.
+        blob_service_client: that of a `CloudClient`.
+        legal_hold: set the hold, or clear it.
+        read_only: seal the blobs as well.
+        file_paths: see `files`.
+        blob_storage_container_name: see `container_name`.
+
+    Raises:
+        TypeError: no blobs or no container are named.
+    """
+    blobs = files if files is not None else file_paths
+    container = container_name if container_name is not None else blob_storage_container_name
+    if blobs is None or container is None:
+        raise TypeError("update_blob_protection() needs files and container_name")
     client_of(blob_service_client).update_blob_protection(
-        files, container_name, legal_hold=legal_hold, read_only=read_only
+        blobs, container, legal_hold=legal_hold, read_only=read_only
     )
 
 

@@ -6,23 +6,27 @@ gives. `account_name` is accepted and means nothing: there is one storage, `CLOU
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import frozen
 
 from cfa.cloudops.client import selection
 from cfa.cloudops.client.handles import BlobHandle, ContainerHandle
-from cfa.cloudops.errors import BlobNotFoundError, InvalidInputError
+from cfa.cloudops.client.streams import BlobItem, BlobStream, pieces
+from cfa.cloudops.errors import (
+    BlobNotFoundError,
+    ConflictError,
+    InvalidInputError,
+    UnsupportedError,
+)
 from cfa.cloudops.faces import CLOUD, Face, client_of
 from cfa.cloudops.model import names
-
-if TYPE_CHECKING:
-    from cfa.cloudops.provider.blob import BlobProvider
 
 __all__ = [
     "BlobItem",
@@ -48,54 +52,6 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 
-@frozen
-class BlobItem:
-    """A blob, or, with a `/` at the end of `name`, a folder. `size` in bytes."""
-
-    name: str
-    size: int | None = None
-    last_modified: datetime | None = None
-
-
-class BlobStream:
-    """A blob to be read. The blob is fetched anew by each method."""
-
-    def __init__(self, provider: BlobProvider, container: str, name: str) -> None:
-        self._provider = provider
-        self.container = container
-        self.name = name
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self._provider.properties(self.container, self.name).size
-
-    def readall(self) -> bytes:
-        """The whole blob."""
-        return b"".join(self.chunks())
-
-    def content_as_text(self, encoding: str = "utf-8") -> str:
-        """The whole blob as text."""
-        return self.readall().decode(encoding)
-
-    def readinto(self, stream: IO[bytes]) -> int:
-        """Write the blob to a binary stream; how many bytes that were."""
-        return sum(stream.write(chunk) for chunk in self.chunks())
-
-    def chunks(self) -> Iterator[bytes]:
-        """The blob in pieces of at most 1 MiB.
-
-        Raises:
-            BlobNotFoundError: it is not there any more.
-        """
-        with tempfile.TemporaryDirectory(prefix="cloudops-blob-") as directory:
-            file = Path(directory, "blob")
-            self._provider.download(self.container, self.name, file)
-            with file.open("rb") as source:
-                while chunk := source.read(1 << 20):
-                    yield chunk
-
-
 # --- what is there
 
 
@@ -112,29 +68,6 @@ def check_virtual_directory_existence(c_client: ContainerHandle, vdir_path: str)
     """Whether a container has a blob below a folder."""
     blobs = c_client.blob_provider.list_blobs(c_client.container_name, names.folder(vdir_path))
     return next(iter(blobs), None) is not None
-
-
-def list_blobs_in_container(
-    container_name: str | None = None,
-    name_starts_with: str | None = None,
-    blob_service_client: Any = None,
-    container_client: ContainerHandle | None = None,
-    account_name: str | None = None,
-) -> list[BlobItem]:
-    """Blobs of a container, those in folders included, by name.
-
-    Raises:
-        BlobContainerNotFoundError: there is no such container.
-    """
-    del account_name
-    if container_client is None:
-        if blob_service_client is None or container_name is None:
-            raise InvalidInputError(
-                "No blob container is named.",
-                "Pass container_client, or container_name and blob_service_client.",
-            )
-        container_client = blob_service_client.get_container_client(container_name)
-    return _list(container_client, name_starts_with or "")
 
 
 def list_blobs_flat(
@@ -178,9 +111,15 @@ def upload_files_in_folder(
     create_new_folder: bool = True,
     legal_hold: bool = False,
     immutability_lock_days: int = 0,
+    tags: Mapping[str, str] | None = None,
+    verbose: bool = False,
 ) -> list[str]:
-    """`CloudClient.upload_folders` with one folder; the local paths uploaded."""
-    return client_of(blob_service_client).upload_folders(
+    """`CloudClient.upload_folders` with one folder; the local paths uploaded.
+
+    `tags` are not kept, and the log says so. With `verbose`, the log names the files.
+    """
+    _warn_of_tags(tags)
+    uploaded = client_of(blob_service_client).upload_folders(
         folder_names=[folder],
         container_name=container_name,
         include_extensions=include_extensions,
@@ -192,6 +131,10 @@ def upload_files_in_folder(
         legal_hold=legal_hold,
         immutability_lock_days=immutability_lock_days,
     )
+    if verbose:
+        for path in uploaded:
+            _log.info("Uploaded %s.", path)
+    return uploaded
 
 
 def download_file(
@@ -200,14 +143,17 @@ def download_file(
     dest_path: str,
     do_check: bool = True,
     check_size: bool = True,
+    verbose: bool = False,
 ) -> None:
-    """Download one blob; nobody is asked.
+    """Download one blob; nobody is asked. With `verbose`, the log says so.
 
     Raises:
         BlobNotFoundError (a ValueError): there is none.
     """
     del do_check, check_size
     c_client.blob_provider.download(c_client.container_name, names.blob(src_path), dest_path)
+    if verbose:
+        _log.info("Downloaded %s to %s.", src_path, dest_path)
 
 
 def download_folder(
@@ -251,9 +197,9 @@ class Streams:
 
     face: Face
 
-    def get_blob_service_client(self, account_name: str | None = None) -> BlobHandle:
-        """What stands for the storage account's client."""
-        del account_name
+    def get_blob_service_client(self, config: Any = None, credential: Any = None) -> BlobHandle:
+        """What stands for the storage account's client; neither argument is needed here."""
+        del config, credential
         return self.face.client().blob_service_client
 
     def get_container_client(
@@ -265,14 +211,21 @@ class Streams:
 
     def instantiate_container_client(
         self,
-        account_name: str | None = None,
         container_name: str | None = None,
+        account_name: str | None = None,
+        blob_service_client: Any = None,
         container_client: ContainerHandle | None = None,
     ) -> ContainerHandle:
         """The given handle, or one of the named container.
 
+        Args:
+            container_name: the container, unless `container_client` says it.
+            account_name: means nothing here: there is one storage.
+            blob_service_client: the client whose storage it is; that of the face when not given.
+            container_client: a handle of it.
+
         Raises:
-            InvalidInputError: neither is given.
+            InvalidInputError: neither a container nor a handle is given.
         """
         if container_client is not None:
             return container_client
@@ -280,6 +233,12 @@ class Streams:
             raise InvalidInputError(
                 "No blob container is named.", "Pass container_name or container_client."
             )
+        own = os.environ.get("AZURE_BLOB_STORAGE_ACCOUNT")
+        if account_name and own and account_name != own:
+            _warn_of_accounts(account_name, own)
+        if blob_service_client is not None:
+            service = client_of(blob_service_client).blob_service_client
+            return service.get_container_client(container_name)
         return self.get_container_client(account_name, container_name)
 
     def read_blob_stream(
@@ -289,8 +248,9 @@ class Streams:
         container_name: str | None = None,
         container_client: ContainerHandle | None = None,
         do_check: bool = True,
+        blob_service_client: Any = None,
     ) -> BlobStream:
-        """A stream of a blob: `readall()`, `readinto(file)`, `chunks()`, `content_as_text()`.
+        """A stream of a blob: `readall()`, `read(size)`, `readinto(file)`, `chunks()`.
 
         Args:
             blob_url: name of the blob in its container.
@@ -298,11 +258,14 @@ class Streams:
             container_name: the container, unless `container_client` says it.
             container_client: a handle of it.
             do_check: look for the blob now, not when the stream is read.
+            blob_service_client: the client whose storage it is.
 
         Raises:
             BlobNotFoundError (a ValueError): there is no such blob.
         """
-        found = self.instantiate_container_client(account_name, container_name, container_client)
+        found = self.instantiate_container_client(
+            container_name, account_name, blob_service_client, container_client
+        )
         blob = names.blob(blob_url)
         if do_check:
             found.blob_provider.properties(found.container_name, blob)
@@ -316,6 +279,9 @@ class Streams:
         container_name: str | None = None,
         container_client: ContainerHandle | None = None,
         append_blob: bool = False,
+        overwrite: bool = True,
+        tags: Mapping[str, str] | None = None,
+        blob_service_client: Any = None,
     ) -> bool:
         """Write a blob, at once: readers see the old or the whole new one. Returns True.
 
@@ -326,59 +292,110 @@ class Streams:
             container_name: the container, unless `container_client` says it.
             container_client: a handle of it.
             append_blob: add to a blob that is there.
+            overwrite: replace a blob that is there.
+            tags: not kept, and the log says so.
+            blob_service_client: the client whose storage it is.
+
+        Raises:
+            ConflictError (a RuntimeError): the blob exists, and neither `overwrite` nor
+                `append_blob` allows for it.
         """
-        found = self.instantiate_container_client(account_name, container_name, container_client)
+        found = self.instantiate_container_client(
+            container_name, account_name, blob_service_client, container_client
+        )
         blob = names.blob(blob_url)
+        exists = (append_blob or not overwrite) and check_blob_existence(found, blob)
+        if exists and not append_blob:
+            raise ConflictError(
+                f"The blob {blob!r} of {found.container_name!r} exists.",
+                "Pass overwrite=True to replace it, or write to another name.",
+            )
+        _warn_of_tags(tags)
         with tempfile.TemporaryDirectory(prefix="cloudops-blob-") as directory:
             file = Path(directory, "blob")
-            if append_blob and check_blob_existence(found, blob):
+            if exists:
                 found.blob_provider.download(found.container_name, blob, file)
             with file.open("ab") as target:
-                for piece in _pieces(data):
+                for piece in pieces(data):
                     target.write(piece)
             found.blob_provider.upload(file, found.container_name, blob)
         return True
 
+    def list_blobs_in_container(
+        self,
+        container_name: str | None = None,
+        account_name: str | None = None,
+        name_starts_with: str | None = None,
+        blob_service_client: Any = None,
+        container_client: ContainerHandle | None = None,
+        tag_filter: str | None = None,
+    ) -> list[BlobItem]:
+        """Blobs of a container, those in folders included, by name.
+
+        Args:
+            container_name: the container, unless `container_client` says it.
+            account_name: means nothing here.
+            name_starts_with: only names that begin so.
+            blob_service_client: the client whose storage it is.
+            container_client: a handle of it.
+            tag_filter: must be left out: no tags are kept here.
+
+        Raises:
+            BlobContainerNotFoundError: there is no such container.
+            UnsupportedError: `tag_filter` is given.
+        """
+        _refuse_tag_filter(tag_filter)
+        found = self.instantiate_container_client(
+            container_name, account_name, blob_service_client, container_client
+        )
+        return _list(found, name_starts_with or "")
+
     def walk_blobs_in_container(
         self,
-        name_starts_with: str | None = None,
-        account_name: str | None = None,
         container_name: str | None = None,
+        account_name: str | None = None,
+        name_starts_with: str | None = None,
+        blob_service_client: Any = None,
         container_client: ContainerHandle | None = None,
+        tag_filter: str | None = None,
     ) -> Iterator[BlobItem]:
         """One level of a container: blobs, and folders with a `/` at the end of their names.
 
-        Args:
-            name_starts_with: only names that begin so; `"data/"` is what lies in that folder.
-            account_name: means nothing here.
-            container_name: the container, unless `container_client` says it.
-            container_client: a handle of it.
+        Arguments and errors as `list_blobs_in_container`; with `name_starts_with="data/"` it is what
+        lies in that folder.
         """
-        found = self.instantiate_container_client(account_name, container_name, container_client)
         prefix = name_starts_with or ""
         items: dict[str, BlobItem] = {}
-        for item in _list(found, prefix):
+        for item in self.list_blobs_in_container(
+            container_name, account_name, prefix, blob_service_client, container_client, tag_filter
+        ):
             head, slash, _ = item.name[len(prefix) :].partition("/")
             name = f"{prefix}{head}{slash}"
             items.setdefault(name, BlobItem(name) if slash else item)
         return iter(items.values())
 
 
-def _pieces(data: Any) -> Iterable[bytes]:
-    if isinstance(data, str):
-        yield data.encode()
-    elif isinstance(data, bytes | bytearray | memoryview):
-        yield bytes(data)
-    elif hasattr(data, "read"):
-        while piece := data.read(1 << 20):
-            yield piece.encode() if isinstance(piece, str) else piece
-    elif isinstance(data, Iterable):
-        for piece in data:
-            yield from _pieces(piece)
-    else:
-        raise InvalidInputError(
-            f"A {type(data).__name__} cannot be the content of a blob.",
-            "Pass text, bytes, a file or an iterable of them.",
+@functools.cache
+def _warn_of_accounts(account: str, own: str) -> None:
+    """Once for each: containers of equal names would hold the blobs of both."""
+    _log.warning(
+        "The storage account %r is not kept apart from %r: containers of the same name are one here. "
+        "Give them different names.",
+        account,
+        own,
+    )
+
+
+def _warn_of_tags(tags: Mapping[str, str] | None) -> None:
+    if tags:
+        _log.warning("The tags %s are not kept: blobs have none here.", ", ".join(map(str, tags)))
+
+
+def _refuse_tag_filter(tag_filter: str | None) -> None:
+    if tag_filter:
+        raise UnsupportedError(
+            f"Blobs have no tags here, so tag_filter={tag_filter!r} cannot choose among them.",
+            "Choose by name: name_starts_with='folder/'.",
         )
 
 
@@ -388,4 +405,5 @@ get_container_client = _streams.get_container_client
 instantiate_container_client = _streams.instantiate_container_client
 read_blob_stream = _streams.read_blob_stream
 write_blob_stream = _streams.write_blob_stream
+list_blobs_in_container = _streams.list_blobs_in_container
 walk_blobs_in_container = _streams.walk_blobs_in_container

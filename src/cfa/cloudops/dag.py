@@ -40,6 +40,7 @@ class Task:
     ) -> None:
         self.cmd = cmd
         self.id = str(uuid.uuid4()) if id is None else id
+        self._random = self.id if id is None else None
         self._deps: list[Task] = [] if dep is None else as_tasks(dep)
 
     @property
@@ -86,7 +87,15 @@ class Task:
         return self
 
     def __repr__(self) -> str:
-        return str(self.id)  # some scripts give numbers
+        return given_id(self) or f"Task({self.cmd!r})"
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+def given_id(task: Task) -> str | None:
+    """The id that somebody gave a task; None for a random one."""
+    return None if task.id == task._random else str(task.id)  # some scripts give numbers
 
 
 def as_tasks(value: Any) -> list[Task]:

@@ -74,6 +74,23 @@ def draw(graph: Graph, labels: Sequence[str], path: Path) -> None:
         ) from None
 
 
+class Drawing:
+    """A graph as a notebook shows it: a picture where one can be made, else text."""
+
+    def __init__(self, graph: Graph, labels: Sequence[str]) -> None:
+        self._graph = graph
+        self._labels = [_printable(label) for label in labels]
+
+    def __repr__(self) -> str:
+        return _text(self._graph, self._labels).decode().rstrip("\n")
+
+    def _repr_svg_(self) -> str | None:
+        try:
+            return _svg(self._graph, self._labels).decode()
+        except (ExtraNotInstalledError, InvalidInputError):  # no library, or too many tasks
+            return None
+
+
 def _printable(label: str) -> str:
     """A label on one line, of what every format can hold, and never empty."""
     signs = (sign if sign.isprintable() else " " for sign in label)

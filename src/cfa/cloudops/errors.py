@@ -246,6 +246,12 @@ class UnsupportedError(BackendError, NotImplementedError):
     """The backend does not have this ability."""
 
 
+class CredentialValueError(CloudOpsError, AttributeError):
+    """A value that logging in to the cloud needs is not known."""
+
+    exit_status = 2
+
+
 class NotOfferedError(UnsupportedError, AttributeError):
     """An attribute of the cloud's SDK that nothing here stands for; `hasattr` says no."""
 

@@ -10,12 +10,12 @@ import itertools
 import logging
 import math
 import os
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from cfa.cloudops.documents import Place, read_yaml
 from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.model.commands import quoted
 
 __all__ = ["command_line", "command_lines", "expand", "parameter_sets"]
 
@@ -82,18 +82,10 @@ def command_line(base_cmd: str, values: Mapping[str, Any]) -> str:
     for name, value in values.items():
         if name.endswith(_FLAG):
             if value != "":
-                words.append(_quoted(f"--{name.removesuffix(_FLAG).rstrip()}"))
+                words.append(quoted(f"--{name.removesuffix(_FLAG).rstrip()}"))
         else:
-            words += [_quoted(f"--{name}"), _quoted(str(value))]
+            words += [quoted(f"--{name}"), quoted(str(value))]
     return " ".join(words)
-
-
-def _quoted(word: str) -> str:
-    try:
-        whole = shlex.split(word) == [word]
-    except ValueError:  # a quote without its partner
-        whole = False
-    return word if whole else shlex.quote(word)
 
 
 def parameter_sets(file_path: str | os.PathLike[str]) -> list[ParameterSet]:

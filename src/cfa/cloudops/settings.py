@@ -5,6 +5,7 @@ Each value knows where it came from, so that `cloudops doctor` and error message
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from attrs import frozen
 
 from cfa.cloudops.errors import InvalidNameError, SettingError
 from cfa.cloudops.model.values import Isolation
+
+_log = logging.getLogger(__name__)
 
 #: Every variable of ours, with what it means.
 VARIABLES = {
@@ -83,6 +86,7 @@ def load(
     dotenv_path: str | Path | None = None,
     arguments: Mapping[str, str | None] | None = None,
     environment: Mapping[str, str] | None = None,
+    dotenv: Mapping[str, str] | None = None,
 ) -> Settings:
     """Resolve all settings.
 
@@ -92,12 +96,13 @@ def load(
             present. Its `CLOUDOPS_*` entries are read here; nothing is put into the environment.
         arguments: values given in code, by variable name; None means not given.
         environment: stands for `os.environ`.
+        dotenv: the entries of that file, where it has been read.
 
     Raises:
         SettingError: a value cannot be used; the message says where it came from.
     """
     env = os.environ if environment is None else environment
-    dotenv = read_dotenv(dotenv_path)
+    dotenv = read_dotenv(dotenv_path) if dotenv is None else dotenv
     dotenv_origin = str(dotenv_path or ".env")
 
     def get(name: str, default: str) -> Setting:
@@ -143,18 +148,25 @@ def load(
     )
 
 
-def read_dotenv(path: str | Path | None) -> dict[str, str]:
+def read_dotenv(path: str | Path | None, *, required: bool = True) -> dict[str, str]:
     """Entries of a dotenv file; `{}` when `path` is None and there is no `.env` here.
+
+    Args:
+        path: the file.
+        required: False: a file that does not exist has no entries, as for the cloud's client, and
+            the log says so.
 
     Raises:
         SettingError: a file that was named does not exist or cannot be read.
     """
     file = Path(path) if path is not None else Path(".env")
     if not file.is_file():
-        if path is not None:
+        if path is not None and required:
             raise SettingError(
                 f"The dotenv file {str(path)!r} does not exist.", "Check dotenv_path."
             )
+        if path is not None:
+            _log.info("The dotenv file %r does not exist: no settings come from it.", str(path))
         return {}
     from dotenv import dotenv_values  # a file that is absent costs no import
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 from attrs import frozen
 
 from cfa.cloudops.azure_only import azure_only
+from cfa.cloudops.client import sdk
 from cfa.cloudops.client.jobs import minutes, retries
 from cfa.cloudops.client.pools import parse_mounts
-from cfa.cloudops.client.tasks import dependencies
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model import names
+from cfa.cloudops.model.records import Record
 from cfa.cloudops.model.values import Mount, TaskSpec
 
 __all__ = [
@@ -30,8 +31,6 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-_BIND = re.compile(r"--mount type=bind,source=[^,\s]*?/([^,/\s]+),target=/*([^,\s]+)")
-
 
 @frozen(kw_only=True)
 class ContainerSettings:
@@ -43,8 +42,7 @@ class ContainerSettings:
 
     def mounts(self) -> tuple[Mount, ...] | None:
         """The mounts among the options; None, so those of the pool, when there are none."""
-        found = tuple(Mount(*pair) for pair in _BIND.findall(self.container_run_options))
-        return found or None
+        return sdk.bind_mounts(self.container_run_options)
 
 
 @frozen(kw_only=True)
@@ -55,8 +53,10 @@ class TaskConfig:
     command_line: str
     container_settings: ContainerSettings | None = None
     depends_on: tuple[str, ...] = ()
+    depends_on_range: tuple[int, int] | None = None
     timeout: timedelta | None = None
     max_task_retry_count: int | None = None
+    run_dependent_tasks_on_fail: bool = False
 
     def spec(self) -> TaskSpec:
         """The task as the service takes it."""
@@ -67,8 +67,10 @@ class TaskConfig:
             image=container.image_name if container else None,
             mounts=container.mounts() if container else None,
             depends_on=self.depends_on,
+            depends_on_range=self.depends_on_range,
             timeout_s=minutes("timeout", self.timeout),
             max_retries=self.max_task_retry_count,
+            run_dependents_on_failure=self.run_dependent_tasks_on_fail,
         )
 
 
@@ -121,7 +123,7 @@ def get_container_settings(
 def get_task_config(
     task_id: str,
     base_call: str,
-    container_settings: ContainerSettings | None = None,
+    container_settings: ContainerSettings | Any = None,
     user_identity: Any = None,
     log_blob_container: str | None = None,
     log_blob_account: str | None = None,
@@ -130,7 +132,7 @@ def get_task_config(
     log_upload_condition: str = "taskCompletion",
     log_compute_node_identity_reference: Any = None,
     *,
-    depends_on: Sequence[str] = (),
+    depends_on: Any = (),
     timeout: timedelta | None = None,
     max_task_retry_count: int | None = None,
     **keywords: Any,
@@ -140,16 +142,23 @@ def get_task_config(
     Args:
         task_id: its id.
         base_call: its command.
-        container_settings: of `get_container_settings`; the pool's image and mounts when None.
+        container_settings: of `get_container_settings`, or the SDK's object; the pool's image and
+            mounts when None.
         user_identity: means nothing here.
         log_blob_container: means nothing here, nor do the other `log_...`, and a warning says so: the
             logs of all tasks are saved with `create_job(save_logs_to_blob=...)`.
-        depends_on: ids of tasks that must succeed first.
+        depends_on: ids of tasks that must succeed first, or the SDK's object.
         timeout: time that one try may take.
         max_task_retry_count: instead of the job's.
-        **keywords: further fields of the SDK's object, which mean nothing here.
+        **keywords: further fields of the SDK's object. `constraints` and `exit_conditions` count; of
+            the others, the log names what means nothing here.
+
+    Raises:
+        ValueError: an id, dependency or limit that can never work.
+        NotImplementedError: a field that is not offered here and that would change what runs, such
+            as `environment_settings`.
     """
-    del user_identity, log_file_pattern, log_upload_condition, keywords
+    del user_identity, log_file_pattern, log_upload_condition
     logs = {
         "log_blob_container": log_blob_container,
         "log_blob_account": log_blob_account,
@@ -158,27 +167,50 @@ def get_task_config(
     }
     given = [name for name, value in logs.items() if value is not None]
     if given:
-        _log.warning(
-            "The logs of the task %s are not saved by %s. Save those of all tasks of its job with "
-            "create_job(save_logs_to_blob=..., logs_folder=...).",
-            task_id,
-            ", ".join(given),
-        )
+        _warn_of_logs(", ".join(given))
+    spec = TaskSpec(command_line=base_call, id=names.task_id(task_id))
+    spec = sdk.with_dependencies(sdk.with_parts(spec, keywords), depends_on)
+    limit = timedelta(seconds=spec.timeout_s) if spec.timeout_s else None
     return TaskConfig(
         id=names.task_id(task_id),
         command_line=base_call,
-        container_settings=container_settings,
-        depends_on=dependencies(depends_on),
-        timeout=timeout,
-        max_task_retry_count=None
+        container_settings=_settings(container_settings),
+        depends_on=spec.depends_on,
+        depends_on_range=spec.depends_on_range,
+        timeout=limit if timeout is None else timeout,
+        max_task_retry_count=spec.max_retries
         if max_task_retry_count is None
         else retries("max_task_retry_count", max_task_retry_count),
+        run_dependent_tasks_on_fail=spec.run_dependents_on_failure,
+    )
+
+
+def _settings(given: Any) -> ContainerSettings | None:
+    """Settings of a container, whether ours or the SDK's."""
+    if given is None or isinstance(given, ContainerSettings):
+        return given
+    return get_container_settings(
+        sdk.value(given, "image_name"),
+        working_directory=sdk.value(given, "working_directory"),
+        additional_options=sdk.value(given, "container_run_options") or "",
+    )
+
+
+@functools.cache
+def _warn_of_logs(given: str) -> None:
+    """Once in a process: a script that adds a thousand tasks gets one line."""
+    _log.warning(
+        "The logs of a task are not saved by %s. Save those of all tasks of its job with "
+        "create_job(save_logs_to_blob=..., logs_folder=...).",
+        given,
     )
 
 
 output_task_files_to_blob = azure_only(
     "task.output_task_files_to_blob", "Pass save_logs_to_blob to client.create_job."
 )
-get_batch_compute_id = azure_only(
-    "task.get_batch_compute_id", "Nodes have no identity here; leave the call out."
-)
+
+
+def get_batch_compute_id(compute_node_identity_reference: Any) -> Record:
+    """A record with the `resource_id` of nodes' identity; nodes have none here, so nothing reads it."""
+    return Record(resource_id=sdk.value(compute_node_identity_reference, "resource_id"))

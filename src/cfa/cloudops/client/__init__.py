@@ -1,15 +1,15 @@
 """The facade: `CloudClient`, written once. `cfa.cloudops` and `cfa.cloudops.local` differ in defaults.
 
 It checks, translates the cloud client's arguments into values, and delegates to a `BatchProvider` and
-a `BlobProvider`. One module a subject: pools, jobs, schedules, tasks, blobs, results, images,
-look-ups.
+a `BlobProvider`. One module a subject: pools, jobs, schedules, tasks, listings, blobs, results,
+images, look-ups.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cfa.cloudops import backends, settings
@@ -26,6 +26,7 @@ from cfa.cloudops.client.handles import (
 )
 from cfa.cloudops.client.images import ImageMixin
 from cfa.cloudops.client.jobs import JobMixin
+from cfa.cloudops.client.listings import ListingMixin
 from cfa.cloudops.client.lookups import LookupMixin
 from cfa.cloudops.client.parameters import ParameterMixin
 from cfa.cloudops.client.pools import PoolMixin
@@ -55,12 +56,21 @@ _SETTINGS = (
     "registry", "strict",
 )  # fmt: skip
 
+#: Attributes that each process has of its own.
+_CONNECTIONS = frozenset(
+    {
+        "_blobs", "_batch", "batch_service_client", "batch_mgmt_client", "compute_mgmt_client",
+        "blob_service_client", "rehearsal", "_farewell",
+    }
+)  # fmt: skip
+
 
 class CloudClient(
     PoolMixin,
     JobMixin,
     ScheduleMixin,
     TaskMixin,
+    ListingMixin,
     DagMixin,
     ParameterMixin,
     ResultMixin,
@@ -69,16 +79,21 @@ class CloudClient(
 ):
     """Pools, jobs, tasks and blob containers, wherever they are.
 
+    A client can be pickled and copied, for worker processes for instance: the copy has the same
+    settings, attributes and credentials, and connects by itself to the same workspace and storage.
+
     Args:
         keyvault: name of an Azure Key Vault; only Azure needs it.
         dotenv_path: file of `NAME=value` lines with settings; `.env` here when not given and present.
+            One that does not exist is no error; the log says so at level info.
         use_sp: use a service principal; only Azure needs it.
         use_federated: use the default credential chain; only Azure needs it.
         force_keyvault: let Key Vault values win; only Azure needs it.
         **kwargs: `backend`, `storage`, `home`, `isolation`, `max_parallel`, `at_exit`,
             `existing_job`, `on_failure`, `registry`, `strict` stand for the variables
             `CLOUDOPS_BACKEND` and so on, and win over them. Names that begin with `azure_` are
-            credential fields of the cloud client: kept in `cred`, not needed here. Other names are
+            credential fields of the cloud client: kept in `cred`, not needed here; those that begin
+            with `exclude_` choose among its ways to log in, and mean nothing here. Other names are
             ignored with a warning.
 
     Attributes:
@@ -124,10 +139,12 @@ class CloudClient(
                 "force_keyvault=True needs a key vault.", "Pass keyvault='<name>' as well."
             )
         logs.configure()
+        dotenv = settings.read_dotenv(dotenv_path, required=False)
         self._dotenv_path = dotenv_path
         self._settings = settings.load(
             default_backend=self._default_backend,
             dotenv_path=dotenv_path,
+            dotenv=dotenv,
             arguments={
                 f"CLOUDOPS_{name.upper()}": _text(kwargs.pop(name, None)) for name in _SETTINGS
             },
@@ -135,14 +152,10 @@ class CloudClient(
         _warn_of_unknown(kwargs)
         if self._settings.backend != "auto":
             backends.choose(self._settings.backend)
-        self._blobs: BlobProvider = backends.load_storage(self._settings.storage)
-        self._batch: BatchProvider = backends.load_batch("local")(self._settings)
-        self.cred = _credentials(keyvault, dotenv_path, kwargs, override=not use_federated)
-        self.batch_service_client = BatchHandle(self)
-        self.batch_mgmt_client = BatchManagementHandle(self)
-        self.compute_mgmt_client = ComputeHandle(self)
-        self.blob_service_client = BlobHandle(self)
+        self._connect()
+        self.cred = _credentials(keyvault, dotenv, kwargs, override=not use_federated)
         self.method = "default" if use_federated else "sp" if use_sp else "env"
+        self.cred.method = self.method
         self.full_container_name: str | None = None
         self.container_registry_server: str | None = None
         self.registry_url: str | None = None
@@ -155,6 +168,15 @@ class CloudClient(
         self.task_id_max = 0
         self.jobs: set[str] = set()
         self._latest_job: str | None = None
+
+    def _connect(self) -> None:
+        """Open what cannot be handed to another process; see `_CONNECTIONS`."""
+        self._blobs: BlobProvider = backends.load_storage(self._settings.storage)
+        self._batch: BatchProvider = backends.load_batch("local")(self._settings)
+        self.batch_service_client = BatchHandle(self)
+        self.batch_mgmt_client = BatchManagementHandle(self)
+        self.compute_mgmt_client = ComputeHandle(self)
+        self.blob_service_client = BlobHandle(self)
         self.rehearsal = _rehearsal(self._batch) if self._settings.strict else None
         at_end = self.rehearsal.close if self.rehearsal is not None else None
         self._farewell = Farewell(
@@ -163,6 +185,37 @@ class CloudClient(
             at_end,
             existing_job=self._settings.existing_job,
             on_failure=self._settings.on_failure,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Settings and attributes, the values of `cred` among them; for `pickle` and `copy`."""
+        return {name: value for name, value in vars(self).items() if name not in _CONNECTIONS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Connect anew, to the same workspace and storage. What was added before is not waited for."""
+        vars(self).update(state)
+        logs.configure()
+        self._connect()
+
+    def __repr__(self) -> str:
+        known = self._settings
+        return (
+            f"{type(self).__name__}(backend={known.backend!r}, home={str(known.home)!r}, "
+            f"storage={known.storage!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        from cfa.cloudops.model import show  # for notebooks alone
+
+        known = self._settings
+        return show.record(
+            {
+                "backend": f"{known.backend} ({known.origins['CLOUDOPS_BACKEND']})",
+                "workspace": known.home,
+                "storage": known.storage,
+                "latest pool": self.pool_name,
+                "jobs of this client": ", ".join(sorted(self.jobs)),
+            }
         )
 
     def close(self) -> None:
@@ -175,7 +228,7 @@ class CloudClient(
 def _warn_of_unknown(names: Iterable[str]) -> None:
     """Say which keywords mean nothing: they may be misspelt settings."""
     for name in names:
-        if name.startswith("azure_"):
+        if name.startswith(("azure_", "exclude_")):
             continue
         import difflib  # only for a script that has a mistake
 
@@ -195,18 +248,17 @@ def _text(value: Any) -> str | None:
 
 
 def _credentials(
-    keyvault: str | None, dotenv_path: str | None, fields: dict[str, Any], *, override: bool
+    keyvault: str | None, file: Mapping[str, str], fields: dict[str, Any], *, override: bool
 ) -> CredentialHandler:
     """Load the dotenv file into the environment, as the cloud's client does, and take the `azure_*`
     values out of it. `CLOUDOPS_*` entries stay out: for settings the environment wins.
 
     Args:
         keyvault: name of a key vault, not asked.
-        dotenv_path: the file; `.env` here when None, if there is one.
+        file: entries of the dotenv file.
         fields: values given in code; they win.
         override: whether the file wins over the environment.
     """
-    file = settings.read_dotenv(dotenv_path)
     settings.export_dotenv(
         {
             name: value

@@ -5,18 +5,32 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
+from cfa.cloudops.client.arguments import CommonOptions
 from cfa.cloudops.errors import AmbiguousCallError
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.tasks import TaskIds
     from cfa.cloudops.dag import Task
+    from cfa.cloudops.drawing import Drawing
 
 #: Keywords of `add_task` that may hold for all tasks of one call.
-COMMON_KEYWORDS = (
-    "mount_pairs", "name_suffix", "run_dependent_tasks_on_fail", "container_image_name", "timeout",
-)  # fmt: skip
+COMMON_KEYWORDS = tuple(CommonOptions.__annotations__)
+
+
+class DagTaskIds(dict["Task", str]):
+    """The service's id of each task of a graph, in the order they were added."""
+
+    def _repr_html_(self) -> str:
+        from cfa.cloudops.dag import given_id
+        from cfa.cloudops.model import show  # for notebooks alone
+
+        rows = [
+            {"task": given_id(task), "id": task_id, "command": task.cmd}
+            for task, task_id in self.items()
+        ]
+        return show.table(rows, "There are no tasks.")
 
 
 class DagMixin:
@@ -29,7 +43,7 @@ class DagMixin:
         ) -> TaskIds: ...
 
     def run_dag(
-        self, *args: Task | Iterable[Task], job_name: str, **kwargs: Any
+        self, *args: Task | Iterable[Task], job_name: str, **kwargs: Unpack[CommonOptions]
     ) -> dict[Task, str]:
         """Add tasks that depend on one another, all or none, in one call.
 
@@ -59,9 +73,11 @@ class DagMixin:
             for task, parents in zip(ordered.tasks, ordered.parents, strict=True)
         ]
         ids = self.add_task_collection(job_name, specs)
-        return dict(zip(ordered.tasks, ids, strict=True))
+        return DagTaskIds(zip(ordered.tasks, ids, strict=True))
 
-    def generate_dag(self, *args: Task | Iterable[Task], file_name: str | os.PathLike[str]) -> None:
+    def generate_dag(
+        self, *args: Task | Iterable[Task], file_name: str | os.PathLike[str] | None = None
+    ) -> Drawing | None:
         """Draw tasks and what they depend on; nothing is added and no `Task` is changed.
 
         A task is labelled with the name of the caller's variable that holds it, else with its id.
@@ -71,7 +87,11 @@ class DagMixin:
             file_name: the ending says how: `.txt` text, `.mmd` Mermaid, `.svg` and `.png` pictures.
                 Text when there is none. Pictures, and lines between the tasks of a text, need
                 `pip install 'cfa-cloudops[draw]'`; without it a text lists each task with those that
-                it depends on. A file that exists is replaced.
+                it depends on. A file that exists is replaced. None: no file is written.
+
+        Returns:
+            Without a file, a drawing that a notebook shows: a picture where one can be made, else
+            text. `print` writes the text. With a file, None.
 
         Raises:
             ValueError: an unknown ending, or a circle of tasks (graphlib.CycleError).
@@ -82,11 +102,14 @@ class DagMixin:
         """
         from cfa.cloudops import dag, drawing
 
-        path = drawing.check(file_name)
+        path = None if file_name is None else drawing.check(file_name)
         caller = sys._getframe(1)
         ordered = dag.graph(args)
         labels = dag.labels(ordered.tasks, caller.f_locals, caller.f_globals)
+        if path is None:
+            return drawing.Drawing(ordered, labels)
         drawing.draw(ordered, labels, path)
+        return None
 
 
 def check_keywords(method: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cfa.cloudops.errors import InvalidInputError, NotOfferedError
+from cfa.cloudops.errors import NotOfferedError
 from cfa.cloudops.model import names
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ class Handle:
 
     def __init__(self, cloud_client: CloudClient) -> None:
         self.cloud_client = cloud_client
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.cloud_client, self.attribute)
 
     @property
     def batch_provider(self) -> BatchProvider:
@@ -60,20 +63,18 @@ class BatchHandle(Handle):
 
     attribute = "batch_service_client"
     instead: ClassVar[Mapping[str, str]] = {
-        "create_job": "client.create_job(job_name, pool_name)",
         "get_job": "client.check_job_status(job_name)",
-        "list_jobs": "'cloudops job list', or client.jobs for this script's",
+        "list_jobs": "client.list_jobs()",
         "begin_delete_job": "client.delete_job(job_name)",
         "delete_job": "client.delete_job(job_name)",
         "begin_terminate_job": "'cloudops job terminate'",
         "get_job_task_counts": "batch_helpers.get_completed_tasks(job_name, batch_client)",
-        "create_tasks": "client.add_task_collection(job_name, tasks)",
         "get_task": "client.get_task_status(job_name, task_id)",
-        "list_tasks": "client.get_task_status(job_name)",
-        "get_task_file": "client.monitor_job(job_name, download_task_output=True)",
+        "list_tasks": "client.list_tasks(job_name)",
+        "get_task_file": "client.read_task_output(job_name, task_id)",
         "create_pool": "client.create_pool(pool_name, ...)",
         "get_pool": "batch_helpers.get_pool_full_info(..., client.batch_mgmt_client)",
-        "list_pools": "'cloudops pool list'",
+        "list_pools": "client.list_pools()",
         "begin_delete_pool": "client.delete_pool(pool_name)",
         "create_job_schedule": "client.create_job_schedule(...)",
         "begin_delete_job_schedule": "client.delete_job_schedule(job_schedule_id)",
@@ -82,26 +83,40 @@ class BatchHandle(Handle):
         "list_supported_images": "client.list_available_images()",
     }  # fmt: skip
 
+    def create_job(self, job: Any) -> None:
+        """Make a job of one of the SDK's objects; a pool that does not exist is accepted.
+
+        Raises:
+            ValueError: it has no id or no pool. RuntimeError: the id is taken.
+            NotImplementedError: the object has a part that is not offered here.
+        """
+        from cfa.cloudops.client import sdk  # most scripts have no such objects
+
+        arguments = sdk.job_arguments(job)
+        sdk.check_pool(arguments)
+        self.cloud_client.create_job(**arguments, verify_pool=False)
+
     def create_task(self, job_id: str, task: Any) -> None:
-        """Add a task that `cfa.cloudops.task.get_task_config` made.
+        """Add a task that `cfa.cloudops.task.get_task_config` made, or one of the SDK's objects.
 
         Raises:
             ValueError: no such job, a task that cannot be added. RuntimeError: the id is taken.
+            NotImplementedError: the object has a part that is not offered here.
         """
         self.create_task_collection(job_id, [task])
 
     def create_task_collection(self, job_id: str, task_collection: Sequence[Any]) -> None:
         """Add such tasks, all or none."""
-        specs = []
-        for task in task_collection:
-            make = getattr(task, "spec", None)
-            if make is None:
-                raise InvalidInputError(
-                    f"{task!r} is no task that can be added here.",
-                    "Make it with task.get_task_config(...), or call client.add_task.",
-                )
-            specs.append(make())
+        from cfa.cloudops.client import sdk  # most scripts have no such objects
+
+        specs = [
+            task.spec() if callable(getattr(task, "spec", None)) else sdk.task_spec(task)
+            for task in task_collection
+        ]
         self.cloud_client._add(names.job_id(job_id), specs)
+
+    #: The name that the SDK gives the same call.
+    create_tasks = create_task_collection
 
 
 class BatchManagementHandle(Handle):

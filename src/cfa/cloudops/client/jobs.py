@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ class JobMixin:
         verify_pool: bool = True,
         verbose: bool = False,
         existing_job: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         """Make a job: a named set of tasks on a pool.
 
@@ -84,6 +86,7 @@ class JobMixin:
                 raise when its tasks run or are about to. `force-replace`: end them instead. Blobs
                 that its tasks wrote stay. When not given, CLOUDOPS_EXISTING_JOB decides, `error` when
                 not set; that never replaces a job that this client made.
+            metadata: names and values that are kept with the job, such as `model_version`.
 
         Raises:
             ValueError: no such pool or blob container, or an argument that can never work; a job
@@ -113,7 +116,11 @@ class JobMixin:
             log_container=container,
             log_folder=folder,
             log_storage=self._settings.storage if container else "",
-            metadata=(("mark_complete", str(mark_complete_after_tasks_run)), *owner_metadata()),
+            metadata=(
+                ("mark_complete", str(mark_complete_after_tasks_run)),
+                *owner_metadata(),
+                *((str(name), str(value)) for name, value in (metadata or {}).items()),
+            ),
         )
         if self.rehearsal is not None:
             self.rehearsal.job(spec)

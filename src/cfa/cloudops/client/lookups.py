@@ -160,7 +160,7 @@ def secret(name: Any, dotenv_path: str | None) -> str | None:
     if not isinstance(name, str) or not name:
         return None
     try:
-        dotenv = settings.read_dotenv(dotenv_path)
+        dotenv = settings.read_dotenv(dotenv_path, required=False)
     except CloudOpsError as error:
         _log.error("%s", error)
         dotenv = {}

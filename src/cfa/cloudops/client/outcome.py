@@ -49,6 +49,13 @@ class JobResult(dict[str, Any]):
         """Whether every task ran and succeeded."""
         return not self.failed_tasks and not self.unrun_tasks
 
+    def _repr_html_(self) -> str:
+        from cfa.cloudops.model import show  # for notebooks alone
+
+        bad = (*self.failed_tasks, *self.unrun_tasks)
+        tasks = show.table([task.columns() for task in bad]) if bad else ""
+        return show.record({"job": self.job_id, **self}) + tasks
+
     def raise_for_failures(self) -> None:
         """Nothing when every task succeeded.
 

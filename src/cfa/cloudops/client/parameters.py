@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from cfa.cloudops.client.dags import COMMON_KEYWORDS, check_keywords
+from cfa.cloudops.client.arguments import TaskOptions
+from cfa.cloudops.client.dags import check_keywords
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.tasks import TaskIds
@@ -21,7 +22,11 @@ class ParameterMixin:
         ) -> TaskIds: ...
 
     def add_tasks_from_yaml(
-        self, job_name: str, base_cmd: str, file_path: str | os.PathLike[str], **kwargs: Any
+        self,
+        job_name: str,
+        base_cmd: str,
+        file_path: str | os.PathLike[str],
+        **kwargs: Unpack[TaskOptions],
     ) -> list[str]:
         """Add a task for each parameter set of a YAML file, all or none; their ids, in order.
 
@@ -44,7 +49,7 @@ class ParameterMixin:
         """
         from cfa.cloudops.parameters import command_lines
 
-        known = (*COMMON_KEYWORDS, "depends_on", "depends_on_range")
+        known = tuple(TaskOptions.__annotations__)
         check_keywords("add_tasks_from_yaml", kwargs, known)
         tasks = [{**kwargs, "command_line": line} for line in command_lines(base_cmd, file_path)]
         return self.add_task_collection(job_name, tasks)

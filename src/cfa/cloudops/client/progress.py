@@ -6,8 +6,9 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from cfa.cloudops.provider.blob import Progress
@@ -19,7 +20,7 @@ _FROM_BYTES = 64 << 20
 
 def uploading(files: Collection[str]) -> contextlib.AbstractContextManager[Progress | None]:
     """A bar for storing these local files, or None where nobody would see it."""
-    size = sum(map(size_of, files)) if _seen() else 0
+    size = sum(map(size_of, files)) if seen() else 0
     return _bar("Uploading files", len(files), size)
 
 
@@ -28,7 +29,16 @@ def downloading(files: int, size: int) -> contextlib.AbstractContextManager[Prog
     return _bar("Downloading files", files, size)
 
 
-def _seen() -> bool:
+def seen() -> bool:
+    """Whether bars are to be shown: somebody looks, and no program has put something else in the
+    place of `cfa.cloudops.blob.tqdm`, as those do that want silence."""
+    modules = (sys.modules.get(f"cfa.cloudops{local}.blob") for local in ("", ".local"))
+    return _seen_by_people() and all(getattr(one, "tqdm", tqdm) is tqdm for one in modules)
+
+
+def _seen_by_people() -> bool:
+    if "ipykernel" in sys.modules:
+        return find_spec("ipywidgets") is not None  # rich draws with it
     stream = getattr(sys, "stderr", None)  # None in a program without a console
     return stream is not None and not stream.closed and stream.isatty()
 
@@ -43,7 +53,7 @@ def size_of(path: str) -> int:
 
 @contextlib.contextmanager
 def _bar(title: str, files: int, size: int) -> Iterator[Progress | None]:
-    if not _seen() or (files < _FROM_FILES and size < _FROM_BYTES):
+    if not seen() or (files < _FROM_FILES and size < _FROM_BYTES):
         yield None
         return
     from rich.console import Console  # a tenth of a second, for those who look
@@ -76,3 +86,70 @@ def _bar(title: str, files: int, size: int) -> Iterator[Progress | None]:
                 bar.update(task, advance=copied, files=done)
 
         yield report
+
+
+class tqdm:
+    """A progress bar with the calls of the library of that name, drawn as our own are.
+
+    Args:
+        iterable: what to go through; None for a bar that `update` moves.
+        desc: its title.
+        total: how many there will be; the length of `iterable` when not given.
+        disable: show nothing.
+        **options: of the library; they mean nothing here.
+    """
+
+    def __init__(
+        self,
+        iterable: Iterable[Any] | None = None,
+        desc: str | None = None,
+        total: float | None = None,
+        *,
+        disable: bool | None = None,
+        **options: Any,
+    ) -> None:
+        del options
+        self._items = iterable
+        self.desc = desc or ""
+        self.total = len(iterable) if total is None and isinstance(iterable, Collection) else total
+        self.n: float = 0
+        self._bar: Any = None
+        if not disable and seen():
+            from rich.console import Console
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(console=Console(stderr=True))
+            self._bar.start()
+            self._task = self._bar.add_task(self.desc, total=self.total)
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            for item in self._items or ():
+                yield item
+                self.update()
+        finally:
+            self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def update(self, n: float = 1) -> None:
+        """So many more are done."""
+        self.n += n
+        if self._bar is not None:
+            self._bar.update(self._task, advance=n)
+
+    def set_description(self, desc: str | None = None, refresh: bool = True) -> None:
+        """Change the title."""
+        del refresh
+        self.desc = desc or ""
+        if self._bar is not None:
+            self._bar.update(self._task, description=self.desc)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.stop()

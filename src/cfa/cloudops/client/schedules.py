@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from cfa.cloudops.client.arguments import command_text
 from cfa.cloudops.client.pools import owner_metadata
-from cfa.cloudops.client.tasks import command_text
 from cfa.cloudops.errors import InvalidInputError, JobScheduleExistsError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import JobScheduleSpec
@@ -56,7 +56,7 @@ class ScheduleMixin:
         Args:
             job_schedule_name: the name.
             pool_name: the pool of the tasks.
-            command: what each job runs; a list is joined with blanks, as in `add_task`.
+            command: what each job runs, as text or as a list of words, as in `add_task`.
             timeout: seconds for the request to the service; means nothing on one machine.
             start_window: how long after it was due a job may start; else it is skipped. When not
                 given: until the next one is due.
@@ -85,6 +85,7 @@ class ScheduleMixin:
         if verify_pool:
             self._batch.get_pool(spec.pool_id)
         if self.rehearsal is not None:
+            self.rehearsal.command(command)
             self.rehearsal.schedule(spec)
         try:
             self._batch.create_job_schedule(spec)

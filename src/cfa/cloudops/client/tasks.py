@@ -5,11 +5,18 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Integral
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Unpack, overload
 
 from attrs import evolve
 
+from cfa.cloudops.client.arguments import (
+    TaskOptions,
+    command_text,
+    dependencies,
+    id_range,
+    positions,
+)
 from cfa.cloudops.client.jobs import keep_going, minutes
 from cfa.cloudops.client.pools import parse_mounts
 from cfa.cloudops.errors import (
@@ -54,7 +61,7 @@ def either_order(
 ) -> Callable[..., str]:
     """Let a method with `job_name, command_line` first be called in the four ways users call it.
 
-    `wraps` keeps the plain signature in `help()`.
+    `wraps` keeps the plain signature in `help()`; overloads tell type checkers the four ways.
     """
 
     @functools.wraps(method)
@@ -105,6 +112,39 @@ class TaskMixin:
     jobs: set[str]
     rehearsal: Rehearsal | None
 
+    @overload
+    def add_task(
+        self,
+        job_name: str | None,
+        command_line: str | Sequence[str],
+        mount_pairs: Sequence[Mapping[str, str]] | None = None,
+        name_suffix: str = "",
+        depends_on: str | Iterable[str] | None = None,
+        depends_on_range: tuple[int, int] | None = None,
+        run_dependent_tasks_on_fail: bool = False,
+        container_image_name: str | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> str: ...
+
+    @overload
+    def add_task(
+        self,
+        command_line: str | Sequence[str],
+        /,
+        *,
+        job_name: str | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> str: ...
+
+    @overload
+    def add_task(
+        self,
+        *,
+        command_line: str | Sequence[str],
+        job_name: str | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> str: ...
+
     @either_order
     def add_task(
         self,
@@ -112,11 +152,11 @@ class TaskMixin:
         command_line: str | Sequence[str] = "",
         mount_pairs: Sequence[Mapping[str, str]] | None = None,
         name_suffix: str = "",
-        depends_on: str | Sequence[str] | None = None,
+        depends_on: str | Iterable[str] | None = None,
         depends_on_range: tuple[int, int] | None = None,
         run_dependent_tasks_on_fail: bool = False,
         container_image_name: str | None = None,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
     ) -> str:
         """Add one task and return its id at once; it runs in the background.
 
@@ -125,8 +165,9 @@ class TaskMixin:
 
         Args:
             job_name: the job; the client's latest when not given.
-            command_line: program and arguments; a list is joined with blanks. No shell runs it:
-                write `sh -c '...'` for pipes, variables and redirections.
+            command_line: program and arguments, as text or as a list, each element of which is one
+                argument. No shell runs it: write `sh -c '...'` for pipes, variables and
+                redirections.
             mount_pairs: mounts of this task instead of the pool's. The source is a blob container, or
                 the target of one of the pool's mounts.
             name_suffix: middle part of the id, `<job>-<suffix>-<n>`.
@@ -151,9 +192,11 @@ class TaskMixin:
             mounts=None if mount_pairs is None else parse_mounts(mount_pairs),
             timeout_s=minutes("timeout", timeout),
             depends_on=() if depends_on_range is not None else dependencies(depends_on),
-            depends_on_range=_range(depends_on_range),
+            depends_on_range=id_range(depends_on_range),
             run_dependents_on_failure=bool(run_dependent_tasks_on_fail),
         )
+        if self.rehearsal is not None:
+            self.rehearsal.command(command_line)
         return self._add(job_name or "", [spec])[0]
 
     def add_task_collection(
@@ -179,8 +222,11 @@ class TaskMixin:
         """
         if isinstance(tasks, str | Mapping) or not isinstance(tasks, Iterable):
             raise InvalidInputError("tasks must be a list of mappings.", "Pass a list.")
+        tasks = list(tasks)
         specs = [self._spec(index, task, name_suffix) for index, task in enumerate(tasks)]
         if self.rehearsal is not None:
+            for task in tasks:
+                self.rehearsal.command(task["command_line"])
             self.rehearsal.collection(specs)
         job = self._resolve_job(job_name, None)
         return TaskIds(self._add(job, specs))
@@ -317,7 +363,7 @@ class TaskMixin:
                 f"Known are: {', '.join(sorted(_TASK_KEYS))}.",
             )
         mounts = task.get("mount_pairs", task.get("mounts"))
-        number_range = _range(task.get("depends_on_range"))
+        number_range = id_range(task.get("depends_on_range"))
         return TaskSpec(
             command_line=command_text(task["command_line"]),
             id=task.get("id"),
@@ -329,70 +375,9 @@ class TaskMixin:
             timeout_s=minutes("timeout", task.get("timeout")),
             depends_on=() if number_range is not None else dependencies(task.get("depends_on")),
             depends_on_range=number_range,
-            depends_on_positions=_positions(task.get("depends_on_positions")),
+            depends_on_positions=positions(task.get("depends_on_positions")),
             run_dependents_on_failure=bool(task.get("run_dependent_tasks_on_fail", False)),
         )
-
-
-def command_text(command: Any) -> str:
-    """A command as text; a list is joined with blanks. Raises: InvalidInputError."""
-    if isinstance(command, str):
-        return command
-    if isinstance(command, Sequence) and all(isinstance(word, str) for word in command):
-        return " ".join(command)
-    raise InvalidInputError(
-        f"A command must be a string or a list of strings, got {command!r}.", "Pass command_line."
-    )
-
-
-def dependencies(value: Any) -> tuple[str, ...]:
-    """Ids of tasks, as users write them. Raises: InvalidInputError."""
-    if value is None:
-        return ()
-    if isinstance(value, str | int):
-        return (str(value),)
-    if isinstance(value, Iterable) and not isinstance(value, bytes):
-        found = tuple(value)
-        if all(isinstance(item, str | Integral) for item in found):
-            return tuple(dict.fromkeys(map(str, found)))
-    raise InvalidInputError(
-        f"depends_on={value!r} is neither the id of a task nor a list of ids.",
-        "Pass what add_task returned.",
-    )
-
-
-def _positions(value: Any) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    if isinstance(value, Iterable):
-        found = tuple(value)
-        if all(type(item) is int for item in found):
-            return found
-    raise InvalidInputError(
-        f"depends_on_positions={value!r} is not a list of integers.",
-        "Pass places in the list of tasks, counted from 0.",
-    )
-
-
-def _range(value: Any) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    try:
-        if isinstance(value, str | bytes):  # "12" is no (1, 2)
-            raise TypeError
-        low, high = (int(item) for item in value)
-        if any(isinstance(item, float) and item != int(item) for item in value):
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidInputError(
-            f"depends_on_range={value!r} is not a pair of integer ids.",
-            "Pass (first, last), both included.",
-        ) from None
-    if low > high:
-        raise InvalidInputError(
-            f"depends_on_range={value!r} is empty: the first is above the last.", "Exchange them."
-        )
-    return low, high
 
 
 def _status(task: Task) -> dict[str, Any]:

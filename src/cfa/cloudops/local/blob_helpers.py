@@ -13,4 +13,5 @@ get_container_client = _streams.get_container_client
 instantiate_container_client = _streams.instantiate_container_client
 read_blob_stream = _streams.read_blob_stream
 write_blob_stream = _streams.write_blob_stream
+list_blobs_in_container = _streams.list_blobs_in_container
 walk_blobs_in_container = _streams.walk_blobs_in_container

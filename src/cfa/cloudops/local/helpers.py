@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from cfa.cloudops.batch_helpers import get_args_from_yaml, get_tasks_from_yaml
 from cfa.cloudops.blob import format_extensions
 from cfa.cloudops.blob_helpers import walk_folder
+from cfa.cloudops.client.handles import ContainerHandle
+from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.faces import LOCAL
 from cfa.cloudops.helpers import Images, format_rel_path, get_log_level
+from cfa.cloudops.local.batch import Job
+from cfa.cloudops.model import names
 
 __all__ = [
     "add_job",
@@ -28,6 +34,8 @@ __all__ = [
     "walk_folder",
 ]
 
+_log = logging.getLogger(__name__)
+
 _images = Images(LOCAL)
 package_and_upload_dockerfile = _images.package_and_upload_dockerfile
 upload_docker_image = _images.upload_docker_image
@@ -36,34 +44,40 @@ list_acr_tags = _images.list_acr_tags
 
 def add_job(
     job_name: str, pool_name: str, task_retries: int = 0, mark_complete: bool = False
-) -> None:
-    """See `CloudClient.create_job`."""
+) -> Job:
+    """See `CloudClient.create_job`. Returns a record of the job."""
     LOCAL.client().create_job(
         job_name,
         pool_name,
         task_retries=task_retries,
         mark_complete_after_tasks_run=mark_complete,
     )
+    return Job(names.job_id(job_name), pool_name, task_retries, mark_complete)
 
 
-def create_container(name: str) -> None:
-    """See `CloudClient.create_blob_container`."""
-    LOCAL.client().create_blob_container(name)
+def create_container(name: str) -> ContainerHandle:
+    """See `CloudClient.create_blob_container`. Returns a handle of the container."""
+    client = LOCAL.client()
+    client.create_blob_container(name)
+    return client.blob_service_client.get_container_client(name)
 
 
 def upload_to_storage_container(
-    file_paths: str | Sequence[str],
-    blob_storage_container_name: str,
-    local_root_dir: str = ".",
-    remote_root_dir: str = ".",
+    filepath: str, location: str = ".", container_name: str = "", verbose: bool = False
 ) -> None:
-    """See `CloudClient.upload_files`."""
+    """Upload one file to `<location>/<name of the file>`. See `CloudClient.upload_files`.
+
+    With `verbose`, the log says so.
+    """
+    folder, name = os.path.split(filepath)
     LOCAL.client().upload_files(
-        files=file_paths,
-        container_name=blob_storage_container_name,
-        local_root_dir=local_root_dir,
-        location_in_blob=remote_root_dir,
+        files=name,
+        container_name=container_name,
+        local_root_dir=folder or ".",
+        location_in_blob=location or ".",
     )
+    if verbose:
+        _log.info("Uploaded %s to %s of %s.", filepath, location, container_name)
 
 
 def upload_folder(
@@ -88,6 +102,29 @@ def upload_folder(
     )
 
 
-def download_file(src_path: str, dest_path: str | Path, container_name: str) -> None:
-    """See `CloudClient.download_file`; nobody is asked."""
-    LOCAL.client().download_file(src_path, dest_path, container_name, check_size=False)
+def download_file(
+    c_client: ContainerHandle | str,
+    src_path: str,
+    dest_path: str | Path,
+    do_check: bool = True,
+    check_size: bool = False,
+) -> None:
+    """See `CloudClient.download_file`; nobody is asked.
+
+    Args:
+        c_client: a handle of the container, or its name.
+        src_path: name of the blob.
+        dest_path: path of the file to write.
+        do_check: means nothing: a missing blob is always an error.
+        check_size: means nothing.
+
+    Raises:
+        InvalidInputError: no container is given.
+    """
+    del do_check, check_size
+    name = c_client.container_name if isinstance(c_client, ContainerHandle) else c_client
+    if not name:
+        raise InvalidInputError(
+            "No blob container is named.", "Pass its name, or a handle of it, as c_client."
+        )
+    LOCAL.client().download_file(src_path, dest_path, name, check_size=False)

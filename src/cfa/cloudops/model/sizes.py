@@ -196,6 +196,17 @@ def vm_components(name: str) -> Components | None:
     return Components(series.upper(), int(cores), bool(amd), bool(disk), bool(ssd), int(version))
 
 
+def family_components(family: str) -> Components | None:
+    """The parts of the name of a family, such as `standardDADSv5Family`, without cores; None for one
+    that is not known."""
+    for (series, version), letters in _FAMILIES.items():
+        for some in letters:
+            found = Components(series, 0, "a" in some, "d" in some, "s" in some, version)
+            if found.family.lower() == family.lower():
+                return found
+    return None
+
+
 def families() -> list[str]:
     """Names of the known families, as in quotas, sorted."""
     return sorted(

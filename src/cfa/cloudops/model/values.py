@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime, timedelta
+from typing import Any
 
 from attrs import field, frozen
 
@@ -123,8 +124,37 @@ class Pool:
     autoscale_run: AutoscaleRun | None = None
 
     @property
+    def id(self) -> str:
+        return self.spec.id
+
+    @property
     def nodes(self) -> int:
         return self.dedicated_nodes + self.low_priority_nodes
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        return (
+            f"Pool(id={self.id!r}, backend={spec.backend!r}, image={spec.image!r}, "
+            f"nodes={self.nodes}, slots_per_node={spec.slots_per_node})"
+        )
+
+    def columns(self) -> dict[str, Any]:
+        """What a table of pools shows of it."""
+        spec = self.spec
+        return {
+            "pool": self.id,
+            "backend": spec.backend,
+            "image": spec.image,
+            "nodes": self.nodes,
+            "slots per node": spec.slots_per_node,
+            "VM size": spec.vm_size,
+            "mounts": ", ".join(f"{one.source} at /{one.target}" for one in spec.mounts),
+        }
+
+    def _repr_html_(self) -> str:
+        from cfa.cloudops.model import show  # for notebooks alone
+
+        return show.table([self.columns()])
 
 
 @frozen(kw_only=True)
@@ -182,12 +212,46 @@ class Job:
     logs_owed: int = 0
 
     @property
+    def id(self) -> str:
+        return self.spec.id
+
+    @property
+    def pool_id(self) -> str:
+        return self.spec.pool_id
+
+    @property
     def settled(self) -> bool:
         """Whether nothing more comes from it by itself: it is completed; or, where it does not
         complete by itself, no task is active or running and all logs are saved or given up."""
         idle = self.counts.active + self.counts.running == 0 and not self.logs_owed
         completes = self.spec.auto_complete and self.counts.completed > 0
         return self.state is JobState.COMPLETED or (idle and not completes)
+
+    def __repr__(self) -> str:
+        return (
+            f"Job(id={self.id!r}, pool_id={self.pool_id!r}, state={str(self.state)!r}, "
+            f"tasks={self.counts.total}, failed={self.counts.failed})"
+        )
+
+    def columns(self) -> dict[str, Any]:
+        """What a table of jobs shows of it."""
+        counts = self.counts
+        return {
+            "job": self.id,
+            "pool": self.pool_id,
+            "state": self.state,
+            "tasks": counts.total,
+            "active": counts.active,
+            "running": counts.running,
+            "succeeded": counts.succeeded,
+            "failed": counts.failed,
+            "problem": self.problem,
+        }
+
+    def _repr_html_(self) -> str:
+        from cfa.cloudops.model import show  # for notebooks alone
+
+        return show.table([self.columns()])
 
 
 @frozen(kw_only=True)
@@ -277,6 +341,37 @@ class Task:
     requeue_count: int = 0
     waits_for: int = 0
     directory: str = ""
+
+    @property
+    def runtime(self) -> timedelta | None:
+        """How long the latest try took; None before its end."""
+        return self.ended - self.started if self.started and self.ended else None
+
+    def __repr__(self) -> str:
+        result = None if self.result is None else str(self.result)
+        return (
+            f"Task(id={self.id!r}, state={str(self.state)!r}, result={result!r}, "
+            f"exit_code={self.exit_code})"
+        )
+
+    def columns(self) -> dict[str, Any]:
+        """What a table of tasks shows of it."""
+        from cfa.cloudops.model import show  # for notebooks alone
+
+        return {
+            "task": self.id,
+            "state": self.state,
+            "result": self.result,
+            "exit code": self.exit_code,
+            "runtime": None if self.runtime is None else show.duration(self.runtime),
+            "command": self.command_line,
+            "why": self.failure.message if self.failure else None,
+        }
+
+    def _repr_html_(self) -> str:
+        from cfa.cloudops.model import show  # for notebooks alone
+
+        return show.table([self.columns()])
 
 
 @frozen(kw_only=True)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from attrs import frozen
 
@@ -63,6 +63,7 @@ class BlobProvider(abc.ABC):
 
     Args:
         url: root of the storage, for instance `file:///data` or `memory://x`.
+        options: what the storage needs besides. A subclass takes the same two.
     """
 
     #: The name under which the provider is registered.
@@ -77,6 +78,10 @@ class BlobProvider(abc.ABC):
     def __init__(self, url: str, options: Mapping[str, str] | None = None) -> None:
         self.url = url
         self.options = dict(options or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, in another process for instance, is opened anew for the same root."""
+        return type(self), (self.url, self.options)
 
     @abc.abstractmethod
     def create_container(self, container: str) -> None:

@@ -86,6 +86,11 @@ class Rehearsal:
         if job.spec.id in self._awaited:
             self._take(rules.addition(job))
 
+    def command(self, given: str | Sequence[str]) -> None:
+        """A command in the form in which it was given."""
+        if not isinstance(given, str):
+            self._take(commands.words(given))
+
     def collection(self, specs: Sequence[TaskSpec]) -> None:
         """Tasks of one `add_task_collection`."""
         self._take(rules.collection(specs))

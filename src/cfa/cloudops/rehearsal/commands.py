@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cfa.cloudops.model.commands import quoted
 from cfa.cloudops.model.values import Mount
 from cfa.cloudops.rehearsal.findings import Finding, warn
 
@@ -33,6 +34,20 @@ def is_shell(words: list[str]) -> bool:
             for word in words[1:3]
         )
     )
+
+
+def words(given: Sequence[str]) -> Iterator[Finding]:
+    """A command that is a list has no words that need quotes."""
+    odd = [word for word in given if quoted(word) != word]
+    if odd:
+        yield warn(
+            "list-command",
+            f"A command is a list with {_short(odd[0])}, which is one argument here.",
+            "The cloud's client joins the list with blanks and quotes nothing: the program gets "
+            "other arguments.",
+            "Pass the command as text, with quotes where an argument needs them.",
+            key="list",
+        )
 
 
 def shell_syntax(command: str) -> Iterator[Finding]:

@@ -1,0 +1,303 @@
+"""Objects of the cloud's SDK, handed to functions of ours, are read as what they say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from cfa.cloudops.errors import InvalidInputError, UnsupportedError
+from cfa.cloudops.local import CloudClient, auth, job, task
+
+try:
+    from azure.batch import models
+except ImportError:
+    if os.environ.get("CI"):
+        raise
+    models = None
+
+needs_sdk = pytest.mark.skipif(
+    models is None, reason="azure-batch is not installed; it comes with the extra 'test'"
+)
+
+
+def sdk_job(form: str, **more: object) -> object:
+    """One description of a job, as the SDK's object and in the forms that stand for it."""
+    if form == "sdk":
+        if models is None:
+            pytest.skip("azure-batch is not installed; it comes with the extra 'test'")
+        return models.BatchJobCreateOptions(
+            id="one",
+            pool_info=models.BatchPoolInfo(pool_id="wanted"),
+            constraints=models.BatchJobConstraints(
+                max_task_retry_count=2, max_wall_clock_time=timedelta(minutes=3)
+            ),
+            all_tasks_complete_mode=models.BatchAllTasksCompleteMode.NO_ACTION,
+            metadata=[models.BatchMetadataItem(name="model_version", value="7")],
+            **more,
+        )
+    snake = {
+        "id": "one",
+        "pool_info": {"pool_id": "wanted"},
+        "constraints": {"max_task_retry_count": 2, "max_wall_clock_time": timedelta(minutes=3)},
+        "all_tasks_complete_mode": "noaction",
+        "metadata": [{"name": "model_version", "value": "7"}],
+        **more,
+    }
+    if form == "mapping":
+        return snake
+    if form == "object":
+        parts = ("pool_info", "constraints")
+        return SimpleNamespace(
+            **{k: SimpleNamespace(**v) if k in parts else v for k, v in snake.items()}
+        )
+    return {  # as the service spells it
+        "id": "one",
+        "poolInfo": {"poolId": "wanted"},
+        "constraints": {"maxTaskRetryCount": 2, "maxWallClockTime": "PT3M"},
+        "onAllTasksComplete": "noaction",
+        "metadata": [{"name": "model_version", "value": "7"}],
+    }
+
+
+@pytest.fixture
+def client(workdir, monkeypatch) -> Iterator[CloudClient]:
+    """A client with two pools; the latest is not the one that the objects name. Nothing runs."""
+    monkeypatch.setenv("CLOUDOPS_SUBPROCESS_SANDBOX", "off")
+    monkeypatch.setenv("CLOUDOPS_BACKEND", "subprocess")
+    made = CloudClient(at_exit="detach")
+    for name in ("wanted", "latest"):
+        made.create_pool(name, autoscale=False, low_priority_nodes=0)
+    yield made
+    made.close()
+
+
+@pytest.mark.promise(
+    "CloudClient",
+    "Objects of the SDK that a function of ours is given are read as what they say.",
+    local="what has no meaning here is named in the log; what would change the result is refused",
+    cloud="the service reads them",
+    difference="what is refused",
+)
+@pytest.mark.parametrize("form", ["sdk", "mapping", "object", "service"])
+def test_jobs(client, form):
+    """Pool, limits, completion and metadata of a job are those of the object."""
+    assert job.create_job(client.batch_service_client, sdk_job(form)) is True
+    spec = client._batch.get_job("one").spec
+    assert spec.pool_id == "wanted"
+    assert (spec.max_task_retries, spec.timeout_s, spec.auto_complete) == (2, 180, False)
+    assert ("model_version", "7") in spec.metadata
+
+
+def test_keywords_win(client):
+    """Arguments beside the object win over it."""
+    job.create_job(client.batch_service_client, sdk_job("mapping"), pool_name="latest")
+    assert client._batch.get_job("one").spec.pool_id == "latest"
+
+
+@pytest.mark.parametrize(
+    "described", [{"id": "one"}, {"id": "one", "pool_info": {}}, SimpleNamespace(id="one")]
+)
+def test_job_without_a_pool(client, described):
+    """A description without a pool is refused: another pool is never taken for it."""
+    with pytest.raises(InvalidInputError, match="names no pool"):
+        job.create_job(client.batch_service_client, described)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"job_preparation_task": {"command_line": "x"}},
+        {"job_manager_task": {"id": "m"}},
+        {"common_environment_settings": [{"name": "a", "value": "b"}]},
+        {"pool_info": {"auto_pool_specification": {"pool_lifetime_option": "job"}}},
+    ],
+)
+def test_job_with_more(client, part):
+    """What would change what runs, and is not offered here, is refused by name."""
+    with pytest.raises(UnsupportedError, match=next(iter(part))):
+        job.create_job(client.batch_service_client, sdk_job("mapping") | part)
+
+
+def test_job_with_what_means_nothing(client, capsys):
+    """What only the cloud knows is named in the log, once."""
+    job.create_job(client.batch_service_client, sdk_job("mapping") | {"priority": 5})
+    assert capsys.readouterr().out.count("priority") == 1
+
+
+# --- tasks
+
+
+@needs_sdk
+def test_dependencies(client):
+    """Ids and ranges of the SDK's object are the tasks that are waited for."""
+    client.create_job("j", "wanted", task_id_ints=True)
+    for _ in range(5):
+        client.add_task("j", "true")
+    wanted = models.BatchTaskDependencies(
+        task_ids=["5"], task_id_ranges=[models.BatchTaskIdRange(start=1, end=2)]
+    )
+    found = task.get_task_config("mine", "true", depends_on=wanted)
+    assert found.spec().depends_on == ("5", "1", "2")
+    client.batch_service_client.create_task("j", found)
+    assert client._batch.get_task("j", "mine").waits_for == 3
+    nothing = task.get_task_config("else", "true", depends_on=models.BatchTaskDependencies())
+    assert nothing.spec().depends_on == ()
+
+
+def test_a_range_alone():
+    """A single range stays one, however long it is."""
+    found = task.get_task_config(
+        "mine", "true", depends_on={"taskIdRanges": [{"start": 1, "end": 10**9}]}
+    )
+    assert found.spec().depends_on_range == (1, 10**9)
+    with pytest.raises(InvalidInputError, match="ranges"):
+        task.get_task_config(
+            "mine", "true",
+            depends_on={"task_ids": ["a"], "task_id_ranges": [{"start": 1, "end": 10**9}]},
+        )  # fmt: skip
+    with pytest.raises(InvalidInputError, match="depends_on"):
+        task.get_task_config("mine", "true", depends_on={"ids": ["a"]})
+
+
+@needs_sdk
+def test_whole_tasks(client):
+    """A task of the SDK can be added: command, image, mounts, limits, dependencies."""
+    client.create_job("j", "wanted")
+    client.create_blob_container("input-test")
+    first = models.BatchTaskCreateOptions(id="first", command_line="true")
+    second = models.BatchTaskCreateOptions(
+        id="second",
+        command_line="sh -c 'exit 1'",
+        container_settings=models.BatchTaskContainerSettings(
+            image_name="r.io/i:1",
+            container_run_options="--rm --mount type=bind,"
+            "source=$AZ_BATCH_NODE_MOUNTS_DIR/input-test,target=/data",
+        ),
+        constraints=models.BatchTaskConstraints(
+            max_wall_clock_time=timedelta(minutes=2), max_task_retry_count=4
+        ),
+        depends_on=models.BatchTaskDependencies(task_ids=["first"]),
+        exit_conditions=models.ExitConditions(
+            default=models.ExitOptions(dependency_action=models.DependencyAction.SATISFY)
+        ),
+    )
+    seen = []
+    add = client._batch.add_tasks
+    client._batch.add_tasks = lambda job_id, specs: seen.extend(specs) or add(job_id, specs)
+    client.batch_service_client.create_task_collection("j", [first, second])
+    [_, spec] = seen
+    assert (spec.id, spec.command_line, spec.image) == ("second", "sh -c 'exit 1'", "r.io/i:1")
+    [mount] = spec.mounts
+    assert (mount.source, mount.target) == ("input-test", "data")
+    assert (spec.timeout_s, spec.max_retries, spec.depends_on) == (120, 4, ("first",))
+    assert spec.run_dependents_on_failure
+    assert [one.id for one in client.list_tasks("j")] == ["first", "second"]
+
+
+@needs_sdk
+def test_container_settings():
+    """The SDK's settings of a container are settings for `get_task_config`."""
+    settings = models.BatchTaskContainerSettings(
+        image_name="r.io/i:1", container_run_options="--rm"
+    )
+    spec = task.get_task_config("mine", "true", settings).spec()
+    assert (spec.image, spec.mounts) == ("r.io/i:1", None)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"environment_settings": [{"name": "A", "value": "b"}]},
+        {"resource_files": [{"file_path": "a"}]},
+        {"multi_instance_settings": {"coordination_command_line": "x"}},
+    ],
+)
+def test_task_with_more(client, part):
+    """What a task would miss here is refused, whichever way it is given."""
+    client.create_job("j", "wanted")
+    with pytest.raises(UnsupportedError, match=next(iter(part))):
+        task.get_task_config("mine", "true", **part)
+    with pytest.raises(UnsupportedError, match=next(iter(part))):
+        client.batch_service_client.create_task("j", {"id": "a", "command_line": "x"} | part)
+    assert client.list_tasks("j") == []
+
+
+def test_limits_by_keyword():
+    """Constraints given as the SDK's object count; those of our own keywords win."""
+    limits = SimpleNamespace(max_wall_clock_time=timedelta(minutes=2), max_task_retry_count=4)
+    spec = task.get_task_config("mine", "true", constraints=limits, max_task_retry_count=1).spec()
+    assert (spec.timeout_s, spec.max_retries) == (120, 1)
+
+
+def test_logs_of_tasks(capsys, client):
+    """That the logs of single tasks are not saved is said once, not once per task."""
+    for number in range(3):
+        task.get_task_config(
+            f"t{number}",
+            "true",
+            log_blob_container="c",
+            log_blob_account="a",
+            log_subdir=f"{number}",
+        )
+    assert capsys.readouterr().out.count("are not saved by log_blob_container") == 1
+
+
+@needs_sdk
+def test_a_whole_program(client):
+    """A program that makes a job and tasks of the SDK's objects, by the SDK's calls, runs as it is."""
+    for name in ("input", "output"):
+        client.create_blob_container(name)
+    service = client.batch_service_client
+    service.create_job(
+        models.BatchJobCreateOptions(
+            id="eval",
+            display_name="eval",
+            pool_info=models.BatchPoolInfo(pool_id="wanted"),
+            uses_task_dependencies=True,
+        )
+    )
+    settings = task.get_container_settings(
+        "ghcr.io/org/image:latest",
+        working_directory="containerImageDefault",
+        mount_pairs=[
+            {"source": "input", "target": "/input"},
+            {"source": "output", "target": "/output"},
+        ],
+    )
+    node = task.get_batch_compute_id(auth.get_compute_node_identity_reference())
+    configurations = [
+        task.get_task_config(
+            name,
+            base_call="/bin/sh -c 'true'",
+            container_settings=settings,
+            depends_on=before and models.BatchTaskDependencies(task_ids=[before]),
+            log_blob_container="logs",
+            log_compute_node_identity_reference=node,
+        )
+        for name, before in (("fit", None), ("postprocess", "fit"))
+    ]
+    service.create_tasks(job_id="eval", task_collection=configurations)
+    [one] = client.list_jobs()
+    assert (one.pool_id, one.spec.auto_complete) == ("wanted", False)
+    assert [(task.id, task.waits_for) for task in client.list_tasks("eval")] == [
+        ("fit", 0),
+        ("postprocess", 1),
+    ]
+
+
+def test_jobs_of_the_sdk_stay_open(client):
+    """An object that does not say when its job completes leaves it open, as the service does."""
+    described = {"id": "open", "pool_info": {"pool_id": "wanted"}}
+    job.create_job(client.batch_service_client, described)
+    assert client._batch.get_job("open").spec.auto_complete is False
+    job.create_job(client.batch_service_client, "named", pool_name="wanted")
+    assert client._batch.get_job("named").spec.auto_complete is True
+
+
+def test_identity_of_nodes():
+    """The identity of nodes is passed on, under the name that the SDK's object has."""
+    assert task.get_batch_compute_id(SimpleNamespace(resource_id="/id")).resource_id == "/id"
