@@ -152,6 +152,20 @@ def test_stream_beside_writes(tmp_path: Path) -> None:
         assert seen == 5000
 
 
+def test_interrupt_inside_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while SQLite asks for a checksum is Ctrl-C, and not a damaged store."""
+
+    def interrupted(*_: object) -> int:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with closing(Store(tmp_path / "a.db")) as store:
+        monkeypatch.setattr(module.sums, "crc32", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.row(f"SELECT {module.sums.sound('meta.value')} FROM meta")
+        assert store.meta("workspace")
+
+
 @pytest.mark.parametrize("content", [b"no database" * 500, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_damaged_file(tmp_path: Path, content: bytes) -> None:
     """A file that is no database is refused in words."""
