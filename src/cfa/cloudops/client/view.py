@@ -19,6 +19,7 @@ from cfa.cloudops.model.values import Event, Task
 from cfa.cloudops.model.words import tasks
 
 if TYPE_CHECKING:
+    from cfa.cloudops.client.notebook import NotebookScreen
     from cfa.cloudops.client.screen import Screen
     from cfa.cloudops.provider.batch import BatchProvider
 
@@ -64,7 +65,7 @@ class OutputView:
         prefix: bool = True,
         raw: bool = False,
         streams: Sequence[str] = STREAMS,
-        screen: Screen | None = None,
+        screen: Screen | NotebookScreen | None = None,
     ) -> None:
         self._batch = batch
         self._wanted = wanted

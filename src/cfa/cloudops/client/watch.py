@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from cfa.cloudops.client.notebook import NotebookScreen, in_notebook
 from cfa.cloudops.client.screen import Piece, Screen, can_draw
 from cfa.cloudops.client.view import (
     LOOK_S,
@@ -44,7 +45,7 @@ _PATIENCE_S = 2.0
 
 
 class Watch:
-    """Shows what happens in jobs, while entered. Nothing is drawn unless `sys.stdout` is a terminal.
+    """Shows what happens in jobs, while entered, on a terminal or in a notebook; elsewhere in lines.
 
     Args:
         batch: the service.
@@ -66,7 +67,7 @@ class Watch:
         self._batch = batch
         self._output = output
         self._shows_errors = output and "stderr.txt" in streams
-        self._screen = Screen() if can_draw(sys.stdout) and not raw else None
+        self._screen = None if raw else _screen()
         self.view = OutputView(
             batch,
             wanted,
@@ -263,6 +264,13 @@ class Watch:
                 return f"{text}, and {left} more"
             text, left = longer, left - 1
         return text
+
+
+def _screen() -> Screen | NotebookScreen | None:
+    """What can be drawn on, None when there are only lines."""
+    if in_notebook():
+        return NotebookScreen()
+    return Screen() if can_draw(sys.stdout) else None
 
 
 def _sum(counts: Sequence[TaskCounts]) -> TaskCounts:

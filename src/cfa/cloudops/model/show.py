@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 from cfa.cloudops.model.plain import plain, shortened
@@ -43,11 +42,3 @@ def _cell(value: Any) -> str:
     from html import escape  # for notebooks alone
 
     return "" if value is None else escape(plain(shortened(str(value), _LONGEST)))
-
-
-def duration(length: timedelta) -> str:
-    """`0.4 s`, `12 s`, `1:02:03`."""
-    seconds = length.total_seconds()
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    return f"{seconds:.0f} s" if seconds < 100 else str(timedelta(seconds=round(seconds)))

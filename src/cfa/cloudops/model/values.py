@@ -356,14 +356,14 @@ class Task:
 
     def columns(self) -> dict[str, Any]:
         """What a table of tasks shows of it."""
-        from cfa.cloudops.model import show  # for notebooks alone
+        from cfa.cloudops.model.words import duration  # it knows these values
 
         return {
             "task": self.id,
             "state": self.state,
             "result": self.result,
             "exit code": self.exit_code,
-            "runtime": None if self.runtime is None else show.duration(self.runtime),
+            "runtime": None if self.runtime is None else duration(self.runtime.total_seconds()),
             "command": self.command_line,
             "why": self.failure.message if self.failure else None,
         }
