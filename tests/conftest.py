@@ -146,6 +146,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     os.environ[MARK] = uuid.uuid4().hex
     tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="cloudops-tests-")
+    cache = Path(tempfile.tempdir, "cache")  # of all tests: each process looks for plugins in it
+    cache.mkdir()
+    os.environ["XDG_CACHE_HOME"] = str(cache)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -174,16 +177,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def workdir(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Path:
-    """An empty current directory, HOME and cache of the test's own, no settings but the backend's.
+    """An empty current directory, a HOME of the test's own, no settings but the backend's.
 
     With `backend` among the test's fixtures, `CLOUDOPS_BACKEND` names it.
     """
     for name in list(os.environ):
         if name.startswith("CLOUDOPS_") and not name.startswith("CLOUDOPS_TEST_"):
             monkeypatch.delenv(name)
-    for name, place in (("HOME", "home"), ("XDG_CACHE_HOME", "cache")):
-        (tmp_path / place).mkdir()
-        monkeypatch.setenv(name, str(tmp_path / place))
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CLOUDOPS_AGENT_IDLE_S", IDLE_S)
     if "backend" in request.fixturenames:
         found: Backend = request.getfixturevalue("backend")
