@@ -13,7 +13,6 @@ from cfa.cloudops.cli.declare import Commands, argument, option
 from cfa.cloudops.errors import InvalidInputError, JobNotFoundError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import JobSpec, JobState
-from cfa.cloudops.model.words import counts_text
 
 commands = Commands()
 
@@ -208,7 +207,7 @@ def show(
             ("ended", output.when(found.ended)),
             ("because", found.terminate_reason),
             ("pool", spec.pool_id),
-            ("tasks", counts_text(found)),
+            ("tasks", found.counts),
             ("retries", "without limit" if spec.max_task_retries < 0 else spec.max_task_retries),
             ("time limit", "none" if spec.timeout_s is None else output.duration(spec.timeout_s)),
             ("completes", _end(spec)),

@@ -13,7 +13,6 @@ from cfa.cloudops.client.view import failure_text, say_detached
 from cfa.cloudops.client.watch import Watch
 from cfa.cloudops.errors import WaitTimeoutError
 from cfa.cloudops.model.values import Job, TaskResult
-from cfa.cloudops.model.words import counts_text
 
 if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
@@ -39,7 +38,7 @@ def follow(batch: BatchProvider, job_id: str, timeout_s: float | None) -> int:
             if timeout_s is not None and elapsed >= timeout_s:
                 raise WaitTimeoutError(
                     f"The job {job_id!r} did not complete within {timeout_s / 60:g} minutes; its "
-                    f"tasks are {counts_text(job)}.",
+                    f"tasks are {job.counts}.",
                     f"It goes on: cloudops job monitor {job_id}   "
                     f"Stop it: cloudops job terminate {job_id}",
                 )
@@ -62,7 +61,7 @@ def detaching(batch: BatchProvider, job_id: str) -> Iterator[None]:
 def _summarise(batch: BatchProvider, job: Job, *, shown: bool) -> int:
     """Print how the job ended, with failures that were not `shown`; 0 only when all succeeded."""
     because = f" ({job.terminate_reason})" if job.terminate_reason else ""
-    output.line(f"{job.spec.id} {job.state}{because}; tasks {counts_text(job)}")
+    output.line(f"{job.spec.id} {job.state}{because}; tasks {job.counts}")
     if not job.counts.failed:
         return 1 if job.counts.active else 0
     if shown:

@@ -14,9 +14,8 @@ from attrs import define, field
 
 from cfa.cloudops.client.screen import COLOURS, coloured, shows_lines
 from cfa.cloudops.errors import NotFoundError
-from cfa.cloudops.model.plain import plain, shortened
+from cfa.cloudops.model.plain import counted, plain, shortened
 from cfa.cloudops.model.values import Event, Task
-from cfa.cloudops.model.words import tasks
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.notebook import NotebookScreen
@@ -250,7 +249,7 @@ def say_detached(batch: BatchProvider, job_id: str) -> None:
     left = counts.active + counts.running
     if left:
         say(
-            f"detached; {tasks(left)} of {job_id} {'goes' if left == 1 else 'go'} on.\n"
+            f"detached; {counted(left, 'task')} of {job_id} {'goes' if left == 1 else 'go'} on.\n"
             f"  Follow: cloudops logs -f {job_id}\n"
             f"  Stop: cloudops job terminate {job_id}"
         )

@@ -26,7 +26,7 @@ from cfa.cloudops.client.view import (
 from cfa.cloudops.errors import NotFoundError
 from cfa.cloudops.model.plain import plain, shortened, some
 from cfa.cloudops.model.values import Event, Job, JobState, TaskCounts
-from cfa.cloudops.model.words import clock, counts_text, duration
+from cfa.cloudops.model.words import clock, duration
 
 if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
@@ -210,7 +210,7 @@ class Watch:
 
     def _count(self, job: Job) -> None:
         """A line when it says something new, at most one in five seconds."""
-        text = counts_text(job)
+        text = str(job.counts)
         if reason := self._reasons.get(job.spec.id):
             text += f" ({reason})"
         elapsed = time.monotonic() - self._start_s

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import field, frozen
 
 from cfa.cloudops.model import names
+from cfa.cloudops.model.words import duration
 
 
 class JobState(enum.StrEnum):
@@ -194,6 +195,20 @@ class TaskCounts:
     def total(self) -> int:
         return self.active + self.running + self.completed
 
+    def __str__(self) -> str:
+        """`12: 10 succeeded, 1 failed, 1 running`, states without a task left out."""
+        parts = [
+            f"{count} {name}"
+            for count, name in (
+                (self.succeeded, "succeeded"),
+                (self.failed, "failed"),
+                (self.running, "running"),
+                (self.active, "waiting"),
+            )
+            if count
+        ]
+        return f"{self.total}: {', '.join(parts)}" if parts else "none"
+
 
 @frozen(kw_only=True)
 class Job:
@@ -356,8 +371,6 @@ class Task:
 
     def columns(self) -> dict[str, Any]:
         """What a table of tasks shows of it."""
-        from cfa.cloudops.model.words import duration  # it knows these values
-
         return {
             "task": self.id,
             "state": self.state,
