@@ -634,8 +634,8 @@ def test_removed_workspace_ends_everything(launcher: Launcher) -> None:
 def test_slot_killed_with_its_guard(launcher: Launcher) -> None:
     """When nobody is left who could say that a slot was lost, the launcher says it on request."""
     tasks = [
-        launcher.run(1, "1.1", ["sleep", "600"], "a"),
-        launcher.run(2, "2.1", ["sleep", "600"], "b"),
+        launcher.run(1, "1.1", ["sleep", "1000"], "a"),
+        launcher.run(2, "2.1", ["sleep", "1000"], "b"),
     ]
     until(lambda: sum(map(sleeper, launcher.session())) == len(tasks))
     launcher.send("check w")
