@@ -211,6 +211,7 @@ def test_result_of_a_job(done):
 
 def test_graph_inline(client, workdir):
     """Without a file, `generate_dag` gives a drawing that a notebook shows."""
+    pytest.importorskip("matplotlib")
     fit, merge = Task("fit"), Task("merge <now>", "<merge>")
     fit.before(merge)
     before = sorted(workdir.iterdir())
