@@ -20,6 +20,7 @@ from attrs import define
 from tests.conftest import REQUIRED
 from tests.faults.driver import Driver, commands
 
+from cfa.cloudops.provider.container import HOME_LABEL
 from cfa.cloudops.testing import images
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
@@ -55,18 +56,21 @@ class Server:
         self.start()
         return bool(found)
 
-    def containers(self) -> list[str]:
-        """Containers of ours, running or not, and monitors of containers that are gone."""
-        listed = self.engine.run(
-            "ps", "--all", "--filter", "label=cfa.cloudops.workspace", "--quiet", timeout_s=60
-        )
-        monitors = [
-            f"monitor {pid}: {words[words.index(b'-n') + 1].decode()}"
+    def containers(self, home: Path) -> list[str]:
+        """Containers of a workspace, running or not, and monitors of containers that are gone."""
+        label = f"label={HOME_LABEL}={home}"
+        listed = self.engine.run("ps", "--all", "--filter", label, "--quiet", timeout_s=60)
+        known = self.engine.run(
+            "ps", "--all", "--format", "{{.Names}}", timeout_s=60
+        ).stdout.split()
+        names = {
+            pid: words[words.index(b"-n") + 1].decode()
             for pid, words in commands()
             if words[0].endswith(b"/conmon")
             and os.fsencode(self.store) in b" ".join(words)
             and any(word.startswith(b"cloudops-test_busybox") for word in words)
-        ]
+        }
+        monitors = [f"monitor {pid}: {name}" for pid, name in names.items() if name not in known]
         return [f"container {name}" for name in listed.stdout.split()] + monitors
 
 
@@ -77,7 +81,7 @@ def lacking(name: str, why: str) -> None:
 
 
 @pytest.fixture(scope="module", params=["docker", "podman", "podman-rootless"])
-def server(request, tmp_path_factory) -> Iterator[Server]:
+def server(request) -> Iterator[Server]:
     """Each engine in turn, started for this module alone."""
     rootless = request.param == "podman-rootless"
     if rootless != (os.getuid() != 0):
@@ -89,12 +93,13 @@ def server(request, tmp_path_factory) -> Iterator[Server]:
     if shutil.which(request.param) is None or not STARTER.exists():
         lacking(request.param, "it is not installed.")
     # The shortest path that there is: sockets below it have names of limited length.
-    state = tmp_path_factory.mktemp("e", numbered=True)
+    state = Path(tempfile.mkdtemp(prefix="e", dir=os.environ["PYTEST_DEBUG_TEMPROOT"]))
     try:
         with _own(request.param, state) as server:
             yield server
     finally:
         subprocess.run([sys.executable, STARTER, "stop", "--state", state], timeout=120)
+        shutil.rmtree(state, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -171,7 +176,7 @@ def test_kills_on_an_engine(server: Server, workdir: Path, monkeypatch, isolatio
         SEED,
         TARGETS,
         kill_engine=server.kill,
-        leftovers=server.containers,
+        leftovers=lambda: server.containers(workdir / ".cloudops"),
         tasks_per_job=8,
     )
     driver.run(kills, pause_s=0.8)
