@@ -21,7 +21,7 @@ set -e
 ip link set lo up
 ip link add docker0 type bridge
 iptables --append FORWARD --in-interface docker0 --jump ACCEPT
-look() { ip -oneline link | cut -d ' ' -f 2 && iptables-save | grep -v '^#'; }
+look() { ip -oneline link | cut -d ' ' -f 2 && iptables-save | sed -e '/^#/d' -e 's| \[[0-9:]*\]$||'; }
 look >"$1/before"
 "$2" "$3" start --state "$1/engines" --only docker $4 >"$1/log" 2>&1 || { cat "$1/log"; exit 1; }
 look >"$1/during"
