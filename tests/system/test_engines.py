@@ -16,7 +16,7 @@ from tests.conftest import REQUIRED
 ENGINES = Path(__file__).parents[2] / ".ci" / "engines"
 
 #: In a network namespace that stands for the machine, one with the bridge of an engine of its own.
-MACHINE = """
+MACHINE = r"""
 set -e
 ip link set lo up
 ip link add docker0 type bridge
