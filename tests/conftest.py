@@ -1,7 +1,7 @@
 """Backends, images and clean surroundings for the tests, and a gate that nothing is left behind.
 
 Without a flag, tests run on plain processes, and each engine that answers keeps the contract of
-executors. `--full` runs everything everywhere, and the tests that kill at random moments.
+executors. `--full` runs everything everywhere, what takes long, and what kills at random moments.
 
 `backend` runs a test on every backend. One that this machine lacks is skipped with its reason; when
 `CLOUDOPS_TEST_REQUIRE` names it, nothing runs at all: `docker`, `podman`, `podman-rootless`,
@@ -98,7 +98,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         wanted = _backend_of(item)
         usual = next((name for name in plain if name in _backends(item)), None)
-        here = wanted in (None, usual) and not item.get_closest_marker("faults")
+        long = item.get_closest_marker("faults") or item.get_closest_marker("thorough")
+        here = wanted in (None, usual) and not long
         (kept if here else left_out).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left_out)

@@ -409,6 +409,7 @@ def launchers() -> list[int]:
     return [pid for pid in found if parent(pid) not in found]  # without their subshells
 
 
+@pytest.mark.thorough
 def test_node_that_never_hears_of_the_end(client: CloudClient):
     """A node whose input somebody else keeps open after its agent died is given up, and its task
     runs again."""

@@ -23,6 +23,8 @@ from cfa.cloudops.errors import DiskFullError, StoreError
 from cfa.cloudops.local import CloudClient
 from cfa.cloudops.service.store import Store
 
+pytestmark = pytest.mark.thorough
+
 SOME_MIB = 24
 
 

@@ -66,6 +66,7 @@ def plugin(tmp_path_factory):
     return interpreter
 
 
+@pytest.mark.thorough
 def test_plugin_keeps_the_contract(plugin, tmp_path):
     """A stranger runs the shipped kit on the plugin as its readme says, and it passes."""
     tests = shutil.copytree(TEMPLATE / "tests", tmp_path / "tests")

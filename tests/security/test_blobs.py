@@ -463,6 +463,7 @@ def deep(top: Path, levels: int) -> None:
     os.close(here)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("few_descriptors", "kernel")
 def test_deep_folders(storage: FsspecBlobs, box: Path, source: Path, tmp_path: Path) -> None:
     """Thousands of folders in one another are listed as far as blobs can be, and deleted."""
@@ -480,6 +481,7 @@ def test_deep_folders(storage: FsspecBlobs, box: Path, source: Path, tmp_path: P
     assert not box.exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("few_descriptors", "kernel")
 def test_deep_stage(storage: FsspecBlobs, box: Path, source: Path) -> None:
     """Thousands of folders in one another, put where a new folder is made, hinder nothing."""

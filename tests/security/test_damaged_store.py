@@ -156,6 +156,7 @@ def flipped(content: bytes, chance: random.Random) -> tuple[int, bytes]:
     return place, bytes(damaged)
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 def test_flipped_bytes(home: Path) -> None:
     """Of 1,000 stores with a changed byte each, all give what was written or a StoreError."""

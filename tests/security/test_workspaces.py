@@ -158,6 +158,7 @@ def test_earlier_workspaces_are_closed(workdir):
         os.close(descriptor)
 
 
+@pytest.mark.thorough
 @plain
 def test_reader_that_holds_the_lock(backend, workdir):
     """Who could read a lock file of an earlier version, and holds it, does not stop the work."""

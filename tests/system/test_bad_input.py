@@ -375,6 +375,7 @@ def test_full_disk_at_the_start(workdir, monkeypatch):
         refused(DiskFullError)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
 def test_disk_that_fills_while_tasks_run(workdir, monkeypatch):
     """A disk that fills up loses no result: the client says so, and with space all goes on."""

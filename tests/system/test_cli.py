@@ -163,6 +163,7 @@ def test_terminate(workdir, script, image):
     assert "2 failed" in out
 
 
+@pytest.mark.thorough
 def test_sweep_after_a_kill(workdir, script, image, backend):
     """A killed agent's node is listed, swept, and its task runs again under the next agent."""
     cloudops("run", "--detach", script, image, WAITS)

@@ -181,6 +181,7 @@ def test_remove_link(place, tmp_path):
     assert not place.exists("link")
 
 
+@pytest.mark.thorough
 def test_remove_deep_tree(place):
     """A tree deeper than descriptors and recursion reach is removed."""
     here = os.dup(place.fileno())

@@ -283,6 +283,7 @@ class TestRun:
             assert parents == task.deps
             assert all(position < place for position in spec["depends_on_positions"])
 
+    @pytest.mark.thorough
     @pytest.mark.promise(
         "run_dag",
         "A graph may be large.",
@@ -541,6 +542,7 @@ class TestDraw:
         client.generate_dag(file_name=tmp_path / "dag.mmd")
         assert (tmp_path / "dag.mmd").read_text() == "flowchart TD\n"
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("ending", ["txt", "mmd", "svg", "png"])
     @pytest.mark.parametrize("shape", ["chain", "fan", "layers", "ladder"])
     def test_many(self, client, tmp_path, monkeypatch, shape, ending):

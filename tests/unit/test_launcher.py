@@ -864,6 +864,7 @@ def start_limited(shell: str) -> Iterator[Start]:
     shutil.rmtree(place)
 
 
+@pytest.mark.thorough
 def test_launcher_without_a_process(start_limited: Start) -> None:
     """A launcher that cannot make a process says so before it ends."""
     assert start_limited(1).greeting == ["refused"]
@@ -884,6 +885,7 @@ def test_task_that_cannot_begin(launcher: Launcher) -> None:
     assert launcher.recorded("2.1") == "gone"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("more", [0, 1, 2])
 def test_slot_without_a_process(start_limited: Start, shell: str, more: int) -> None:
     """Where a slot or its task cannot be started, the slot is lost, as refused; the launcher stays,
@@ -905,6 +907,7 @@ def test_slot_without_a_process(start_limited: Start, shell: str, more: int) -> 
     assert launcher.line() == "exited 1.2 7"
 
 
+@pytest.mark.thorough
 def test_warm_slot_without_a_process(start_limited: Start) -> None:
     """The same for a slot that has run a task before."""
     launcher = start_limited(100)

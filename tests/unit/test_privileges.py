@@ -121,6 +121,7 @@ def deepen(top: Path, levels: int, closed: int | None = None) -> None:
         os.close(back)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("closed", [None, 0, 0o400])
 def test_deep(tmp_path: Path, closed: int | None) -> None:
     """A tree deeper than a path can be long needs few descriptors; its modes are given back."""
