@@ -181,6 +181,11 @@ def read_dotenv(path: str | Path | None, *, required: bool = True) -> dict[str, 
 _replaced: dict[str, tuple[str | None, str]] = {}
 
 
+#: How the variables begin that `cloudops run` gives to a program, and to nobody that it starts for long:
+#: `..._SCRIPTS` is the directory of the cloud's scripts, which is on its `PATH`.
+OF_A_RUN = "CLOUDOPS_RUN_"
+
+
 def export_dotenv(entries: Mapping[str, str]) -> None:
     """Put entries of a dotenv file into the environment, as the cloud's client does.
 
@@ -194,7 +199,8 @@ def export_dotenv(entries: Mapping[str, str]) -> None:
 
 
 def own_environment(*, settings: bool = True) -> dict[str, str]:
-    """The environment without what dotenv files put into it: what a process of ours starts with.
+    """The environment without what dotenv files and `cloudops run` put into it: what a process of ours
+    starts with.
 
     A dotenv file is found in the directory where one works, and that may be a stranger's: it must not
     say which libraries and programs an agent loads.
@@ -202,7 +208,10 @@ def own_environment(*, settings: bool = True) -> dict[str, str]:
     Args:
         settings: keep the `CLOUDOPS_*` entries of dotenv files.
     """
-    found = dict(os.environ)
+    found = {name: value for name, value in os.environ.items() if not name.startswith(OF_A_RUN)}
+    if scripts := os.environ.get(f"{OF_A_RUN}SCRIPTS"):
+        path = found.get("PATH", os.defpath).split(os.pathsep)
+        found["PATH"] = os.pathsep.join(place for place in path if place != scripts)
     for name, (before, value) in _replaced.items():
         if found.get(name) != value or (settings and name.startswith("CLOUDOPS_")):
             continue  # a script has set it since

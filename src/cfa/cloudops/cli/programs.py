@@ -20,6 +20,8 @@ from cfa.cloudops.errors import AgentError, InvalidInputError, LocalFileNotFound
 SCRIPTS = Path(__file__).parent / "bin"
 #: The Python of the programs in it.
 PYTHON_VARIABLE = "CLOUDOPS_RUN_PYTHON"
+#: Their directory: what is taken off the `PATH` of an agent, see `settings.own_environment`.
+SCRIPTS_VARIABLE = "CLOUDOPS_RUN_SCRIPTS"
 _AFTER_DASHES = f"{__name__}.after_dashes"
 
 
@@ -85,4 +87,5 @@ def environment() -> dict[str, str]:
     return {
         "PATH": os.pathsep.join(dict.fromkeys([str(SCRIPTS), *path.split(os.pathsep)])),
         PYTHON_VARIABLE: sys.executable,
+        SCRIPTS_VARIABLE: str(SCRIPTS),
     }

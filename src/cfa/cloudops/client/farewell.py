@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
 
 
+def run_id() -> str:
+    """Stands for all processes of a `cloudops run`, and is kept with their jobs; '' without one."""
+    return os.path.basename(os.environ.get(REPORT_VARIABLE, ""))
+
+
 class Farewell:
     """Stays with a script's unfinished tasks when it ends, so that it needs no line to wait.
 
@@ -65,6 +70,11 @@ class Farewell:
     def made(self, job_id: str) -> None:
         """A job that this script made."""
         self._made.add(job_id)
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person types what runs: a cell of a notebook may well run again."""
+        return self._interactive
 
     def refused(self, job_id: str) -> None:
         """A job to which a task could not be added."""

@@ -123,6 +123,8 @@ class ResultMixin(BlobMixin):
                         break
                     left = limit_s - (time.monotonic() - start)
                     if left <= 0:
+                        self._farewell.detach(job_id)
+                        self._farewell.forget(job_id)  # who stops waiting does not wait at the end
                         raise _too_late(job, limit_s)
                     self._batch.wait_for_change(min(left, watch.pause_s))
         except KeyboardInterrupt as error:
