@@ -549,6 +549,10 @@ def test_files(count, text):
             "Use 'cloudops job status' first.",
         ),
         ("Use integer ids (task_id_ints=True).", "Use integer ids (--task-id-ints)."),
+        (
+            "Say so: X=resume. In the script: existing_job='replace' or exist_ok=True.",
+            "Say so: X=resume.",
+        ),
         ("Rename 'create_job' or run cloudops create_job.py.", None),
         ("Make the test pass; say hello.", None),
     ],

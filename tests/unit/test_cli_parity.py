@@ -17,7 +17,7 @@ from cfa.cloudops.cli.app import app
 from cfa.cloudops.cli.declare import kebab, spread
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.client import copies
-from cfa.cloudops.model.values import JobSpec, PoolSpec
+from cfa.cloudops.model.values import JobSpec, PoolSpec, TaskSpec
 from cfa.cloudops.service.link import Link
 from cfa.cloudops.service.local import LocalBatch
 
@@ -414,6 +414,28 @@ class TestJobs:
         assert cloudops("create_job", "-n", "nightly", "-pn", "p", "-e")[:2] == (
             0,
             "job nightly exists\n",
+        )
+
+    def test_one_that_exists(self, cloudops, batch):
+        """What to do about a job that exists is said in commands and options, which work."""
+        status, out, err = cloudops("create_job", "-n", "j", "-pn", "p")
+        assert (status, out) == (4, "")
+        assert err.endswith(
+            "\n  Go on with it: --exist-ok   Delete it with its results: cloudops job delete j\n"
+        )
+        assert cloudops("create_job", "-n", "j", "-pn", "p", "--exist-ok")[0] == 0
+        assert cloudops("job", "delete", "j")[0] == 0
+        assert cloudops("create_job", "-n", "j", "-pn", "p")[0] == 0
+
+    def test_one_that_is_not_replaced(self, cloudops, batch, monkeypatch):
+        """The setting that replaces jobs spares what runs, and the hint is about commands alone."""
+        batch.add_tasks("j", [TaskSpec(id="a", command_line="true")])
+        monkeypatch.setenv("CLOUDOPS_EXISTING_JOB", "replace")
+        status, _, err = cloudops("create_job", "-n", "j", "-pn", "p")
+        assert status == 4
+        assert err.partition("\n")[2] == (
+            "  Wait for them: cloudops job monitor j   End them: cloudops job terminate j   "
+            "Replace the job all the same: CLOUDOPS_EXISTING_JOB=force-replace.\n"
         )
 
     def test_logs_stay(self, cloudops, batch, workdir):

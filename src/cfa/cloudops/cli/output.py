@@ -71,9 +71,14 @@ _METHOD = re.compile(
 )
 
 
+#: What a hint says of scripts alone.
+_IN_SCRIPT = re.compile(r"\s*In the script: [^.]*\.")
+
+
 def _in_commands(hint: str) -> str:
     """A hint in the words of the command line, where it has what the hint says in Python."""
-    text = re.sub(r"\bPass (\w+)=True\b", r"Give \1=True", hint)
+    text = _IN_SCRIPT.sub("", hint)
+    text = re.sub(r"\bPass (\w+)=True\b", r"Give \1=True", text)
     text = re.sub(r"\b(\w+)=True\b", lambda found: f"--{kebab(found[1])}", text)
     return _METHOD.sub(lambda found: f"'cloudops {' '.join(SCRIPTS[found[1]].words)}'", text)
 
