@@ -14,8 +14,8 @@ from attrs import define, field
 
 from cfa.cloudops.client.screen import COLOURS, coloured, shows_lines
 from cfa.cloudops.errors import NotFoundError
-from cfa.cloudops.model.plain import counted, plain, shortened
-from cfa.cloudops.model.values import Event, Task
+from cfa.cloudops.model.plain import counted, plain
+from cfa.cloudops.model.values import Event
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.notebook import NotebookScreen
@@ -232,12 +232,6 @@ def say(text: str) -> None:
     """A line of ours, when the script has ended: on standard error, if there is one."""
     if sys.stderr is not None:
         write(sys.stderr, f"cloudops: {plain(text, keep=chr(10))}\n")
-
-
-def failure_text(task: Task) -> str:
-    """One line about a failed task."""
-    reason = task.failure.message if task.failure else "failed"
-    return f"{task.id}: {plain(shortened(reason, 1000))}"
 
 
 def say_detached(batch: BatchProvider, job_id: str) -> None:
