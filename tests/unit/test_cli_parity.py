@@ -598,9 +598,30 @@ class TestCommonOptions:
             "secret\n",
             "",
         )
-        assert cloudops("get_kv_secret", "-s", "token", "-p", "no.env", "-f")[0] != 0
-        assert "no.env" in cloudops("monitor_job", "-n", "j", "-p", "no.env")[2]
+        assert cloudops("get_kv_secret", "-s", "token", "-p", "no.env", "-f")[0] == 3
         assert "no.env" in cloudops("job", "list", "--dotenv", "no.env")[2]
+
+    def test_missing_dotenv(self, cloudops, batch):
+        """Scripts take a dotenv file that is not there for an empty one; our commands refuse it."""
+        assert cloudops("create_job", "-n", "k", "-pn", "p", "-p", "no.env") == (
+            0,
+            "created job k\n",
+            "",
+        )
+        words = "--dotenv no.env create-job -n l -pn p"
+        done = subprocess.run(
+            [sys.executable, "-m", "cfa.cloudops.cli", *words.split()],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            env={**os.environ, "LOG_LEVEL": "info"},
+        )
+        assert done.stdout == "created job l\n"
+        assert done.stderr.count("The dotenv file 'no.env' does not exist") == 1
+        assert cloudops("check_job_status", "-n", "k", "-p", "no.env")[:2] == (0, "active\n")
+        status, _, err = cloudops("job", "status", "k", "--dotenv", "no.env")
+        assert (status, err.splitlines()[1]) == (2, "  Check its path.")
 
     def test_scripts_alone(self):
         """How to log in is an option of the scripts, whose letters our commands do not take over."""
