@@ -172,6 +172,12 @@ def test_no_workspace(cloudops, workdir, arguments):
         (["run", "nope.py"], 3, "no script 'nope.py'"),
         (["run", "--max-parallel", "none", "x.py"], 2, "CLOUDOPS_MAX_PARALLEL='none'"),
         (["run", "--backend", "nope", __file__], 5, "no backend called 'nope'"),
+        (["--backend", "nope", "job", "list"], 5, "no backend called 'nope'; there are: docker,"),
+        (["job", "list", "--backend", "nope"], 5, "no backend called 'nope'"),
+        (["--backend", "nope", "status"], 5, "no backend called 'nope'"),
+        (["--backend", "nope"], 5, "no backend called 'nope'"),
+        (["backends", "--backend", "nope"], 5, "no backend called 'nope'"),
+        (["--backend", "azure", "delete_job", "-n", "fit"], 5, "azure backend is not installed"),
         (["--dotenv", "nope.env", "job", "list"], 2, "'nope.env' does not exist"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
@@ -185,6 +191,12 @@ def test_errors(cloudops, workspace, arguments, status, words):
     assert "Traceback" not in err
     assert err.startswith("cloudops: ")
     assert len(err.splitlines()) >= 2, "no hint"
+
+
+@pytest.mark.parametrize("name", ["auto", "AUTO", " subprocess", "Docker"])
+def test_known_backends(cloudops, workspace, name):
+    """A backend's name is taken as in a setting, and need not answer for what asks it nothing."""
+    assert cloudops("--backend", name, "job", "list")[0] == 0
 
 
 @pytest.mark.parametrize(

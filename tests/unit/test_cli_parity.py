@@ -264,6 +264,13 @@ class TestHabits:
             ("log", "'logs'"),
             ("stats j", "'job stats'"),
             ("terminate j", "'job terminate' or 'task terminate'"),
+            ("job-list", " 'job list'?\n"),
+            ("job_list", " 'job list'?\n"),
+            ("task_list j", " 'task list'?\n"),
+            ("taks_list j", " 'task list'"),
+            ("create_jobb", " 'create_job'"),
+            ("create-jobb", " 'create_job'"),
+            ("generate-sample-enw", " 'generate-sample-env'"),
         ],
     )
     def test_suggestions(self, cloudops, workdir, words, meant):
