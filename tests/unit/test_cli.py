@@ -18,6 +18,7 @@ from attrs import evolve
 
 from cfa.cloudops import backends, settings
 from cfa.cloudops.cli import main, output, pools
+from cfa.cloudops.client.view import say
 from cfa.cloudops.errors import BackendUnavailableError, CloudOpsError, InvalidInputError
 from cfa.cloudops.model.plain import counted
 from cfa.cloudops.model.values import JobSpec, Mount, PoolSpec, Resources
@@ -516,6 +517,63 @@ def test_no_color(workspace):
     assert "\x1b[31m" not in shown
     _, shown = on_terminal("job", "show", "nope")
     assert "\x1b[31m" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "coloured"),
+    [
+        (["job", "list"], "\x1b[33mactive\x1b[0m"),
+        (["job", "show", "fit"], "\x1b[1mpool"),
+        (["pool", "list"], "\x1b[1mPOOL\x1b[0m"),
+        (["pool", "show", "nope"], "\x1b[31mcloudops: "),
+        (["task", "list", "fit"], "\x1b[33mcloudops:\x1b[0m no tasks"),
+    ],
+    ids=str,
+)
+def test_forced_colours(workspace, arguments, coloured):
+    """FORCE_COLOR colours what is no terminal, and changes nothing else; NO_COLOR is stronger."""
+    plain, forced, neither = (
+        run(*arguments, env={**os.environ, **more})
+        for more in ({}, {"FORCE_COLOR": "1"}, {"FORCE_COLOR": "1", "NO_COLOR": "1"})
+    )
+    assert "\x1b" not in plain.stdout + plain.stderr
+    assert coloured in forced.stdout + forced.stderr
+    assert [re.sub(r"\x1b\[[0-9;]*m", "", text) for text in (forced.stdout, forced.stderr)] == [
+        plain.stdout,
+        plain.stderr,
+    ]
+    assert (neither.stdout, neither.stderr) == (plain.stdout, plain.stderr)
+
+
+@pytest.mark.parametrize(
+    ("environment", "shown"),
+    [
+        ({}, "cloudops: said"),
+        ({"FORCE_COLOR": "1"}, "\x1b[33mcloudops:\x1b[0m said"),
+        ({"FORCE_COLOR": ""}, "cloudops: said"),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, "cloudops: said"),
+        ({"FORCE_COLOR": "1", "TERM": "dumb"}, "\x1b[33mcloudops:\x1b[0m said"),
+    ],
+    ids=str,
+)
+def test_colours_of_remarks(monkeypatch, capsys, environment, shown):
+    """Our remarks in a script follow the same rule."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    say("said")
+    assert capsys.readouterr().err == f"{shown}\n"
+
+
+def test_remarks_to_anything(monkeypatch):
+    """A script may have put something of its own in the place of standard error."""
+
+    class Kept(list):
+        write = list.append
+
+    kept = Kept()
+    monkeypatch.setattr(sys, "stderr", kept)
+    say("said")
+    assert kept == ["cloudops: said\n"]
 
 
 # --- words
