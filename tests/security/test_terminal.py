@@ -53,8 +53,9 @@ def test_a_terminal_shows_control_characters() -> None:
     )
 
 
-def test_raw_output_on_a_terminal() -> None:
+def test_raw_output_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks for it gets what the task wrote."""
+    monkeypatch.setenv("NO_COLOR", "1")
     out = Terminal()
     show(b"\x1b[31mred\x1b[0m\n", out, raw=True)
     assert out.getvalue() == "t | \x1b[31mred\x1b[0m\n"

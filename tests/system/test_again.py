@@ -117,7 +117,8 @@ def test_replace_refuses_what_runs(bench):
     with pytest.raises(JobExistsError, match="1 running") as caught:
         client.create_job("j", "p", existing_job="replace")
     assert "cloudops job terminate j" in str(caught.value)
-    assert "cloudops run --fresh --force" in str(caught.value)
+    assert "CLOUDOPS_EXISTING_JOB=force-replace" in str(caught.value)
+    assert "cloudops run" not in str(caught.value)  # which would start the tests
     assert client._batch.task_counts("j").running == 1
     client.create_job("j", "p", existing_job="force-replace")
     assert client._batch.task_counts("j").total == 0
@@ -195,9 +196,10 @@ def test_fresh_and_force(bench):
     bench.running(first, "j--1")
     (bench.place / "data").mkdir()
     (bench.place / "script.py").write_text(SCRIPT)
-    status, _, err = cloudops("run", "--fresh", "script.py")
+    status, _, err = cloudops("run", "--fresh", "script.py", "my data")
     assert status == 1
     assert "1 running" in err
+    assert "cloudops run --fresh --force script.py 'my data', or CLOUDOPS_EXISTING_JOB=force" in err
     status, _, err = cloudops("run", "--force", "script.py")
     assert status == 2
     assert "--fresh" in err

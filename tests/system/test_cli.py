@@ -117,9 +117,10 @@ def test_run_and_look(workdir, script, image):
     assert cloudops("logs", "job") == ("job--1 | good\n", "job--2 | reason\n")
     assert cloudops("logs", "job", "job--2", "--stderr") == ("reason\n", "")
     assert cloudops("logs", "-f", "job", "job--1") == ("good\n", "")
-    out, _ = cloudops("job", "monitor", "job", status=1)
+    out, err = cloudops("job", "monitor", "job", status=1)
     assert "1 failed" in out
-    assert "exit code 3" in out
+    assert "exit code 3" not in out
+    assert err.count("exit code 3") == 1
 
     assert cloudops("task", "delete", "job", "job--2")[0] == "deleted task job--2\n"
     cloudops("job", "monitor", "job")

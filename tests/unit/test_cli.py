@@ -18,6 +18,7 @@ from attrs import evolve
 
 from cfa.cloudops import backends, settings
 from cfa.cloudops.cli import main, output, pools
+from cfa.cloudops.client.view import say
 from cfa.cloudops.errors import BackendUnavailableError, CloudOpsError, InvalidInputError
 from cfa.cloudops.model.plain import counted
 from cfa.cloudops.model.values import JobSpec, Mount, PoolSpec, Resources
@@ -172,6 +173,12 @@ def test_no_workspace(cloudops, workdir, arguments):
         (["run", "nope.py"], 3, "no script 'nope.py'"),
         (["run", "--max-parallel", "none", "x.py"], 2, "CLOUDOPS_MAX_PARALLEL='none'"),
         (["run", "--backend", "nope", __file__], 5, "no backend called 'nope'"),
+        (["--backend", "nope", "job", "list"], 5, "no backend called 'nope'; there are: docker,"),
+        (["job", "list", "--backend", "nope"], 5, "no backend called 'nope'"),
+        (["--backend", "nope", "status"], 5, "no backend called 'nope'"),
+        (["--backend", "nope"], 5, "no backend called 'nope'"),
+        (["backends", "--backend", "nope"], 5, "no backend called 'nope'"),
+        (["--backend", "azure", "delete_job", "-n", "fit"], 5, "azure backend is not installed"),
         (["--dotenv", "nope.env", "job", "list"], 2, "'nope.env' does not exist"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
@@ -185,6 +192,12 @@ def test_errors(cloudops, workspace, arguments, status, words):
     assert "Traceback" not in err
     assert err.startswith("cloudops: ")
     assert len(err.splitlines()) >= 2, "no hint"
+
+
+@pytest.mark.parametrize("name", ["auto", "AUTO", " subprocess", "Docker"])
+def test_known_backends(cloudops, workspace, name):
+    """A backend's name is taken as in a setting, and need not answer for what asks it nothing."""
+    assert cloudops("--backend", name, "job", "list")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -506,6 +519,63 @@ def test_no_color(workspace):
     assert "\x1b[31m" in shown
 
 
+@pytest.mark.parametrize(
+    ("arguments", "coloured"),
+    [
+        (["job", "list"], "\x1b[33mactive\x1b[0m"),
+        (["job", "show", "fit"], "\x1b[1mpool"),
+        (["pool", "list"], "\x1b[1mPOOL\x1b[0m"),
+        (["pool", "show", "nope"], "\x1b[31mcloudops: "),
+        (["task", "list", "fit"], "\x1b[33mcloudops:\x1b[0m no tasks"),
+    ],
+    ids=str,
+)
+def test_forced_colours(workspace, arguments, coloured):
+    """FORCE_COLOR colours what is no terminal, and changes nothing else; NO_COLOR is stronger."""
+    plain, forced, neither = (
+        run(*arguments, env={**os.environ, **more})
+        for more in ({}, {"FORCE_COLOR": "1"}, {"FORCE_COLOR": "1", "NO_COLOR": "1"})
+    )
+    assert "\x1b" not in plain.stdout + plain.stderr
+    assert coloured in forced.stdout + forced.stderr
+    assert [re.sub(r"\x1b\[[0-9;]*m", "", text) for text in (forced.stdout, forced.stderr)] == [
+        plain.stdout,
+        plain.stderr,
+    ]
+    assert (neither.stdout, neither.stderr) == (plain.stdout, plain.stderr)
+
+
+@pytest.mark.parametrize(
+    ("environment", "shown"),
+    [
+        ({}, "cloudops: said"),
+        ({"FORCE_COLOR": "1"}, "\x1b[33mcloudops:\x1b[0m said"),
+        ({"FORCE_COLOR": ""}, "cloudops: said"),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, "cloudops: said"),
+        ({"FORCE_COLOR": "1", "TERM": "dumb"}, "\x1b[33mcloudops:\x1b[0m said"),
+    ],
+    ids=str,
+)
+def test_colours_of_remarks(monkeypatch, capsys, environment, shown):
+    """Our remarks in a script follow the same rule."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    say("said")
+    assert capsys.readouterr().err == f"{shown}\n"
+
+
+def test_remarks_to_anything(monkeypatch):
+    """A script may have put something of its own in the place of standard error."""
+
+    class Kept(list):
+        write = list.append
+
+    kept = Kept()
+    monkeypatch.setattr(sys, "stderr", kept)
+    say("said")
+    assert kept == ["cloudops: said\n"]
+
+
 # --- words
 
 
@@ -549,6 +619,10 @@ def test_files(count, text):
             "Use 'cloudops job status' first.",
         ),
         ("Use integer ids (task_id_ints=True).", "Use integer ids (--task-id-ints)."),
+        (
+            "Say so: X=resume. In the script: existing_job='replace' or exist_ok=True.",
+            "Say so: X=resume.",
+        ),
         ("Rename 'create_job' or run cloudops create_job.py.", None),
         ("Make the test pass; say hello.", None),
     ],

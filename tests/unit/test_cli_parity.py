@@ -17,7 +17,7 @@ from cfa.cloudops.cli.app import app
 from cfa.cloudops.cli.declare import kebab, spread
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.client import copies
-from cfa.cloudops.model.values import JobSpec, PoolSpec
+from cfa.cloudops.model.values import JobSpec, PoolSpec, TaskSpec
 from cfa.cloudops.service.link import Link
 from cfa.cloudops.service.local import LocalBatch
 
@@ -264,6 +264,13 @@ class TestHabits:
             ("log", "'logs'"),
             ("stats j", "'job stats'"),
             ("terminate j", "'job terminate' or 'task terminate'"),
+            ("job-list", " 'job list'?\n"),
+            ("job_list", " 'job list'?\n"),
+            ("task_list j", " 'task list'?\n"),
+            ("taks_list j", " 'task list'"),
+            ("create_jobb", " 'create_job'"),
+            ("create-jobb", " 'create_job'"),
+            ("generate-sample-enw", " 'generate-sample-env'"),
         ],
     )
     def test_suggestions(self, cloudops, workdir, words, meant):
@@ -414,6 +421,28 @@ class TestJobs:
         assert cloudops("create_job", "-n", "nightly", "-pn", "p", "-e")[:2] == (
             0,
             "job nightly exists\n",
+        )
+
+    def test_one_that_exists(self, cloudops, batch):
+        """What to do about a job that exists is said in commands and options, which work."""
+        status, out, err = cloudops("create_job", "-n", "j", "-pn", "p")
+        assert (status, out) == (4, "")
+        assert err.endswith(
+            "\n  Go on with it: --exist-ok   Delete it with its results: cloudops job delete j\n"
+        )
+        assert cloudops("create_job", "-n", "j", "-pn", "p", "--exist-ok")[0] == 0
+        assert cloudops("job", "delete", "j")[0] == 0
+        assert cloudops("create_job", "-n", "j", "-pn", "p")[0] == 0
+
+    def test_one_that_is_not_replaced(self, cloudops, batch, monkeypatch):
+        """The setting that replaces jobs spares what runs, and the hint is about commands alone."""
+        batch.add_tasks("j", [TaskSpec(id="a", command_line="true")])
+        monkeypatch.setenv("CLOUDOPS_EXISTING_JOB", "replace")
+        status, _, err = cloudops("create_job", "-n", "j", "-pn", "p")
+        assert status == 4
+        assert err.partition("\n")[2] == (
+            "  Wait for them: cloudops job monitor j   End them: cloudops job terminate j   "
+            "Replace the job all the same: CLOUDOPS_EXISTING_JOB=force-replace.\n"
         )
 
     def test_logs_stay(self, cloudops, batch, workdir):
@@ -576,9 +605,30 @@ class TestCommonOptions:
             "secret\n",
             "",
         )
-        assert cloudops("get_kv_secret", "-s", "token", "-p", "no.env", "-f")[0] != 0
-        assert "no.env" in cloudops("monitor_job", "-n", "j", "-p", "no.env")[2]
+        assert cloudops("get_kv_secret", "-s", "token", "-p", "no.env", "-f")[0] == 3
         assert "no.env" in cloudops("job", "list", "--dotenv", "no.env")[2]
+
+    def test_missing_dotenv(self, cloudops, batch):
+        """Scripts take a dotenv file that is not there for an empty one; our commands refuse it."""
+        assert cloudops("create_job", "-n", "k", "-pn", "p", "-p", "no.env") == (
+            0,
+            "created job k\n",
+            "",
+        )
+        words = "--dotenv no.env create-job -n l -pn p"
+        done = subprocess.run(
+            [sys.executable, "-m", "cfa.cloudops.cli", *words.split()],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            env={**os.environ, "LOG_LEVEL": "info"},
+        )
+        assert done.stdout == "created job l\n"
+        assert done.stderr.count("The dotenv file 'no.env' does not exist") == 1
+        assert cloudops("check_job_status", "-n", "k", "-p", "no.env")[:2] == (0, "active\n")
+        status, _, err = cloudops("job", "status", "k", "--dotenv", "no.env")
+        assert (status, err.splitlines()[1]) == (2, "  Check its path.")
 
     def test_scripts_alone(self):
         """How to log in is an option of the scripts, whose letters our commands do not take over."""

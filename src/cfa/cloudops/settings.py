@@ -162,9 +162,7 @@ def read_dotenv(path: str | Path | None, *, required: bool = True) -> dict[str, 
     file = Path(path) if path is not None else Path(".env")
     if not file.is_file():
         if path is not None and required:
-            raise SettingError(
-                f"The dotenv file {str(path)!r} does not exist.", "Check dotenv_path."
-            )
+            raise SettingError(f"The dotenv file {str(path)!r} does not exist.", "Check its path.")
         if path is not None:
             _log.info("The dotenv file %r does not exist: no settings come from it.", str(path))
         return {}

@@ -11,6 +11,7 @@ import click
 from attrs import frozen
 
 from cfa.cloudops.cli.declare import option
+from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.errors import AmbiguousCallError, WorkspaceNotFoundError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def load_settings(
     """The settings, with `auto` as the default backend.
 
     Raises:
-        SettingError: a value cannot be used.
+        SettingError: a value cannot be used, or the dotenv file that was named.
     """
     from cfa.cloudops import settings
 
@@ -89,6 +90,8 @@ def load_settings(
     return settings.load(
         default_backend="auto",
         dotenv_path=options.dotenv,
+        # As the scripts of the cloud's package do, theirs go on without a file that is not there.
+        dotenv=settings.read_dotenv(options.dotenv, required=ctx.command.name not in SCRIPTS),
         arguments={
             "CLOUDOPS_HOME": options.home,
             "CLOUDOPS_BACKEND": options.backend,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -101,9 +101,7 @@ class _Group(click.Group):
 
     def similar(self, ctx: click.Context, name: str) -> list[str]:
         """Commands that somebody may have meant with a name that is none."""
-        from difflib import get_close_matches
-
-        return get_close_matches(name, self.list_commands(ctx), 3)
+        return _similar(name, self.list_commands(ctx))
 
     def write_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter, title: str, names: Any
@@ -161,12 +159,22 @@ class Root(_Group):
             return _made(_MODULES[name], "root", name)
         return self._script(name) if name in SCRIPTS else None
 
-    def similar(self, ctx: click.Context, name: str) -> list[str]:
+    def similar(self, ctx: click.Context, name: str) -> list[str]:  # noqa: ARG002  the base class's
         """Commands of groups come first, where the name is exactly theirs."""
         within = [
-            f"{one} {name}" for one in GROUPS if name in _functions(_MODULES[one], "commands")
+            (group, command)
+            for group in GROUPS
+            for command in _functions(_MODULES[group], "commands")
         ]
-        return within or super().similar(ctx, name)
+        known = {
+            **{"-".join(words): " ".join(words) for words in within},
+            **{kebab(script): script for script in SCRIPTS},
+            **{command: command for command in _MODULES},
+        }
+        if name in known:
+            return [known[name]]
+        exact = [" ".join(words) for words in within if words[1] == name]
+        return exact or [known[one] for one in _similar(name, known)]
 
     def _script(self, name: str) -> Command:
         """Our command that a script is, with the script's letters instead of ours."""
@@ -221,6 +229,13 @@ def explained(error: click.ClickException) -> click.ClickException:
     return error
 
 
+def _similar(name: str, known: Iterable[str]) -> list[str]:
+    """Names that somebody may have meant with another one, the likeliest first."""
+    from difflib import get_close_matches  # only for a call that has a mistake
+
+    return get_close_matches(name, list(known), 3, 0.66)
+
+
 def _functions(module: str, place: str) -> Mapping[str, Any]:
     return _commands(module, place).functions
 
@@ -250,6 +265,19 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         ctx.obj = evolve(given, **{str(param.name): value})
 
 
+def _keep_backend(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Keep a backend's name, which must be known even where nothing asks the backend.
+
+    Raises:
+        BackendError: there is no such backend, or it is not installed.
+    """
+    if value is not None and (name := value.strip().lower()) != "auto":
+        from cfa.cloudops import backends
+
+        backends.choose(name)
+    _keep(ctx, param, value)
+
+
 def _refuse_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     """Say of a command that prints no JSON that it does not."""
     del param
@@ -267,8 +295,8 @@ def common_options(*, group: bool = False) -> list[click.Parameter]:
             metavar="FILE", help="Settings; .env here when not given.", **kept,
         ),
         CommonOption(
-            ["backend", "--backend"],
-            metavar="NAME", help="docker, podman, subprocess, a plugin's name, or auto.", **kept,
+            ["backend", "--backend"], metavar="NAME", expose_value=False, callback=_keep_backend,
+            help="docker, podman, subprocess, a plugin's name, or auto.",
         ),
         CommonOption(
             ["as_json", "--json"], is_flag=True, hidden=not group, expose_value=False,

@@ -8,9 +8,16 @@ import click
 from click.exceptions import Exit
 
 from cfa.cloudops.cli import completion, output
-from cfa.cloudops.cli.context import Json, all_of, one_of, open_batch, open_client
+from cfa.cloudops.cli.context import (
+    Json,
+    all_of,
+    load_settings,
+    one_of,
+    open_batch,
+    open_client,
+)
 from cfa.cloudops.cli.declare import Commands, argument, option
-from cfa.cloudops.errors import InvalidInputError, JobNotFoundError
+from cfa.cloudops.errors import InvalidInputError, JobExistsError, JobNotFoundError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import JobSpec, JobState
 
@@ -114,17 +121,26 @@ def create(
     job_id = names.job_id(job_name)
     with open_client(ctx) as client:
         existed = exist_ok and client.check_job_status(job_name) != "does not exist"
-        client.create_job(
-            job_name,
-            pool_name,
-            save_logs_to_blob,
-            logs_folder,
-            task_retries,
-            mark_complete,
-            task_id_ints,
-            timeout,
-            exist_ok,
-        )
+        try:
+            client.create_job(
+                job_name,
+                pool_name,
+                save_logs_to_blob,
+                logs_folder,
+                task_retries,
+                mark_complete,
+                task_id_ints,
+                timeout,
+                exist_ok,
+            )
+        except JobExistsError as error:
+            if load_settings(ctx).existing_job != "error":
+                raise  # says why it was not replaced
+            raise JobExistsError(
+                error.message,
+                "Go on with it: --exist-ok   "
+                f"Delete it with its results: cloudops job delete {job_id}",
+            ) from None
     output.line(f"job {job_id} exists" if existed else f"created job {job_id}")
     if verbose:
         show(ctx, job_id)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from cfa.cloudops.cli import output
-from cfa.cloudops.client.view import failure_text, say_detached
+from cfa.cloudops.client.view import say_detached
 from cfa.cloudops.client.watch import Watch
 from cfa.cloudops.errors import WaitTimeoutError
-from cfa.cloudops.model.values import Job, TaskResult
+from cfa.cloudops.model.values import Job
 
 if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
-
-_MOST_FAILURES = 20
 
 
 def follow(batch: BatchProvider, job_id: str, timeout_s: float | None) -> int:
@@ -45,7 +42,7 @@ def follow(batch: BatchProvider, job_id: str, timeout_s: float | None) -> int:
             left = watch.pause_s if timeout_s is None else timeout_s - elapsed
             batch.wait_for_change(min(watch.pause_s, left))
             job = batch.get_job(job_id)
-    return _summarise(batch, job, shown=watch.draws)
+    return _summarise(job)
 
 
 @contextmanager
@@ -58,17 +55,8 @@ def detaching(batch: BatchProvider, job_id: str) -> Iterator[None]:
         raise
 
 
-def _summarise(batch: BatchProvider, job: Job, *, shown: bool) -> int:
-    """Print how the job ended, with failures that were not `shown`; 0 only when all succeeded."""
+def _summarise(job: Job) -> int:
+    """Print how the job ended, whose failures were shown; 0 only when all tasks succeeded."""
     because = f" ({job.terminate_reason})" if job.terminate_reason else ""
     output.line(f"{job.spec.id} {job.state}{because}; tasks {job.counts}")
-    if not job.counts.failed:
-        return 1 if job.counts.active else 0
-    if shown:
-        return 1
-    failed = (task for task in batch.list_tasks(job.spec.id) if task.result is TaskResult.FAILURE)
-    for task in islice(failed, _MOST_FAILURES):
-        output.line(f"  {failure_text(task)}")
-    if job.counts.failed > _MOST_FAILURES:
-        output.line(f"  ... all of them: cloudops task list --failed {job.spec.id}")
-    return 1
+    return 1 if job.counts.failed or job.counts.active else 0

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from cfa.cloudops.cli.declare import kebab
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.errors import CloudOpsError
+from cfa.cloudops.model.colours import coloured, is_terminal
 from cfa.cloudops.model.plain import plain, shortened
 from cfa.cloudops.model.words import duration as duration
 
@@ -45,21 +45,10 @@ _STYLES = {
 }
 
 
-def is_terminal(stream: TextIO) -> bool:
-    """Whether people look at a stream as it comes."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def in_colour(stream: TextIO) -> bool:
-    """Whether a stream may have colours: https://no-color.org."""
-    return is_terminal(stream) and not os.environ.get("NO_COLOR")
-
-
 def show_error(error: CloudOpsError) -> None:
     """Print an error for people: what happened, and, on a line of its own, what to do."""
-    red, end = ("\x1b[31m", "\x1b[0m") if in_colour(sys.stderr) else ("", "")
     message = shortened(plain(error.message or str(error), keep="\n"))
-    print(f"{red}cloudops: {message}{end}", file=sys.stderr)
+    print(coloured(f"cloudops: {message}", "red", sys.stderr), file=sys.stderr)
     if error.hint:
         print(f"  {shortened(plain(_in_commands(error.hint), keep=chr(10)))}", file=sys.stderr)
 
@@ -71,16 +60,21 @@ _METHOD = re.compile(
 )
 
 
+#: What a hint says of scripts alone.
+_IN_SCRIPT = re.compile(r"\s*In the script: [^.]*\.")
+
+
 def _in_commands(hint: str) -> str:
     """A hint in the words of the command line, where it has what the hint says in Python."""
-    text = re.sub(r"\bPass (\w+)=True\b", r"Give \1=True", hint)
+    text = _IN_SCRIPT.sub("", hint)
+    text = re.sub(r"\bPass (\w+)=True\b", r"Give \1=True", text)
     text = re.sub(r"\b(\w+)=True\b", lambda found: f"--{kebab(found[1])}", text)
     return _METHOD.sub(lambda found: f"'cloudops {' '.join(SCRIPTS[found[1]].words)}'", text)
 
 
 def note(text: str) -> None:
     """Print a remark where it does not disturb what others read."""
-    remark(f"cloudops: {text}")
+    print(coloured("cloudops:", "yellow", sys.stderr), plain(text, keep="\n\t"), file=sys.stderr)
 
 
 def remark(text: str) -> None:
@@ -164,9 +158,17 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str =
         max(len(cell) for cell in column)
         for column in zip(map(str.upper, headers), *lines, strict=True)
     ]
-    for line in ([header.upper() for header in headers], *lines):
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        print("  ".join(cells).rstrip())
+
+    def show(cells: Iterable[str], styles: Iterable[str]) -> None:
+        padded = (
+            (coloured(cell, style, sys.stdout) if style else cell) + " " * (width - len(cell))
+            for cell, width, style in zip(cells, widths, styles, strict=True)
+        )
+        print("  ".join(padded).rstrip())
+
+    show((header.upper() for header in headers), ["bold"] * len(widths))
+    for line in lines:
+        show(line, [_STYLES.get(cell, "") for cell in line])
 
 
 def _rich_table(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
@@ -230,20 +232,15 @@ def facts(pairs: Iterable[tuple[str, Any]]) -> None:
     """Print names and values below one another; pairs without a value are left out."""
     kept = [(_word(name), _word(value)) for name, value in pairs if value not in (None, "", ())]
     width = max((len(name) for name, _ in kept), default=0)
-    bold, end = ("\x1b[1m", "\x1b[0m") if in_colour(sys.stdout) else ("", "")
     for name, value in kept:
-        print(f"{bold}{name.ljust(width)}{end}  {value}".rstrip())
+        print(f"{coloured(name.ljust(width), 'bold', sys.stdout)}  {value}".rstrip())
 
 
 def heading(text: str) -> None:
     """Print the heading of a group of facts."""
-    bold, end = ("\x1b[1m", "\x1b[0m") if in_colour(sys.stdout) else ("", "")
-    print(f"\n{bold}{text}{end}")
+    print(f"\n{coloured(text, 'bold', sys.stdout)}")
 
 
 def styled(word: str) -> str:
-    """A word that says how something is, in colour on a terminal."""
-    if not in_colour(sys.stdout):
-        return word
-    green = _STYLES.get(word) == "green"
-    return f"\x1b[{32 if green else 33}m{word}\x1b[0m"
+    """A word that says how something is, in its colour where there are colours."""
+    return coloured(word, _STYLES.get(word, "yellow"), sys.stdout)

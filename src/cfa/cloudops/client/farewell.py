@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
 #: how the tasks that it added ended. The variable may outlive the file.
 REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
+#: Modules of programs that run what a user wrote, or commands: to start them again says nothing.
+_RUNNERS = frozenset({"cfa.cloudops.cli", "ipykernel", "pydevd", "pytest"})
 
 
 def run_id() -> str:
@@ -211,8 +213,12 @@ class Farewell:
                     if error is not None or job_id in self._refused:
                         self._batch.delete_job(job_id)
                         say(f"the job {job_id}, which has no tasks, was removed.")
-                elif error not in (None, KeyboardInterrupt) and self._existing_job == "error":
-                    say(f"the job {job_id} stays. Run the script afresh: {fresh_run()}")
+                elif (
+                    error not in (None, KeyboardInterrupt)
+                    and self._existing_job == "error"
+                    and (command := fresh_run())
+                ):
+                    say(f"the job {job_id} stays. Run the script afresh: {command}")
             except NotFoundError:
                 continue  # deleted
 
@@ -246,7 +252,33 @@ class Farewell:
             say_detached(self._batch, job_id)
 
 
+def replacing(choice: str) -> str:
+    """How to run again so that jobs are replaced.
+
+    Args:
+        choice: the setting, `replace` or `force-replace`.
+    """
+    command = fresh_run(*(["--force"] if choice == "force-replace" else []))
+    variable = f"CLOUDOPS_EXISTING_JOB={choice}"
+    return f"{command}, or {variable}" if command else variable
+
+
 def fresh_run(*options: str) -> str:
-    """The command that runs this script again and replaces its jobs."""
-    script = plain(sys.argv[0]) if sys.argv and sys.argv[0].endswith(".py") else "SCRIPT"
-    return shlex.join(["cloudops", "run", "--fresh", *options, script])
+    """The command that runs this script again, as it was started, and replaces its jobs.
+
+    Returns:
+        The command; empty where there is none: no file is run, or what runs is not the user's script.
+    """
+    python, *words = sys.orig_argv or [""]
+    if (
+        not words
+        or (sys.argv or [""])[0] in ("", "-", "-c")  # no file: `__main__` has lost its at exit
+        or not _RUNNERS.isdisjoint(sys.modules)
+        or any(word != plain(word) for word in sys.orig_argv)
+    ):
+        return ""
+    if words[0].startswith("-") and words[0] != "-m":  # options of Python
+        if "-c" in words:  # a worker of multiprocessing
+            return ""
+        words = ["--", python, *words]
+    return shlex.join(["cloudops", "run", "--fresh", *options, *words])

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from cfa.cloudops.client.farewell import fresh_run, run_id
+from cfa.cloudops.client.farewell import replacing, run_id
 from cfa.cloudops.client.pools import owner_metadata
 from cfa.cloudops.errors import (
     AmbiguousCallError,
@@ -197,8 +197,8 @@ class JobMixin:
                 f"{counts.active} waiting tasks.",
                 f"Wait for them: cloudops job monitor {job_id}   "
                 f"End them: cloudops job terminate {job_id}   "
-                f"Replace the job all the same: {fresh_run('--force')}, or "
-                "existing_job='force-replace' in the script.",
+                f"Replace the job all the same: {replacing('force-replace')}. "
+                "In the script: existing_job='force-replace'.",
             )
 
     def _has_job(self, job_id: str) -> bool:
@@ -270,7 +270,7 @@ class JobMixin:
 
 def _exists_advice() -> str:
     return (
-        f"Replace it and its results: {fresh_run()}, or CLOUDOPS_EXISTING_JOB=replace. Go on with it: "
+        f"Replace it and its results: {replacing('replace')}. Go on with it: "
         "CLOUDOPS_EXISTING_JOB=resume. In the script: existing_job='replace' or exist_ok=True."
     )
 

@@ -44,19 +44,6 @@ def can_draw(stream: TextIO | None) -> bool:
     )
 
 
-def coloured(text: str, colour: str) -> str:
-    """Text for a stream that is no terminal: in colour when FORCE_COLOR asks for it.
-
-    See https://force-color.org and https://no-color.org.
-    """
-    if not os.environ.get("FORCE_COLOR") or os.environ.get("NO_COLOR"):
-        return text
-    from rich.color import ColorSystem
-    from rich.style import Style
-
-    return Style.parse(colour).render(text, color_system=ColorSystem.STANDARD)
-
-
 class Screen:
     """Lines that scroll, and a status below them while the screen is entered.
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, TextIO
 
 from attrs import define, field
 
-from cfa.cloudops.client.screen import COLOURS, coloured, shows_lines
+from cfa.cloudops.client.screen import COLOURS, shows_lines
 from cfa.cloudops.errors import NotFoundError
-from cfa.cloudops.model.plain import counted, plain, shortened
-from cfa.cloudops.model.values import Event, Task
+from cfa.cloudops.model.colours import coloured
+from cfa.cloudops.model.plain import counted, plain
+from cfa.cloudops.model.values import Event
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.notebook import NotebookScreen
@@ -182,7 +183,8 @@ class OutputView:
         end = "\n" if ended or self._prefix else ""
         before = ""
         if self._prefix:
-            before = f"{coloured(task_id.ljust(self._width), self._colour(task_id))} | "
+            prefix = task_id.ljust(self._width)
+            before = f"{coloured(prefix, self._colour(task_id), stream)} | "
         binary = getattr(stream, "buffer", None)
         if binary is not None:
             binary.write(before.encode() + line + end.encode())
@@ -231,13 +233,8 @@ def write(stream: TextIO, text: str) -> None:
 def say(text: str) -> None:
     """A line of ours, when the script has ended: on standard error, if there is one."""
     if sys.stderr is not None:
-        write(sys.stderr, f"cloudops: {plain(text, keep=chr(10))}\n")
-
-
-def failure_text(task: Task) -> str:
-    """One line about a failed task."""
-    reason = task.failure.message if task.failure else "failed"
-    return f"{task.id}: {plain(shortened(reason, 1000))}"
+        name = coloured("cloudops:", "yellow", sys.stderr)
+        write(sys.stderr, f"{name} {plain(text, keep=chr(10))}\n")
 
 
 def say_detached(batch: BatchProvider, job_id: str) -> None:

@@ -1,0 +1,84 @@
+"""The advice to run a script afresh names the command that does so, or none."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+SAY = "from cfa.cloudops.client.farewell import fresh_run\nprint(fresh_run())\n"
+RUN = "cloudops run --fresh"
+
+
+@pytest.fixture
+def scripts(workdir):
+    """Scripts and a module that print the advice."""
+    (workdir / "my script.py").write_text(SAY)
+    (workdir / "pkg").mkdir()
+    (workdir / "pkg" / "main.py").write_text(SAY)
+    (workdir / "plot").write_text(SAY)
+    (workdir / "test_it.py").write_text(f"def test_it():\n    {SAY.replace(chr(10), '; ')}\n")
+    (workdir / "spawn.py").write_text(
+        "import multiprocessing\n"
+        "from cfa.cloudops.client.farewell import fresh_run\n"
+        "def say(): print(fresh_run())\n"
+        "if __name__ == '__main__':\n"
+        "    child = multiprocessing.get_context('spawn').Process(target=say)\n"
+        "    child.start()\n"
+        "    child.join()\n"
+    )
+    return workdir
+
+
+def said(*words, given=""):
+    """What Python, started with these words, prints."""
+    return subprocess.run(
+        [sys.executable, *words],
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    ).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["my script.py", "--rate", "3"], f"{RUN} 'my script.py' --rate 3"),
+        (["my script.py", "a b", "$HOME", ""], f"{RUN} 'my script.py' 'a b' '$HOME' ''"),
+        (["-m", "pkg.main", "--rate", "3"], f"{RUN} -m pkg.main --rate 3"),
+        (["plot"], f"{RUN} plot"),
+        (
+            ["-W", "error::ImportWarning", "-u", "plot", "-m"],
+            f"{RUN} -- {shlex.quote(sys.executable)} -W error::ImportWarning -u plot -m",
+        ),
+        (["-um", "pkg.main"], f"{RUN} -- {shlex.quote(sys.executable)} -um pkg.main"),
+    ],
+    ids=str,
+)
+def test_the_same_command(scripts, words, command):
+    """It is the command that was typed: script or module, with its arguments and Python's options."""
+    assert said(*words) == f"{command}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["-c", SAY], ["-Bc", SAY], ["-"], ["-u"], ["my script.py", "\x1b[31m"], ["spawn.py"]],
+    ids=str,
+)
+def test_no_command(scripts, words):
+    """Nothing is said of what is in no file, of a worker, and of what cannot be shown as it is."""
+    assert said(*words, given=SAY) == "\n"
+
+
+def test_other_programs(scripts):
+    """Nothing is said where a program runs what the user wrote: a test, a command of ours."""
+    shown = said("-m", "pytest", "-p", "no:cacheprovider", "-q", "-s", "test_it.py")
+    assert "cloudops run" not in shown
+    (scripts / "plot").write_text(f"import cfa.cloudops.cli\n{SAY}")
+    assert said("plot") == "\n"
