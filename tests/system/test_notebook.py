@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("ipykernel", reason="needs ipykernel: pip install -e '.[dev]'")
+# Not imported: who has it loaded is in a notebook.
+if importlib.util.find_spec("ipykernel") is None:
+    pytest.skip("needs ipykernel: pip install -e '.[dev]'", allow_module_level=True)
 
 from jupyter_client import KernelManager
 
