@@ -201,7 +201,7 @@ class TestOneScreen:
     def test_all_that_fits(self, screen):
         """Jobs take the room that nothing else needs."""
         shown = screen(Crowd(11, tasks=0), 80, 24)
-        assert sum("-sensitivity" in line for line in shown) == 11
+        assert sum("-sens" in line for line in shown) == 11
         assert "more:" not in "\n".join(shown)
 
     def test_hardly_any_room(self, screen):
@@ -212,6 +212,21 @@ class TestOneScreen:
         """A stream that cannot show an ellipsis has a full stop there."""
         monkeypatch.setattr(output, "_ellipsis", lambda: ".")
         assert "…" not in "\n".join(screen(Crowd(11), 80, 24))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("study-of-2026--12", "study-…-12"),
+        ("exit code 3 of it", "exit code…"),
+        ("0123456789", "0123456789"),
+        ("é" * 11, "é" * 9 + "…"),
+        ("語" * 6, "語" * 4 + " …"),
+    ],
+)
+def test_cut(text, shown):
+    """Text keeps its beginning, an id its end as well."""
+    assert output.cut(text, 10) == shown
 
 
 @pytest.mark.parametrize(

@@ -156,10 +156,16 @@ def screen() -> os.terminal_size | None:
 
 
 def cut(text: str, width: int) -> str:
-    """Text that is at most so many columns wide, with an ellipsis for what is left out."""
+    """Text that is at most so many columns wide, with an ellipsis for what is left out.
+
+    Ids keep their ends, where those of one series differ.
+    """
     from rich.cells import cell_len, set_cell_size
 
-    return text if cell_len(text) <= width else set_cell_size(text, width - 1) + _ellipsis()
+    if cell_len(text) <= width:
+        return text
+    end = text[-(width // 3) :] if text.isascii() and " " not in text and width >= 3 else ""
+    return set_cell_size(text, width - 1 - len(end)) + _ellipsis() + end
 
 
 def _ellipsis() -> str:
