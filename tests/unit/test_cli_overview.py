@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
+import pyte
 import pytest
+from attrs import evolve
 
 from cfa.cloudops import settings
-from cfa.cloudops.cli import main
-from cfa.cloudops.model.values import JobSpec, PoolSpec, TaskSpec
+from cfa.cloudops.cli import main, output, overview
+from cfa.cloudops.model.values import (
+    Failure,
+    Job,
+    JobSpec,
+    JobState,
+    PoolSpec,
+    Task,
+    TaskCounts,
+    TaskResult,
+    TaskSpec,
+    TaskState,
+)
 from cfa.cloudops.service.link import Link
 from cfa.cloudops.service.local import LocalBatch
 
@@ -90,3 +106,139 @@ class TestStatus:
         assert "no workspace here" in err
         assert cloudops("--home", "elsewhere")[0] == 3
         assert not list(workdir.iterdir())
+
+
+NOW = datetime.now(UTC)
+LONG = "sensitivity-of-the-attack-rate-to-contact-matrices-of-2026-01-31"
+
+
+class Crowd:
+    """A service with many pools and jobs, in each of which tasks run, wait and have failed."""
+
+    def __init__(self, jobs, tasks=3, name=LONG):
+        self._tasks = tasks
+        self._jobs = [
+            Job(
+                spec=JobSpec(id=f"{number}-{name}"[:64], pool_id="p"),
+                state=JobState.ACTIVE,
+                created=NOW - timedelta(days=jobs - number),
+                counts=TaskCounts(active=1, running=tasks, failed=tasks),
+                problem="The image of the pool cannot be pulled: the registry does not answer.",
+            )
+            for number in range(jobs)
+        ]
+
+    def list_jobs(self):
+        return self._jobs
+
+    def list_pools(self):
+        return [
+            SimpleNamespace(spec=PoolSpec(id=f"pool-of-{number}", backend="subprocess"))
+            for number in range(20)
+        ]
+
+    def list_tasks(self, job_id):
+        task = Task(
+            id="",
+            job_id=job_id,
+            command_line="python3 simulate.py " + "--rate 0.1 " * 20,
+            state=TaskState.RUNNING,
+            created=NOW,
+            started=NOW - timedelta(seconds=3723),
+        )
+        for number in range(self._tasks):
+            yield evolve(task, id=f"{job_id}--{number}"[-64:])
+            yield evolve(
+                task,
+                id=f"{job_id}--{number + 9}"[-64:],
+                state=TaskState.COMPLETED,
+                result=TaskResult.FAILURE,
+                failure=Failure(code="FailureExitCode", message="It ended with exit code 3. " * 9),
+            )
+
+
+class TestOneScreen:
+    """What a terminal shows of `cloudops status` without scrolling."""
+
+    @pytest.fixture
+    def screen(self, cloudops, batch, monkeypatch):
+        """Shows a service on a terminal; the lines, below which is room for a prompt."""
+
+        def show(service, columns, lines):
+            @contextmanager
+            def opened(_):
+                yield service
+
+            monkeypatch.setattr(overview, "open_batch", opened)
+            monkeypatch.setattr(output, "is_terminal", lambda _: True)
+            monkeypatch.setenv("COLUMNS", str(columns))
+            monkeypatch.setenv("LINES", str(lines))
+            status, out, err = cloudops("status")
+            assert (status, err) == (0, "")
+            drawn = pyte.Screen(columns, lines)
+            pyte.Stream(drawn).feed(f"{out}$ ".replace("\n", "\r\n"))
+            return [line.rstrip() for line in drawn.display]
+
+        return show
+
+    @pytest.mark.parametrize("name", [LONG, "fit"])
+    @pytest.mark.parametrize("size", [(80, 24), (60, 24), (200, 50)])
+    def test_crowded(self, screen, size, name):
+        """Workspace, agent, the newest jobs, what runs and what failed are there, a line for each."""
+        shown = screen(Crowd(40, name=name), *size)
+        assert shown[0].startswith("workspace  ")
+        assert any(line.startswith("agent      none") for line in shown)
+        assert sum(line.startswith("39-") for line in shown) >= 1
+        assert shown[-1] in ("$", "")
+        text = "\n".join(shown)
+        assert "/.cloudops" in text.replace("\n", "")
+        assert "more: cloudops job list" in text
+        assert "Running, " in text
+        assert "Failed, " in text
+        assert "Its last lines: cloudops task show 39-" in text.replace("\n", "")
+        assert "…" in text
+
+    def test_all_that_fits(self, screen):
+        """Jobs take the room that nothing else needs."""
+        shown = screen(Crowd(11, tasks=0), 80, 24)
+        assert sum("-sens" in line for line in shown) == 11
+        assert "more:" not in "\n".join(shown)
+
+    def test_hardly_any_room(self, screen):
+        """However small the terminal is, there is a line of each."""
+        assert "Its last lines" in "\n".join(screen(Crowd(11, name="x"), 60, 12))
+
+    def test_signs(self, screen, monkeypatch):
+        """A stream that cannot show an ellipsis has a full stop there."""
+        monkeypatch.setattr(output, "_ellipsis", lambda: ".")
+        assert "…" not in "\n".join(screen(Crowd(11), 80, 24))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("study-of-2026--12", "study-…-12"),
+        ("exit code 3 of it", "exit code…"),
+        ("0123456789", "0123456789"),
+        ("é" * 11, "é" * 9 + "…"),
+        ("語" * 6, "語" * 4 + " …"),
+    ],
+)
+def test_cut(text, shown):
+    """Text keeps its beginning, an id its end as well."""
+    assert output.cut(text, 10) == shown
+
+
+@pytest.mark.parametrize(
+    ("room", "wanted", "given"),
+    [
+        (19, [11, 7, 5], [3, 3, 3]),
+        (16, [11, 1, 0], [8, 1, 0]),
+        (2, [3, 3, 3], [1, 1, 1]),
+        (13, [2, 0, 0], [2, 0, 0]),
+        (13, [20, 0, 0], [9, 0, 0]),
+    ],
+)
+def test_limits(room, wanted, given):
+    """Lines are shared evenly; what one part does not need others get; each has one at least."""
+    assert overview._limits(room, wanted) == given

@@ -203,6 +203,22 @@ class TestScriptsAsPrograms:
         done = cloudops("run", "--", "check_job_status", "-n", "j")
         assert (done.returncode, done.stdout) == (0, "complete\n")
 
+    @pytest.mark.parametrize("before", [[], [str(programs.SCRIPTS)]], ids=["once", "nested"])
+    def test_own_programs(self, workdir, monkeypatch, before):
+        """A program of the user's comes before the script of its name; each directory is there once."""
+        own = workdir / "bin"
+        own.mkdir()
+        (own / "hello").write_text("#!/bin/sh\necho mine\n")
+        (own / "hello").chmod(0o755)
+        path = [str(own), *os.environ["PATH"].split(os.pathsep), *before]
+        monkeypatch.setenv("PATH", os.pathsep.join(path))
+        for words in (["hello"], ["sh", "-c", "hello"]):
+            done = cloudops("run", "--backend", "subprocess", "--", *words)
+            assert (done.returncode, done.stdout) == (0, "mine\n")
+        done = cloudops("run", "--backend", "subprocess", "--", "sh", "-c", 'echo "$PATH"')
+        found = done.stdout.strip().split(os.pathsep)
+        assert found == list(dict.fromkeys([*path, str(programs.SCRIPTS)]))
+
 
 SHOW = """
 import json, os

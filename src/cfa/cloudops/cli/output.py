@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -145,14 +146,49 @@ def _word(value: Any) -> str:
 # --- tables and facts
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "") -> None:
-    """Print rows below headers; where there are none, `empty` goes to standard error."""
+def screen() -> os.terminal_size | None:
+    """Columns and lines of the terminal on which people see what is printed; None: there is none."""
+    if not is_terminal(sys.stdout):
+        return None
+    import shutil
+
+    return shutil.get_terminal_size()
+
+
+def cut(text: str, width: int) -> str:
+    """Text that is at most so many columns wide, with an ellipsis for what is left out.
+
+    Ids keep their ends, where those of one series differ.
+    """
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(text) <= width:
+        return text
+    end = text[-(width // 3) :] if text.isascii() and " " not in text and width >= 3 else ""
+    return set_cell_size(text, width - 1 - len(end)) + _ellipsis() + end
+
+
+def _ellipsis() -> str:
+    return "…" if "utf" in (sys.stdout.encoding or "").lower() else "."
+
+
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "", folded: bool = True
+) -> None:
+    """Print rows below headers; where there are none, `empty` goes to standard error.
+
+    Args:
+        headers: of the columns.
+        rows: their cells.
+        empty: said where there are no rows.
+        folded: cells that are too wide for a terminal take several lines; else they are cut.
+    """
     lines = [[_word(cell) for cell in row] for row in rows]
     if not lines and empty:
         note(empty)
         return
     if is_terminal(sys.stdout) and len(lines) <= _MOST_ROWS:
-        _rich_table(headers, lines)
+        _rich_table(headers, lines, folded=folded)
         return
     widths = [
         max(len(cell) for cell in column)
@@ -171,29 +207,32 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str =
         show(line, [_STYLES.get(cell, "") for cell in line])
 
 
-def _rich_table(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+def _rich_table(headers: Sequence[str], lines: Sequence[Sequence[str]], *, folded: bool) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
-    titles, widths = _fit(headers, lines, console.width)
+    titles, widths = _fit(headers, lines, console.width, folded=folded)
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
     for title, width in zip(titles, widths, strict=True):
         shown.add_column(title, width=width, overflow="fold")
     for line in lines:
-        cells = line[: len(titles)]
-        shown.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
+        cells = [
+            Text(cell if folded else cut(cell, width), style=_STYLES.get(cell, ""))
+            for cell, width in zip(line, widths, strict=False)  # the last may have given way
+        ]
+        shown.add_row(*cells)
     console.print(shown)
 
 
 def _fit(
-    headers: Sequence[str], lines: Sequence[Sequence[str]], room: int
+    headers: Sequence[str], lines: Sequence[Sequence[str]], room: int, *, folded: bool = True
 ) -> tuple[list[str], list[int]]:
     """Headers and widths of the columns that a terminal of `room` signs shows.
 
     What does not fit gives way in this order: a last column without any value, headers above
-    numbers, times (date above hour), then what has most to give, which is folded. What is narrower
+    numbers, times (date above hour) if cells are folded, then what has most to give. What is narrower
     than can be read is left to rich.
     """
     from rich.cells import cell_len
@@ -218,7 +257,7 @@ def _fit(
             titles[number] = titles[number][: widths[number]]
     for number in sorted(range(len(widths) - 1), key=lambda one: -widths[one]):
         words = [word for cell in (titles[number], *columns[number]) for word in cell.split()]
-        if excess() > 0 and any(" " in cell for cell in columns[number]):
+        if folded and excess() > 0 and any(" " in cell for cell in columns[number]):
             widths[number] = least[number] = max(map(cell_len, words))
     while excess() > 0 and any(map(int.__gt__, widths[:-1], least)):
         most = max(range(len(widths) - 1), key=lambda one: widths[one] - least[one])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -13,18 +13,28 @@ from cfa.cloudops.cli import output
 from cfa.cloudops.cli.agent import agent_state, agent_text
 from cfa.cloudops.cli.context import Json, find_workspace, load_settings, open_batch
 from cfa.cloudops.cli.declare import Commands
+from cfa.cloudops.model.plain import counted
 from cfa.cloudops.model.values import Job, JobState, Task, TaskResult, TaskState
 
 if TYPE_CHECKING:
+    import os
+
+    from cfa.cloudops.cli.agent import AgentState
     from cfa.cloudops.provider.batch import BatchProvider
     from cfa.cloudops.settings import Settings
 
 root = Commands()
 
-#: Lines of each part, so that all parts fit on one screen.
+#: Jobs, and tasks that run or failed, where there is no terminal to be filled.
 _JOBS = 8
 _TASKS = 5
-#: Characters of a command or a reason.
+#: Columns of the names of facts.
+_NAMES = 11
+#: Lines around jobs: a blank one, headers, how many more there are, and the prompt that comes after.
+_JOB_LINES = 4
+#: Lines around tasks: a blank one, a heading, headers.
+_TASK_LINES = 3
+#: Characters of a command or a reason, likewise.
 _WORDS = 60
 
 
@@ -36,12 +46,13 @@ def status(ctx: click.Context, as_json: Json = False) -> None:
     """
     settings = load_settings(ctx)
     agent = agent_state(find_workspace(settings))
+    screen = None if as_json else output.screen()
+    most = _TASKS if screen is None else screen.lines
     with open_batch(ctx) as batch:
-        every = batch.list_jobs()
+        every = sorted(batch.list_jobs(), key=_latest, reverse=True)
         pools = {pool.spec.id: pool.spec.backend for pool in batch.list_pools()}
-        jobs = sorted(every, key=_latest, reverse=True)[:_JOBS]
-        running = _tasks(batch, [job for job in jobs if job.counts.running], _runs)
-        failed = _tasks(batch, [job for job in jobs if job.counts.failed], _failed)
+        running = _tasks(batch, [(job, job.counts.running) for job in every], _runs, most)
+        failed = _tasks(batch, [(job, job.counts.failed) for job in every], _failed, most)
     if as_json:
         output.document(
             {
@@ -49,28 +60,51 @@ def status(ctx: click.Context, as_json: Json = False) -> None:
                 "backend": {"name": settings.backend, "origin": _origin(settings)},
                 "agent": agent,
                 "pools": pools,
-                "jobs": jobs,
+                "jobs": every[:_JOBS],
                 "running": running,
                 "failed": failed,
             }
         )
         return
-    output.facts(
-        [
-            ("workspace", settings.home),
-            ("backend", f"{settings.backend} ({_origin(settings)}), for new pools"),
-            (
-                "pools",
-                ", ".join(f"{name} on {backend}" for name, backend in pools.items()) or "none",
-            ),
-            ("agent", agent_text(agent)),
-        ]
-    )
+    facts = _facts(settings, agent, pools, screen)
+    hint = _hint(failed[0]) if failed else ""
+    limits = [_JOBS, _TASKS, _TASKS]
+    if screen is not None:
+        others = [*(_NAMES + len(value) for value in facts.values()), len(hint)]
+        room = screen.lines - sum(-(-length // screen.columns) for length in others)
+        limits = _limits(room, [len(every), len(running), len(failed)])
+    jobs = every[: limits[0]]
+    output.facts(facts.items())
     output.line("")
     _show_jobs(jobs)
-    _more(len(every) - len(jobs), "cloudops job list")
-    _show_running(jobs, running)
-    _show_failed(jobs, failed)
+    if len(jobs) < len(every):
+        output.line(f"... and {len(every) - len(jobs):,} more: cloudops job list")
+    _show_running(running[: limits[1]], sum(job.counts.running for job in every))
+    _show_failed(failed[: limits[2]], sum(job.counts.failed for job in every))
+    if hint:
+        output.line(hint)
+
+
+def _facts(
+    settings: Settings,
+    agent: AgentState,
+    pools: Mapping[str, str],
+    screen: os.terminal_size | None,
+) -> dict[str, str]:
+    """What is said before the jobs, a line for each; only the workspace's path may take more."""
+    facts = {
+        "workspace": str(settings.home),
+        "backend": f"{settings.backend} ({_origin(settings)}), for new pools",
+        "pools": ", ".join(f"{name} on {backend}" for name, backend in pools.items()) or "none",
+        "agent": agent_text(agent),
+    }
+    if screen is None:
+        return facts
+    room = screen.columns - _NAMES
+    return {
+        name: value if name == "workspace" else output.cut(value, room)
+        for name, value in facts.items()
+    }
 
 
 def _origin(settings: Settings) -> str:
@@ -90,15 +124,50 @@ def _failed(task: Task) -> bool:
     return task.result is TaskResult.FAILURE
 
 
-def _tasks(batch: BatchProvider, jobs: Sequence[Job], wanted: Callable[[Task], bool]) -> list[Task]:
-    """The first wanted tasks of jobs, `_TASKS` of all jobs together."""
-    found = (task for job in jobs for task in batch.list_tasks(job.spec.id) if wanted(task))
-    return list(islice(found, _TASKS))
+def _tasks(
+    batch: BatchProvider,
+    counts: Sequence[tuple[Job, int]],
+    wanted: Callable[[Task], bool],
+    most: int,
+) -> list[Task]:
+    """The first wanted tasks of all jobs together, at most so many.
+
+    Args:
+        batch: the service.
+        counts: how many each job has: nothing is looked at once all are found.
+        wanted: whether a task is meant.
+        most: of all jobs together.
+    """
+    found = (
+        task
+        for job, count in counts
+        if count
+        for task in islice(filter(wanted, batch.list_tasks(job.spec.id)), count)
+    )
+    return list(islice(found, most))
+
+
+def _limits(room: int, wanted: Sequence[int]) -> list[int]:
+    """How many jobs, running tasks and failed tasks a terminal shows.
+
+    As evenly as can be, no more than there are, and at least one of each.
+
+    Args:
+        room: lines of the terminal for them and for what is around them.
+        wanted: how many there are.
+    """
+    room -= _JOB_LINES + _TASK_LINES * sum(count > 0 for count in wanted[1:])
+    given = [min(1, count) for count in wanted]
+    while sum(given) < min(room, sum(wanted)):
+        open_ = [part for part, count in enumerate(wanted) if given[part] < count]
+        given[min(open_, key=given.__getitem__)] += 1
+    return given
 
 
 def _show_jobs(jobs: Sequence[Job]) -> None:
+    now = datetime.now(UTC)
     output.table(
-        ("job", "state", "active", "running", "succeeded", "failed", "created", "problem"),
+        ("job", "state", "active", "running", "succeeded", "failed", "age", "problem"),
         (
             (
                 job.spec.id,
@@ -107,19 +176,20 @@ def _show_jobs(jobs: Sequence[Job]) -> None:
                 job.counts.running,
                 job.counts.succeeded,
                 job.counts.failed,
-                output.when(job.created),
+                _age(job.created, now),
                 job.problem,
             )
             for job in jobs
         ),
         empty="no jobs",
+        folded=False,
     )
 
 
-def _show_running(jobs: Sequence[Job], tasks: Sequence[Task]) -> None:
+def _show_running(tasks: Sequence[Task], total: int) -> None:
     if not tasks:
         return
-    output.heading("Running")
+    _head("Running", len(tasks), total, "cloudops task list JOB")
     now = datetime.now(UTC)
     output.table(
         ("task", "job", "time", "command"),
@@ -132,18 +202,25 @@ def _show_running(jobs: Sequence[Job], tasks: Sequence[Task]) -> None:
             )
             for task in tasks
         ),
+        folded=False,
     )
-    _more(sum(job.counts.running for job in jobs) - len(tasks), "cloudops task list JOB")
 
 
-def _show_failed(jobs: Sequence[Job], tasks: Sequence[Task]) -> None:
+def _show_failed(tasks: Sequence[Task], total: int) -> None:
     if not tasks:
         return
-    output.heading("Failed")
-    output.table(("task", "job", "why"), ((task.id, task.job_id, _why(task)) for task in tasks))
-    _more(sum(job.counts.failed for job in jobs) - len(tasks), "cloudops task list --failed JOB")
-    first = tasks[0]
-    output.line(f"Its last lines: cloudops task show {first.job_id} {first.id}")
+    _head("Failed", len(tasks), total, "cloudops task list --failed JOB")
+    rows = ((task.id, task.job_id, _why(task)) for task in tasks)
+    output.table(("task", "job", "why"), rows, folded=False)
+
+
+def _head(title: str, shown: int, total: int, command: str) -> None:
+    """A heading that says how to see what is not shown."""
+    output.heading(title if shown >= total else f"{title}, {shown} of {total:,}: {command}")
+
+
+def _hint(task: Task) -> str:
+    return f"Its last lines: cloudops task show {task.job_id} {task.id}"
 
 
 def _why(task: Task) -> str:
@@ -151,13 +228,17 @@ def _why(task: Task) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _WORDS else f"{text[: _WORDS - 3]}..."
+    """Text that is no burden where there is no terminal by whose width it is cut."""
+    if output.screen() is not None or len(text) <= _WORDS:
+        return text
+    return f"{text[: _WORDS - 3]}..."
 
 
 def _seconds(start: datetime, end: datetime) -> float:
     return max(0.0, (end - start).total_seconds())
 
 
-def _more(count: int, command: str) -> None:
-    if count > 0:
-        output.line(f"... and {count:,} more: {command}")
+def _age(created: datetime, now: datetime) -> str:
+    seconds = _seconds(created, now)
+    days = int(seconds // 86400)
+    return counted(days, "day") if days else output.duration(seconds)

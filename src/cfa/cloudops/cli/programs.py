@@ -1,7 +1,8 @@
 """What `cloudops run` runs: a script or a module of Python, or, after `--`, any program.
 
-What runs finds the scripts of the cloud's package as programs: a directory of ours is first on its
-`PATH`. Each program in it starts `cloudops` with its own name as the command.
+What runs finds the scripts of the cloud's package as programs: a directory of ours is last on its
+`PATH`, after the programs that are the user's own. Each program in it starts `cloudops` with its own
+name as the command.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import click
 from cfa.cloudops.cli.declare import Command
 from cfa.cloudops.errors import AgentError, InvalidInputError, LocalFileNotFoundError
 
-#: One program per script but `test`, which would stand in the way of the program of that name.
+#: One program per script but `test`, which the system has.
 SCRIPTS = Path(__file__).parent / "bin"
 #: The Python of the programs in it.
 PYTHON_VARIABLE = "CLOUDOPS_RUN_PYTHON"
@@ -85,7 +86,7 @@ def environment() -> dict[str, str]:
     """The variables by which a program finds the scripts, and these their Python."""
     path = os.environ.get("PATH", os.defpath)
     return {
-        "PATH": os.pathsep.join(dict.fromkeys([str(SCRIPTS), *path.split(os.pathsep)])),
+        "PATH": os.pathsep.join(dict.fromkeys([*path.split(os.pathsep), str(SCRIPTS)])),
         PYTHON_VARIABLE: sys.executable,
         SCRIPTS_VARIABLE: str(SCRIPTS),
     }
