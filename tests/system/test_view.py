@@ -252,19 +252,67 @@ def test_ctrl_c_of_a_command(bench, terminal, words):
 )
 @pytest.mark.parametrize("run", [False, True], ids=["python", "run"])
 def test_ctrl_c_of_a_script(bench, terminal, more, run):
-    """Ctrl-C while a script waits gives status 130, no traceback, and what goes on, once."""
+    """Ctrl-C while a script waits ends it by SIGINT without a traceback; what goes on is said once."""
     gate = bench.place / "gate"
     script = "import atexit\natexit.register(print, 'after all')\n"
     script += HEAD + task(WAITS.format(gate=gate)) + more
     shown = terminal(script, *(["run"] if run else []))
     shown.until("1 running")
     shown.ctrl_c()
-    status = shown.end()
-    assert status == 130 or (more and not run and status == -signal.SIGINT)
+    assert shown.end() == (130 if run else -signal.SIGINT)
     assert shown.text.count("detached; 1 task of my-job goes on.") == 1
     assert "Traceback" not in shown.text
     assert "after all" in shown.text
     assert shown.cursor_is_seen
+    gate.touch()
+
+
+@pytest.mark.parametrize(
+    "more", ["", "client.monitor_job('my-job')\n"], ids=["wait", "monitor_job"]
+)
+@pytest.mark.parametrize("pauses_s", [[0.001] * 9, [0.003], [0.2]], ids=["many", "soon", "late"])
+def test_ctrl_c_again(bench, terminal, more, pauses_s):
+    """Those who press Ctrl-C more than once see the same as those who press it once."""
+    gate = bench.place / "gate"
+    script = "import atexit\natexit.register(print, 'after all')\n"
+    shown = terminal(script + HEAD + task(WAITS.format(gate=gate)) + more)
+    shown.until("1 running")
+    for pause_s in (0.0, *pauses_s):
+        time.sleep(pause_s)
+        shown.process.send_signal(signal.SIGINT)  # a terminal would drop what was printed before
+    assert shown.end() == -signal.SIGINT
+    assert shown.text.count("detached; 1 task of my-job goes on.") == 1
+    assert "Traceback" not in shown.text
+    assert "Exception ignored" not in shown.text
+    assert "after all" in shown.text
+    gate.touch()
+
+
+def test_ctrl_c_ends_a_loop_of_a_shell(bench, terminal):
+    """Ctrl-C while a script waits also ends the shell's loop around it."""
+    gate = bench.place / "gate"
+    (bench.place / "script.py").write_text(HEAD + task(WAITS.format(gate=gate)))
+    loop = f"for i in 1 2; do {sys.executable} script.py; echo ended with $?; done"
+    shown = terminal(argv=["bash", "-c", loop])
+    shown.until("1 running")
+    shown.ctrl_c()
+    assert shown.end() == -signal.SIGINT
+    assert "goes on" in shown.text
+    assert "ended with" not in shown.text
+    gate.touch()
+
+
+def test_ctrl_c_lets_go_of_all(bench, terminal):
+    """Ctrl-C while a script waits lets go of the tasks of all its clients."""
+    gate = bench.place / "gate"
+    script = HEAD + task(WAITS.format(gate=gate)) + "client = CloudClient()\n"
+    script += "client.create_job('second', 'p')\n"
+    shown = terminal(script + f"client.add_task('second', {WAITS.format(gate=gate)!r})\n")
+    shown.until("1 running")
+    shown.ctrl_c()
+    assert shown.end() == -signal.SIGINT
+    for job in ("my-job", "second"):
+        assert shown.text.count(f"detached; 1 task of {job} goes on.") == 1
     gate.touch()
 
 
