@@ -32,7 +32,8 @@ VARIABLES = {
         "(delete it with its results, unless its tasks run), force-replace (also while they run)"
     ),
     "CLOUDOPS_ON_FAILURE": (
-        "show (failed tasks are shown, the default) or exit (the script ends with status 1 as well)"
+        "show (failed tasks are shown, the default) or exit (the script also ends with status 1, unless "
+        "it gives sys.exit a status of its own)"
     ),
     "CLOUDOPS_STRICT": "1: a rehearsal that refuses or reports what the cloud would refuse",
 }
