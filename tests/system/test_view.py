@@ -43,7 +43,7 @@ def surroundings(monkeypatch):
 class Terminal:
     """A program on a terminal of its own, whose screen can be read."""
 
-    def __init__(self, argv, columns=80, stderr=None, **environment):
+    def __init__(self, argv, columns=80, stdout=None, stderr=None, **environment):
         self._screen = pyte.HistoryScreen(columns, 24, history=1000)
         self._stream = pyte.ByteStream(self._screen)
         self.sent = b""
@@ -53,7 +53,7 @@ class Terminal:
         self.process = subprocess.Popen(
             argv,
             stdin=theirs,
-            stdout=theirs,
+            stdout=stdout or theirs,
             stderr=stderr or theirs,
             env={**os.environ, **environment},
             start_new_session=True,
@@ -384,6 +384,28 @@ def test_standard_error_elsewhere(bench, terminal):
     assert "to stderr" not in shown.text
     logged = (bench.place / "err.log").read_text()
     assert logged == "to stderr\nlogged by root\nlogged afterwards\n"
+
+
+PULLS = """\
+import sys
+from cfa.cloudops.client.pools import _PullProgress
+from cfa.cloudops.provider.executor import ImageProgress
+progress = _PullProgress()
+for done in (1, 2):
+    progress(ImageProgress(image="an-image", status=f"part {done}", done=done, total=2))
+print("a result")
+print("a remark", file=sys.stderr)
+progress.end()
+"""
+
+
+def test_standard_output_elsewhere(bench, terminal):
+    """What is printed while a pull is shown stays in the file that standard output is."""
+    with open("out.txt", "wb") as file:
+        shown = terminal(PULLS, stdout=file)
+        assert shown.end() == 0
+    assert (bench.place / "out.txt").read_text() == "a result\n"
+    assert shown.lines == ["a remark", "an-image: part 2"]
 
 
 @pytest.mark.parametrize(

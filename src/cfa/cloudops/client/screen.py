@@ -37,6 +37,8 @@ def shows_lines(stream: TextIO | None) -> bool:
 
 def can_draw(stream: TextIO | None) -> bool:
     """Whether a terminal can also draw over what it shows, and has every sign."""
+    # What takes the place of a stream while a screen is entered does not tell its encoding.
+    stream = getattr(stream, "rich_proxied_file", stream)
     return (
         stream is not None
         and shows_lines(stream)
