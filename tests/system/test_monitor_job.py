@@ -172,6 +172,7 @@ def test_status_of_a_script(bench, more):
 
 LEAVES = {
     "sys.exit(3)": 3,
+    "exit(4)": 4,
     "sys.exit('a message')": 1,
     "sys.exit(0)": 1,
     "sys.exit(256)": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import signal
 import sys
 import threading
@@ -102,7 +103,8 @@ def test_sys_exit_is_remembered(monkeypatch, words, status):
     """The status that `sys.exit` was given is known, and it raises what it always does."""
     for name in ("last_type", "last_value", "last_traceback"):
         monkeypatch.delattr(sys, name, raising=False)
-    monkeypatch.setattr(sys, "exit", sys.exit)
+    for place, name in ((sys, "exit"), (builtins, "exit"), (builtins, "quit")):
+        monkeypatch.setattr(place, name, getattr(place, name))
     chosen = remember_status.__wrapped__()
     with pytest.raises(SystemExit) as caught:
         sys.exit(*words)

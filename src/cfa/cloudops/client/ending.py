@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import os
 import signal
@@ -128,26 +129,31 @@ def _flush() -> None:
 
 @functools.cache
 def remember_status() -> Callable[[], int]:
-    """Have `sys.exit` remember what the main thread gives it: handlers of `atexit` are not told.
+    """Have `sys.exit`, `exit` and `quit` remember what they are given: handlers of `atexit` are not
+    told.
 
     Returns:
         Gives the exit status that the script chose, 0 when there is none: also 1 for an exception
         that nobody caught. What `raise SystemExit` says is not known.
     """
-    leave = sys.exit
     given = 0
 
-    @functools.wraps(leave)
-    def leave_and_remember(status: Any = None, /) -> NoReturn:
-        nonlocal given
-        if threading.current_thread() is threading.main_thread():
-            given = status & 0xFF if isinstance(status, int) else int(status is not None)
-        leave(status)
+    def remembering(leave: Callable[[Any], NoReturn]) -> Callable[..., NoReturn]:
+        @functools.wraps(leave)
+        def leave_and_remember(status: Any = None, /) -> NoReturn:
+            nonlocal given
+            if threading.current_thread() is threading.main_thread():
+                given = status & 0xFF if isinstance(status, int) else int(status is not None)
+            leave(status)
+
+        return leave_and_remember
 
     def chosen() -> int:
         return given if getattr(sys, "last_type", None) is None else 1
 
-    sys.exit = leave_and_remember
+    for place, name in ((sys, "exit"), (builtins, "exit"), (builtins, "quit")):
+        if hasattr(place, name):  # without `site` there is only the first
+            setattr(place, name, remembering(getattr(place, name)))
     return chosen
 
 

@@ -67,8 +67,8 @@ class Farewell:
         self._pid = os.getpid()
         self._interactive = hasattr(sys, "ps1") or "ipykernel" in sys.modules
         self._detach = at_exit == "detach" or self._interactive
-        if on_failure == "exit":
-            remember_status()
+        watched = on_failure == "exit" and not self._interactive
+        self._own_status = remember_status() if watched else lambda: 0
         atexit.register(self._at_exit)
 
     def expect(self, job_id: str, task_ids: Iterable[str]) -> None:
@@ -150,8 +150,7 @@ class Farewell:
                 if status == 130 or interrupt.seen:
                     end_by_interrupt()
                 elif bad and self._on_failure == "exit" and not interrupted():
-                    chosen = remember_status()
-                    set_exit_status(chosen() or status or 1)
+                    set_exit_status(self._own_status() or status or 1)
 
     def _report(self, status: int) -> bool:
         """Write how the tasks of this client ended, if anybody asked; whether something is wrong.
