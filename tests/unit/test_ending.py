@@ -46,7 +46,18 @@ def test_later_all_is_as_before(monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_soon_after_another(monkeypatch):
+def test_something_hangs(monkeypatch):
+    """One that comes long after the first counts, though that is still being dealt with."""
+    with OneInterrupt():
+        with pytest.raises(KeyboardInterrupt):
+            press()
+        press()
+        monkeypatch.setattr(ending, "_HANGS_S", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            press()
+
+
+def test_soon_after_another():
     """What is entered soon after a Ctrl-C counts the next one."""
     with OneInterrupt(), pytest.raises(KeyboardInterrupt):
         press()

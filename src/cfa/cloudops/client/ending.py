@@ -15,6 +15,8 @@ from typing import Any, NoReturn, Self
 
 #: Seconds in which a further Ctrl-C means the same as the one before.
 _AGAIN_S = 1.0
+#: The same while the one before is dealt with: after that, something hangs.
+_HANGS_S = 10.0
 
 #: Whether Ctrl-C ended the wait for tasks: the whole process is to end.
 _interrupt = threading.Event()
@@ -23,9 +25,9 @@ _interrupt = threading.Event()
 class OneInterrupt:
     """Ctrl-C counts once while this is entered: it raises `KeyboardInterrupt`, as always.
 
-    Those that follow are ignored until this is left, and for a second: people press it more than once,
-    and what has to be said and closed then is not to be cut off. A handler of SIGINT that is not
-    Python's own stays in charge, and so does everything outside the main thread.
+    Those that follow are ignored until this is left, for ten seconds at most, and for a second then:
+    people press it more than once, and what has to be said and closed is not to be cut off. A handler
+    of SIGINT that is not Python's own stays in charge. Other threads are never interrupted.
     """
 
     def __init__(self) -> None:
@@ -44,7 +46,6 @@ class OneInterrupt:
         self._held = True
 
     def __enter__(self) -> Self:
-        self._entered = True
         before = signal.getsignal(signal.SIGINT)
         ours = isinstance(getattr(before, "__self__", None), OneInterrupt)
         if threading.current_thread() is threading.main_thread() and (
@@ -52,6 +53,7 @@ class OneInterrupt:
         ):
             self._before = before
             signal.signal(signal.SIGINT, self._take)
+        self._entered = True  # the last thing: who is interrupted before has not entered
         return self
 
     def __exit__(
@@ -70,7 +72,7 @@ class OneInterrupt:
             self._seen_s = now
             if not self._held:
                 raise KeyboardInterrupt
-        elif not self._entered and now - self._seen_s >= _AGAIN_S:
+        elif now - self._seen_s >= (_HANGS_S if self._entered else _AGAIN_S):
             signal.signal(signal.SIGINT, self._before)
             self._before(number, frame)
 

@@ -116,14 +116,16 @@ class Screen:
         """Give back what was redirected, and remove the status."""
         from rich.file_proxy import FileProxy
 
-        while self._handlers:
-            handler, stream, above = self._handlers.pop()
-            if handler.stream is above:
-                handler.setStream(stream)
-        for shown in (sys.stdout, sys.stderr):
-            if isinstance(shown, FileProxy):
-                shown.flush()  # a line that is not ended yet
-        self._live.stop()
+        try:
+            while self._handlers:
+                handler, stream, above = self._handlers.pop()
+                if handler.stream is above:
+                    handler.setStream(stream)
+            for shown in (sys.stdout, sys.stderr):
+                if isinstance(shown, FileProxy):
+                    shown.flush()  # a line that is not ended yet
+        finally:
+            self._live.stop()
 
     @property
     def width(self) -> int:
