@@ -44,7 +44,7 @@ class Terminal:
     """A program on a terminal of its own, whose screen can be read."""
 
     def __init__(self, argv, columns=80, stdout=None, stderr=None, **environment):
-        self._screen = pyte.HistoryScreen(columns, 24, history=1000)
+        self._screen = pyte.HistoryScreen(columns, 24, history=10_000)
         self._stream = pyte.ByteStream(self._screen)
         self.sent = b""
         ours, theirs = os.openpty()
@@ -340,7 +340,7 @@ other.addHandler(logging.StreamHandler(sys.stdout))
 other.propagate = False
 
 def speak():
-    while sys.stdout.__class__.__name__ != "FileProxy" or time.monotonic() < shown_s:
+    while sys.stdout is sys.__stdout__ or time.monotonic() < shown_s:
         time.sleep(0.05)
     print("printed [1/3] :warning:", "long " * 30)
     print("to stderr", file=sys.stderr)
@@ -371,6 +371,35 @@ def test_what_else_is_printed(bench, terminal):
     assert shown.lines[-2:] == ["logged afterwards", "afterwards, too"]
     assert "Ctrl-C" not in shown.text
     assert shown.text.count("running") == 0
+
+
+THREADS = """\
+import logging, sys, threading
+logging.basicConfig(format="%(message)s")
+
+def speak(name):
+    for n in range(200):
+        sys.stdout.write("out,")
+        print("err", file=sys.stderr)
+        logging.warning("logged by %s", name * 80)
+        sys.stdout.write("done\\n")
+
+for name in "abcd":
+    threading.Thread(target=speak, args=(name,)).start()
+client.monitor_job("my-job")
+"""
+
+
+def test_many_threads(bench, terminal):
+    """What several threads print and log at once is all there, and nothing is left of the status."""
+    often = "sh -c 'for n in 1 2 3 4 5 6; do sleep 0.2; done'"
+    shown = terminal(HEAD + task(often, 5) + THREADS)
+    assert shown.end() == 0
+    text = "".join(shown.lines)
+    found = [text.count(one) for one in ("out,", "done", "err", "logged")]
+    assert found == [800, 800, 800, 800]
+    assert "Ctrl-C" not in text
+    assert "running" not in text
 
 
 def test_standard_error_elsewhere(bench, terminal):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -37,8 +38,6 @@ def shows_lines(stream: TextIO | None) -> bool:
 
 def can_draw(stream: TextIO | None) -> bool:
     """Whether a terminal can also draw over what it shows, and has every sign."""
-    # What takes the place of a stream while a screen is entered does not tell its encoding.
-    stream = getattr(stream, "rich_proxied_file", stream)
     return (
         stream is not None
         and shows_lines(stream)
@@ -69,9 +68,11 @@ class Screen:
             console=self._console,
             auto_refresh=False,
             transient=True,
-            redirect_stdout=_same(sys.stdout, stream),
-            redirect_stderr=_same(sys.stderr, stream),
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
+        self._drawing = threading.RLock()
+        self._streams: dict[str, tuple[TextIO, TextIO]] = {}
         self._handlers: list[tuple[logging.StreamHandler[Any], TextIO, TextIO]] = []
         self._lines: list[Sequence[Piece]] = []
         self._drawn_s = 0.0
@@ -81,7 +82,7 @@ class Screen:
             self._live.start()
             # A program that is stopped or killed cannot show the cursor again.
             self._console.show_cursor(True)
-            self._redirect_handlers()
+            self._redirect()
         except BaseException:
             self._leave()
             raise
@@ -98,34 +99,44 @@ class Screen:
         finally:
             self._leave()
 
-    def _redirect_handlers(self) -> None:
-        """Let the log handlers of this terminal write above the status. They hold its stream, as it
-        was when they were made.
+    def _redirect(self) -> None:
+        """Let everything that writes to this terminal write above the status: what is printed, and log
+        handlers, which hold the stream that there was when they were made.
         """
-        from rich.file_proxy import FileProxy
-
-        terminal = self._console.file
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if (above := self._above(stream)) is not None:
+                self._streams[name] = (stream, above)
+                setattr(sys, name, above)
         for handler in _stream_handlers():
             stream = handler.stream
-            if not isinstance(stream, FileProxy) and _same(stream, terminal):
-                above: Any = FileProxy(self._console, stream)
+            if (above := self._above(stream)) is not None:
                 self._handlers.append((handler, stream, above))
                 handler.setStream(above)
 
+    def _above(self, stream: TextIO | None) -> Any:
+        """What takes the place of a stream, None for one that writes elsewhere or above already."""
+        from cfa.cloudops.client.above import Above
+
+        if stream is None or isinstance(stream, Above) or not _same(stream, self._console.file):
+            return None
+        return Above(self._console, stream, self._drawing)
+
     def _leave(self) -> None:
         """Give back what was redirected, and remove the status."""
-        from rich.file_proxy import FileProxy
-
         try:
             while self._handlers:
                 handler, stream, above = self._handlers.pop()
                 if handler.stream is above:
                     handler.setStream(stream)
-            for shown in (sys.stdout, sys.stderr):
-                if isinstance(shown, FileProxy):
-                    shown.flush()  # a line that is not ended yet
+            while self._streams:
+                name, (stream, above) = self._streams.popitem()
+                if getattr(sys, name) is above:
+                    setattr(sys, name, stream)
+                above.flush()  # a line that is not ended yet
         finally:
-            self._live.stop()
+            with self._drawing:
+                self._live.stop()
 
     @property
     def width(self) -> int:
@@ -145,7 +156,8 @@ class Screen:
         lines, self._lines = self._lines, []
         if lines:
             shown = Text("\n").join(Text.assemble(*pieces) for pieces in lines)
-            self._console.print(shown, soft_wrap=True)
+            with self._drawing:
+                self._console.print(shown)
 
     def status(self, lines: Sequence[Sequence[Piece]], *, now: bool = False) -> None:
         """Draw the status, a few times a second at most; each line is cut at the terminal's width."""
@@ -156,13 +168,14 @@ class Screen:
             return
         self._drawn_s = time.monotonic()
         shown = (Text.assemble(*pieces, no_wrap=True, overflow="ellipsis") for pieces in lines)
-        self._live.update(Group(*shown), refresh=True)
+        with self._drawing:
+            self._live.update(Group(*shown), refresh=True)
 
 
-def _same(one: IO[str] | None, other: IO[str]) -> bool:
+def _same(one: IO[str], other: IO[str]) -> bool:
     """Whether two streams write to the same terminal or file."""
-    if one is None or one is other:
-        return one is other
+    if one is other:
+        return True
     try:
         return os.path.sameopenfile(one.fileno(), other.fileno())
     except (OSError, ValueError, AttributeError):  # closed, or none of the system's
