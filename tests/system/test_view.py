@@ -374,30 +374,39 @@ def test_what_else_is_printed(bench, terminal):
 
 
 THREADS = """\
-import logging, sys, threading
+import logging, sys, threading, time
 logging.basicConfig(format="%(message)s")
 
 def speak(name):
+    while sys.stdout is sys.__stdout__:
+        time.sleep(0.05)
     for n in range(200):
         sys.stdout.write("out,")
-        print("err", file=sys.stderr)
+        print("err", "whole", name, sep="-", file=sys.stderr)
         logging.warning("logged by %s", name * 80)
         sys.stdout.write("done\\n")
 
-for name in "abcd":
-    threading.Thread(target=speak, args=(name,)).start()
+def end():
+    for thread in threads:
+        thread.join()
+    open("gate", "w").close()
+
+threads = [threading.Thread(target=speak, args=(name,)) for name in "abcd"]
+for thread in (*threads, threading.Thread(target=end)):
+    thread.start()
 client.monitor_job("my-job")
 """
 
 
 def test_many_threads(bench, terminal):
     """What several threads print and log at once is all there, and nothing is left of the status."""
-    often = "sh -c 'for n in 1 2 3 4 5 6; do sleep 0.2; done'"
-    shown = terminal(HEAD + task(often, 5) + THREADS)
+    gate = bench.place / "gate"
+    more = task("sleep 0.2", 5)  # the status grows and shrinks
+    shown = terminal(HEAD + task(WAITS.format(gate=gate)) + more + THREADS)
     assert shown.end() == 0
     text = "".join(shown.lines)
-    found = [text.count(one) for one in ("out,", "done", "err", "logged")]
-    assert found == [800, 800, 800, 800]
+    assert [text.count(one) for one in ("out,done", "logged")] == [800, 800]
+    assert [text.count(f"err-whole-{name}") for name in "abcd"] == [200] * 4
     assert "Ctrl-C" not in text
     assert "running" not in text
 

@@ -10,7 +10,8 @@ from rich.file_proxy import FileProxy
 
 
 class Above(FileProxy):
-    """Takes the place of a stream. Several threads may write to it, unlike to rich's own.
+    """Takes the place of a stream. Unlike with rich's own, several threads may write to it: the lines of
+    each stay whole.
 
     Args:
         console: draws the status.
@@ -22,16 +23,33 @@ class Above(FileProxy):
         super().__init__(console, stream)
         self._stream = stream
         self._drawing = drawing
+        #: By thread, the line that is not ended yet.
+        self._begun: dict[int, str] = {}
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # nobody may set it
         return self._stream.encoding
 
     def write(self, text: str) -> int:
+        thread = threading.get_ident()
         with self._drawing:
-            super().write(text)
+            lines, end, begun = (self._begun.pop(thread, "") + text).rpartition("\n")
+            if begun:
+                self._begun[thread] = begun
+            if end:
+                super().write(lines + end)
         return len(text)
 
     def flush(self) -> None:
         with self._drawing:
-            super().flush()
+            self._show(threading.get_ident())
+
+    def finish(self) -> None:
+        """Show also the lines that were not ended."""
+        with self._drawing:
+            for thread in list(self._begun):
+                self._show(thread)
+
+    def _show(self, thread: int) -> None:
+        if begun := self._begun.pop(thread, ""):
+            super().write(f"{begun}\n")

@@ -7,15 +7,22 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import IO, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from cfa.cloudops.client.above import Above
 
 #: A piece of text and its style.
 Piece = tuple[str, str]
 
 #: Seconds between two drawings of the status.
 _REFRESH_S = 0.25
+#: What took the place of streams lately. A `print` of another thread may still be in it, and does not
+#: hold it: https://github.com/python/cpython/issues/130163.
+_left: deque[object] = deque(maxlen=16)
 #: Lines that are kept until they are shown together: each showing draws the status again.
 _MOST_LINES = 500
 #: Colours of prefixes. Red is for what is wrong.
@@ -72,8 +79,8 @@ class Screen:
             redirect_stderr=False,
         )
         self._drawing = threading.RLock()
-        self._streams: dict[str, tuple[TextIO, TextIO]] = {}
-        self._handlers: list[tuple[logging.StreamHandler[Any], TextIO, TextIO]] = []
+        self._streams: dict[str, tuple[TextIO, Above]] = {}
+        self._handlers: list[tuple[logging.StreamHandler[Any], TextIO, Above]] = []
         self._lines: list[Sequence[Piece]] = []
         self._drawn_s = 0.0
 
@@ -114,7 +121,7 @@ class Screen:
                 self._handlers.append((handler, stream, above))
                 handler.setStream(above)
 
-    def _above(self, stream: TextIO | None) -> Any:
+    def _above(self, stream: TextIO | None) -> Above | None:
         """What takes the place of a stream, None for one that writes elsewhere or above already."""
         from cfa.cloudops.client.above import Above
 
@@ -123,20 +130,21 @@ class Screen:
         return Above(self._console, stream, self._drawing)
 
     def _leave(self) -> None:
-        """Give back what was redirected, and remove the status."""
+        """Remove the status, and only then give back what was redirected."""
         try:
-            while self._handlers:
-                handler, stream, above = self._handlers.pop()
-                if handler.stream is above:
-                    handler.setStream(stream)
+            with self._drawing:
+                self._live.stop()
+        finally:
             while self._streams:
                 name, (stream, above) = self._streams.popitem()
                 if getattr(sys, name) is above:
                     setattr(sys, name, stream)
-                above.flush()  # a line that is not ended yet
-        finally:
-            with self._drawing:
-                self._live.stop()
+                above.finish()
+                _left.append(above)
+            while self._handlers:
+                handler, stream, above = self._handlers.pop()
+                if handler.stream is above:
+                    handler.setStream(stream)
 
     @property
     def width(self) -> int:
