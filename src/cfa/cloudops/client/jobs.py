@@ -145,7 +145,8 @@ class JobMixin:
         self._adopt(job)
 
     def _existing_job(self, job_id: str, exist_ok: bool, existing_job: str | None) -> str:
-        """What to do when the job exists: one of `EXISTING_JOB`. What the call says wins.
+        """What to do when the job exists: one of `EXISTING_JOB`. What the call says wins, but `exist_ok`
+        does not win over `cloudops run --fresh`.
 
         Raises:
             InvalidInputError: the call says something else. AmbiguousCallError: it says two things.
