@@ -31,20 +31,6 @@ PROGRAM = [sys.executable, "-m", "cfa.cloudops.cli"]
 
 
 @pytest.fixture
-def cloudops(workdir, monkeypatch, capsys):
-    """Runs a command in this process; returns status, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cloudops", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        shown = capsys.readouterr()
-        return leaving.value.code or 0, shown.out, shown.err
-
-    return call
-
-
-@pytest.fixture
 def workspace(workdir):
     """A workspace with a pool and a job, made with settings of its own."""
     chosen = settings.load(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ import pytest
 from attrs import evolve
 
 from cfa.cloudops import settings
-from cfa.cloudops.cli import main, output, overview
+from cfa.cloudops.cli import output, overview
 from cfa.cloudops.model.values import (
     Failure,
     Job,
@@ -30,20 +29,6 @@ from cfa.cloudops.service.link import Link
 from cfa.cloudops.service.local import LocalBatch
 
 MANY = 12
-
-
-@pytest.fixture
-def cloudops(workdir, monkeypatch, capsys):
-    """Runs a command in this process; returns status, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cloudops", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        shown = capsys.readouterr()
-        return leaving.value.code or 0, shown.out, shown.err
-
-    return call
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import click
 import pytest
 
 from cfa.cloudops import settings
-from cfa.cloudops.cli import main
 from cfa.cloudops.cli.app import app
 from cfa.cloudops.cli.declare import kebab, spread
 from cfa.cloudops.cli.scripts import SCRIPTS
@@ -84,20 +83,6 @@ test
 """
 COMMON = ("-p/--dotenv_path", "-sp/--use_sp?", "-f/--use_federated?")
 ROWS = [row.split() for row in OPTIONS.replace("\n    ", " ").strip().splitlines()]
-
-
-@pytest.fixture
-def cloudops(workdir, monkeypatch, capsys):
-    """Runs a command in this process; returns status, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cloudops", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        shown = capsys.readouterr()
-        return leaving.value.code or 0, shown.out, shown.err
-
-    return call
 
 
 @pytest.fixture

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import timedelta
 
 import pytest
 
 from cfa.cloudops import settings
-from cfa.cloudops.cli import main
 from cfa.cloudops.model.values import JobScheduleSpec, PoolSpec
 from cfa.cloudops.service.link import Link
 from cfa.cloudops.service.local import LocalBatch
-
-
-@pytest.fixture
-def cloudops(workdir, monkeypatch, capsys):
-    """Runs a command in this process; returns status, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cloudops", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        shown = capsys.readouterr()
-        return leaving.value.code or 0, shown.out, shown.err
-
-    return call
 
 
 @pytest.fixture

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 
 import pytest
 
 from cfa.cloudops import backends, settings
-from cfa.cloudops.cli import main
 from cfa.cloudops.local import CloudClient
 
 
@@ -20,20 +18,6 @@ def client(workdir, monkeypatch):
     made = CloudClient(backend="subprocess")
     yield made
     made.close()
-
-
-@pytest.fixture
-def cloudops(workdir, monkeypatch, capsys):
-    """Runs a command in this process; returns status, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cloudops", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        shown = capsys.readouterr()
-        return leaving.value.code or 0, shown.out, shown.err
-
-    return call
 
 
 @pytest.mark.promise(
