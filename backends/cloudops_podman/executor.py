@@ -390,6 +390,11 @@ def _exchange(link: _Link, method: str, path: str, **arguments: Any) -> Any:
         answer.raise_for_status()
         return answer
     except podman.errors.APIError as error:
+        if isinstance(error.__cause__, requests.ReadTimeout):
+            raise BackendUnavailableError(
+                f"Podman at {link.endpoint.url} does not answer within {arguments['timeout']:g} s.",
+                hint,
+            ) from None
         if error.response is None:
             raise _NotConnected(
                 f"Podman at {link.endpoint.url} does not answer: {why(error)}.", hint
@@ -413,7 +418,9 @@ def _open(endpoint: Endpoint) -> _Link:
         engine=Engine(capabilities=Capabilities(version="", endpoint=endpoint.url)),
     )
     try:
-        info = _exchange(link, "GET", "/info", timeout=service.CONNECT_S).json()
+        # Whether anybody is there shows soon; what it is, a busy machine takes its time to say.
+        _exchange(link, "GET", "/_ping", timeout=service.CONNECT_S)
+        info = _exchange(link, "GET", "/info").json()
     except BaseException:
         client.close()
         raise

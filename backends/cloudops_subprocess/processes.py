@@ -190,9 +190,9 @@ def kill_all(
     deadline = time.monotonic() + timeout_s
     known = list(known)
     while found := members(value, leader, known):
-        # The oldest first: a shell that outlived its task would report the kill as the task's end.
-        found.sort(key=lambda process: (process.start, process.pid))
-        pidfds = [pidfd for process in found if (pidfd := _kill(process)) is not None]
+        # A shell that outlived its task would report the kill as the task's end.
+        ordered = _parents_first(found)
+        pidfds = [pidfd for process in ordered if (pidfd := _kill(process)) is not None]
         try:
             done = wait_for(pidfds, deadline - time.monotonic())
         finally:
@@ -201,6 +201,20 @@ def kill_all(
         if not done or time.monotonic() > deadline:
             return False
     return True
+
+
+def _parents_first(found: Iterable[Process]) -> list[Process]:
+    """Every process after its parent. Neither its start, in ticks, nor its pid tells that."""
+    known = {process.pid: process for process in found}
+
+    def depth(process: Process) -> int:
+        steps, seen = 0, {process.pid}
+        while (parent := known.get(process.parent)) is not None and parent.pid not in seen:
+            steps, process = steps + 1, parent
+            seen.add(process.pid)
+        return steps
+
+    return sorted(known.values(), key=depth)
 
 
 def _kill(process: Process) -> int | None:

@@ -5,17 +5,21 @@ Run as root the nodes are root's; run as an ordinary user they are rootless.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
+import socketserver
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from cfa.cloudops.errors import ImageError
+from cfa.cloudops.errors import BackendUnavailableError, ImageError
 from cfa.cloudops.provider.executor import Executor, ImageProgress, NodeSpec
 from cfa.cloudops.testing import images
 from cfa.cloudops.testing.executor import (
@@ -97,6 +101,93 @@ class TestOwners(TestOwnService):
     def caller(self) -> tuple[int, int]:
         """An ordinary user, whoever runs the tests as root; else that user."""
         return (4321, 8765) if os.getuid() == 0 else (os.getuid(), os.getgid())
+
+
+class _Busy(socketserver.ThreadingUnixStreamServer):
+    """Stands between a caller and a service, and takes its time for what it is asked."""
+
+    def __init__(self, path: Path, endpoint: Endpoint, word: bytes, wait_s: float) -> None:
+        self.endpoint, self.word, self.wait_s = endpoint, word, wait_s
+        self.requests: list[bytes] = []
+        super().__init__(str(path), _PassOn)
+        self.thread = threading.Thread(target=self.serve_forever, args=[0.05])
+        self.thread.start()
+
+    def close(self) -> None:
+        """End all of it."""
+        self.shutdown()
+        self.thread.join()
+        self.server_close()
+
+
+class _PassOn(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        """Pass on what both say."""
+        server = self.server
+        assert isinstance(server, _Busy)
+        with connect(server.endpoint) as service, contextlib.suppress(OSError):
+            service.settimeout(60)
+            while True:
+                for ready in select.select([self.request, service], [], [])[0]:
+                    data = ready.recv(1 << 16)
+                    if not data:
+                        return
+                    if ready is service:
+                        self.request.sendall(data)
+                        continue
+                    asked = data.partition(b"\r\n")[0]
+                    server.requests.append(asked)
+                    if server.word in asked:
+                        time.sleep(server.wait_s)
+                    service.sendall(data)
+
+
+@pytest.fixture
+def busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., _Busy]]:
+    """A service that is busy, as `CONTAINER_HOST` names it: `busy(<what it is asked>, <seconds>)`."""
+    with contextlib.ExitStack() as made, contextlib.closing(PodmanExecutor()) as executor:
+        service = Endpoint(url=executor.probe().endpoint, origin="")
+
+        def make(word: bytes, wait_s: float) -> _Busy:
+            path = tmp_path / "busy.sock"
+            found = made.enter_context(contextlib.closing(_Busy(path, service, word, wait_s)))
+            monkeypatch.setenv("CONTAINER_HOST", f"unix://{path}")
+            return found
+
+        yield make
+
+
+def test_busy_service(busy: Callable[..., _Busy], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that answers at once may take its time to say what it is."""
+    monkeypatch.setattr("cloudops_podman.service.CONNECT_S", 0.4)
+    busy(b"/info", 1.0)
+    with contextlib.closing(PodmanExecutor()) as executor:
+        assert executor.probe().version
+
+
+def test_silent_service(busy: Callable[..., _Busy], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that does not answer is said to be unavailable, with the time that it was given."""
+    monkeypatch.setattr("cloudops_podman.service.CONNECT_S", 0.4)
+    busy(b"/_ping", 2.0)
+    with (
+        contextlib.closing(PodmanExecutor()) as executor,
+        pytest.raises(BackendUnavailableError, match=r"does not answer within 0\.4 s"),
+    ):
+        executor.probe()
+
+
+def test_call_without_an_answer_is_not_made_again(
+    busy: Callable[..., _Busy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent may have been done: nobody sends it a second time."""
+    middle = busy(b"/images/", 2.0)
+    with contextlib.closing(PodmanExecutor()) as executor:
+        executor.probe()
+        monkeypatch.setattr("cloudops_podman.executor.CALL_S", 0.4)
+        monkeypatch.setattr(executor, "_revive", lambda: True)
+        with pytest.raises(BackendUnavailableError, match=r"within 0\.4 s"):
+            executor.find_image(images.BUSYBOX)
+    assert sum(b"/images/" in line for line in middle.requests) == 1
 
 
 def _spec(node_id: str = "n1") -> NodeSpec:

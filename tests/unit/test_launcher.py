@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,7 @@ class Launcher:
         network: the FIFO of a keeper whose network it uses.
         user: who runs it; without, whoever runs the tests.
         processes: how many that user may have.
+        within: words of a program that runs it.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Launcher:
         network: Path | None = None,
         user: int | None = None,
         processes: int | None = None,
+        within: Sequence[str] = (),
     ) -> None:
         self.place = place
         self.user = user
@@ -71,7 +73,7 @@ class Launcher:
         if user is not None:
             as_user = [*self._as_user(), "prlimit", f"--nproc={processes}:1000"]
         self.process = subprocess.Popen(
-            [*as_user, program, self.control / "launcher.sh", verb, self.control, place],
+            [*as_user, *within, program, self.control / "launcher.sh", verb, self.control, place],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={"PATH": path},
@@ -742,6 +744,43 @@ def test_guard_killed_beside_its_slot(start: Start) -> None:
     assert launcher.line() == "exited 1.2 0"
     assert launcher.drain() == 0
     until(lambda: not launcher.session())
+
+
+#: A process namespace, in which process ids begin at 1.
+OWN_PIDS = "unshare --user --map-root-user --pid --fork --mount-proc --kill-child".split()
+
+
+def test_slot_given_up_whose_task_is_found_first(tmp_path: Path, shell: str) -> None:
+    """A shell does not live to report that its task was killed when its slot was given up."""
+    launcher = Launcher(tmp_path, shell, within=OWN_PIDS)
+    try:
+        for count in range(1, 200):
+            attempt = f"1.{count}"
+            launcher.run(1, attempt, ["sleep", "1000"])
+            until(lambda: any(map(sleeper, launcher.session())))
+            task = next(filter(sleeper, launcher.session()))
+            slot = launcher.slot_shell(1)
+            if _inner_pid(task) < _inner_pid(slot):  # as words: so /proc is read
+                break
+            os.kill(task, signal.SIGKILL)
+            assert launcher.line() == f"exited {attempt} 137"
+        os.kill(int(_stat(slot)[1]), signal.SIGKILL)
+        said = "alive w"
+        while said == "alive w":  # it takes a moment to die
+            launcher.send("check w")
+            said = launcher.line()
+        assert [said, launcher.line()] == ["lost 1", "alive w"]
+        assert launcher.recorded(attempt) is None
+    finally:
+        launcher.close()
+
+
+def _inner_pid(pid: int) -> str:
+    """The id of a process in its own namespace."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("NSpid:"):
+            return line.split()[-1]
+    raise LookupError(pid)
 
 
 # --- for one task

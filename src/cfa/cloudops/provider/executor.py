@@ -227,7 +227,7 @@ class Executor(abc.ABC):
     def probe(self) -> Capabilities:
         """Reach the engine and say what holds on this host.
 
-        May block up to five seconds. Starts nothing that outlives the process, but may start an
+        Says within five seconds when nobody answers. Starts nothing that outlives the process, but may start an
         engine's per-user service on demand. May be called often; the answer may be remembered.
 
         Raises:

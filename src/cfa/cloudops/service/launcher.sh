@@ -215,6 +215,8 @@ give_up() {
             read -r session <"/proc/self/fd/3/shell.$1"
         [ -n "$session" ] || find_session "" "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY"
     fi
+    # Stopped before: a shell that is found after its task would report that the task was killed.
+    pass "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY" STOP 2>&9
     signal "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY" KILL
     how=$2
     [ -z "$how" ] && [ $tries = 0 ] && how=alone
