@@ -92,6 +92,16 @@ def opened(workspace: str, mode: str) -> Iterator[Open]:
         node.close(0)
 
 
+def test_parents_are_killed_first():
+    """A shell that outlived its task would report the kill; ids wrap, and ticks are long."""
+    chain = [
+        processes.Process(pid=pid, start=7, parent=parent, session=900)
+        for pid, parent in ((12, 905), (905, 904), (904, 900), (900, 1))
+    ]
+    ordered = processes._parents_first(chain)
+    assert [process.pid for process in ordered] == [900, 904, 905, 12]
+
+
 # --- streams and crashes
 
 
