@@ -59,8 +59,6 @@ _METHOD = re.compile(
     rf"(?<!cloudops )(?<![\w'\"./:-])(?:client\.)?({'|'.join(name for name in SCRIPTS if '_' in name)})"
     r"(?:\([^()]*\))?(?![\w=-]|\.\w)"
 )
-
-
 #: What a hint says of scripts alone.
 _IN_SCRIPT = re.compile(r"\s*In the script: [^.]*\.")
 
