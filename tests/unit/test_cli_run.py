@@ -319,11 +319,12 @@ def test_failed_tasks_are_not_success(workdir, lines, own, status):
 
 
 WAITS = """
-import signal, sys
+import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(21))
 signal.signal(signal.SIGINT, lambda *_: sys.exit(22))
 print("ready", flush=True)
-signal.pause()
+while True:
+    time.sleep(0.05)  # not pause: a signal that comes just before it is no end of it
 """
 
 

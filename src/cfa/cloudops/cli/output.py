@@ -73,12 +73,12 @@ def _in_commands(hint: str) -> str:
 
 def note(text: str) -> None:
     """Print a remark where it does not disturb what others read."""
-    print(coloured("cloudops:", "yellow", sys.stderr), plain(text, keep="\n\t"), file=sys.stderr)
+    remark(text, coloured("cloudops:", "yellow", sys.stderr) + " ")
 
 
-def remark(text: str) -> None:
+def remark(text: str, before: str = "") -> None:
     """Print what belongs to a note before it."""
-    print(plain(text, keep="\n\t"), file=sys.stderr)
+    print(before + plain(text, keep="\n\t"), file=sys.stderr)
 
 
 def line(text: str, *, flush: bool = False) -> None:
