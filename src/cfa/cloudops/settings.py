@@ -43,6 +43,9 @@ EXISTING_JOB = ("error", "resume", "replace", "force-replace")
 #: Workspaces of others that the user trusts, or `*`. Only the real environment counts: a dotenv file may
 #: lie in the strange directory itself.
 TRUST = "CLOUDOPS_TRUST"
+#: By which `cloudops run` tells what it runs its own command line, as JSON in three parts: up to the
+#: name of the command, its options, its words.
+COMMAND_VARIABLE = "CLOUDOPS_RUN_COMMAND"
 
 
 @frozen(kw_only=True)
@@ -195,12 +198,14 @@ def own_environment(*, settings: bool = True) -> dict[str, str]:
     """The environment without what dotenv files put into it: what a process of ours starts with.
 
     A dotenv file is found in the directory where one works, and that may be a stranger's: it must not
-    say which libraries and programs an agent loads.
+    say which libraries and programs an agent loads. Nor is the command line of `cloudops run` there: a
+    script's arguments, which may be secret, are not for its tasks.
 
     Args:
         settings: keep the `CLOUDOPS_*` entries of dotenv files.
     """
     found = dict(os.environ)
+    found.pop(COMMAND_VARIABLE, None)
     for name, (before, value) in _replaced.items():
         if found.get(name) != value or (settings and name.startswith("CLOUDOPS_")):
             continue  # a script has set it since

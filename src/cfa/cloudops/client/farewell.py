@@ -15,6 +15,7 @@ from cfa.cloudops.client.view import say, say_detached
 from cfa.cloudops.errors import CloudOpsError, NotFoundError
 from cfa.cloudops.model.plain import plain, some
 from cfa.cloudops.model.values import TaskResult
+from cfa.cloudops.settings import COMMAND_VARIABLE
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.watch import Watch
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 #: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
 #: how the tasks that it added ended. The variable may outlive the file.
 REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
-#: The command line of the `cloudops run` that made that file, as JSON in three parts.
-COMMAND_VARIABLE = "CLOUDOPS_RUN_COMMAND"
 #: Modules of programs that run what a user wrote, or commands: to start them again says nothing.
 _RUNNERS = frozenset({"cfa.cloudops.cli", "ipykernel", "pydevd", "pytest"})
 
