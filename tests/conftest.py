@@ -47,7 +47,7 @@ REQUIRED = frozenset(filter(None, os.environ.get("CLOUDOPS_TEST_REQUIRE", "").sp
 #: Inherited by every process that a test starts, and so by what it must not leave behind.
 MARK = "CFA_TEST_SESSION"
 #: Seconds in which agents and nodes must have left after the last test of a module.
-LEAVING_S = 15.0
+LEAVING_S = 60.0
 #: How long an agent without work stays, for tests: short, because the gate waits for it.
 IDLE_S = "2"
 

@@ -364,7 +364,7 @@ def told(home: Path, task: str) -> str:
     """What the store of a workspace says about a task, and its nodes."""
     with contextlib.closing(sqlite3.connect(home / "store.db", timeout=5)) as db:
         said = db.execute(
-            "SELECT event.time, what, detail, opened, ended, reason FROM event "
+            "SELECT event.time, what, detail, opened, node.ended, reason FROM event "
             "JOIN task ON task.number = event.task LEFT JOIN node ON node.id = detail "
             "WHERE task.id = ? ORDER BY event.number",
             (task,),

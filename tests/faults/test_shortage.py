@@ -174,6 +174,8 @@ def test_flood_with_a_limit(backend, small: Path, image: str):
         until(lambda: Path("d/runs").read_text())
         agent = until(lambda: agent_pid(home))
         await_reserve(home)
+        with open(small / "ballast", "wb") as file:  # so that the flood has little to do
+            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(small).free - (6 << 20))
         client.add_task("flood", FLOOD, timeout=10 / 60)
         until(lambda: is_full(small), what="full")
         until(lambda: client._batch.get_task("flood", "flood--1").state == "completed", 40, "ended")
@@ -314,7 +316,7 @@ def test_few_descriptors(backend, workdir: Path, image: str):
             return [job.problem for job in client._batch.list_jobs() if job.problem]
 
         until(problems)
-        assert all("files open" in text for text in problems())
+        assert all("limit of open files" in text for text in problems())
         for line in lines:
             line.close()
         limited("nofile", [agent], 1000)

@@ -27,6 +27,7 @@ except ImportError as error:
 #: Variables by which processes of ours know one another.
 INTERNAL = {
     "CLOUDOPS_NODE", "CLOUDOPS_RUN_COMMAND", "CLOUDOPS_RUN_PYTHON", "CLOUDOPS_RUN_REPORT",
+    "CLOUDOPS_RUN_SCRIPTS",
 }  # fmt: skip
 
 

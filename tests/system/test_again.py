@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from attrs import evolve
 
 from cfa.cloudops.errors import AmbiguousCallError, InvalidInputError, JobExistsError
+from cfa.cloudops.local import CloudClient
+from cfa.cloudops.model.values import PULLS, TaskCounts
 
 ONE = pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
 UP = "sh -c 'echo up; until [ -e gate ]; do sleep 0.05; done'"
@@ -296,3 +302,118 @@ def test_an_interrupted_run(bench):
         assert ("detached; 1 task of j goes on." in err) == (there == "active")
         assert "afresh" not in err
     bench.client().delete_job("j")
+
+
+TWO_STEPS = """\
+from cfa.cloudops.local import CloudClient
+
+def step(name):
+    client = CloudClient(at_exit="detach")
+    client.create_pool("p", container_image_name="busybox")
+    try:
+        client.create_job("j", "p")
+    except RuntimeError:
+        pass
+    client.add_task("j", "true", name_suffix=name)
+    client.monitor_job("j")
+
+step("one")
+step("two")
+"""
+
+
+def run_fresh(bench, *words):
+    return subprocess.run(
+        [sys.executable, "-m", "cfa.cloudops.cli", "run", "--fresh", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_fresh_is_about_earlier_runs(bench):
+    """What one client of a run has made is not replaced by another one of the same run."""
+    (bench.place / "two.py").write_text(TWO_STEPS)
+    for _ in range(2):
+        done = run_fresh(bench, "two.py")
+        assert done.returncode == 0, done.stderr
+        assert set(outcome(bench)) == {"j-one-1", "j-two-2"}
+
+
+def test_fresh_wins_over_exist_ok(bench):
+    """A script that goes on with its job begins afresh when a person says so; all of it in one job."""
+    text = SCRIPT.replace(', mounts=["data"]', "").replace(
+        '("j", "p")', '("j", "p", exist_ok=True)'
+    )
+    (bench.place / "one.py").write_text(text)
+    command = f"{sys.executable} one.py; {sys.executable} one.py"
+    for _ in range(2):
+        done = run_fresh(bench, "--", "sh", "-c", command)
+        assert done.returncode == 0, done.stderr
+        assert set(outcome(bench)) == {"j--1", "j--2"}
+
+
+def test_a_pull_is_no_problem(bench, monkeypatch):
+    """A job whose image is being pulled is about to run: `replace` refuses."""
+    client = bench.ready()
+    get_job = client._batch.get_job
+
+    def pulling(job_id):
+        job = get_job(job_id)
+        return evolve(job, problem=f"{PULLS} x.", counts=TaskCounts(active=1))
+
+    monkeypatch.setattr(client._batch, "get_job", pulling)
+    with pytest.raises(JobExistsError, match="1 waiting"):
+        client.create_job("j", "p", existing_job="replace")
+
+
+def test_a_shared_job_stays(bench):
+    """A job that is made with `exist_ok` may be another script's as well: nobody removes it."""
+    bench.ready().close()
+    text = "client.create_job('s', 'p', exist_ok=True)\nraise SystemError\n"
+    head = "from cfa.cloudops.local import CloudClient\nclient = CloudClient()\n"
+    (bench.place / "bad.py").write_text(head + text)
+    done = subprocess.run([sys.executable, "bad.py"], capture_output=True, text=True, check=False)
+    assert "SystemError" in done.stderr
+    assert bench.client().check_job_status("s") == "active"
+
+
+def test_a_run_is_nothing_to_tasks(bench):
+    """Tasks have neither the variables of a run nor its scripts on their PATH."""
+    text = SCRIPT.replace(', mounts=["data"]', "").replace(
+        '"echo said"', "\"sh -c 'env; command -v create_job; true'\""
+    )
+    (bench.place / "one.py").write_text(text)
+    done = run_fresh(bench, "one.py")
+    assert done.returncode == 0, done.stderr
+    assert "AZ_BATCH_TASK_ID" in done.stdout
+    assert "CLOUDOPS_RUN" not in done.stdout
+    assert "create_job" not in done.stdout
+
+
+def test_who_stops_waiting_ends(bench):
+    """A script whose `monitor_job` waited long enough does not wait again at its end."""
+    text = SCRIPT.replace(', mounts=["data"]', "").replace('"echo said"', '"sleep 30"')
+    (bench.place / "late.py").write_text(f"{text}client.monitor_job('j', timeout=0.02)\n")
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "late.py"], capture_output=True, text=True, check=False)
+    assert time.monotonic() - began < 15
+    assert "WaitTimeoutError" in done.stderr
+    assert "1 task of j goes on" in done.stderr
+    assert done.returncode == 1
+    bench.client().delete_job("j")
+
+
+def test_deletions_beside_additions(bench):
+    """A job is deleted though the next one gets its number at once."""
+    bench.ready().delete_job("j")
+
+    def again(name):
+        with contextlib.closing(CloudClient(at_exit="detach")) as client:
+            for _ in range(8):
+                client.create_job(name, "p", existing_job="replace")
+
+    with ThreadPoolExecutor(3) as threads:
+        for done in [threads.submit(again, f"j{number}") for number in range(3)]:
+            done.result(60)

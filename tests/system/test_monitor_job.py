@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from datetime import timedelta
@@ -9,7 +10,8 @@ from datetime import timedelta
 import pytest
 
 from cfa.cloudops import batch_helpers
-from cfa.cloudops.errors import TasksFailedError
+from cfa.cloudops.client import farewell
+from cfa.cloudops.errors import AgentError, TasksFailedError
 
 pytestmark = pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
 
@@ -100,6 +102,48 @@ def test_raise_on_failure(bench, capsys):
     assert (bench.place / "j-stats.csv").exists()
 
 
+@pytest.fixture
+def waits(bench, monkeypatch):
+    """A client with a task that runs, on which Ctrl-C is pressed as soon as it waits for the job."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    client = bench.ready()
+    client.add_task("sleep 20")
+    monkeypatch.setattr(
+        client._batch, "wait_for_change", lambda limit_s: signal.raise_signal(signal.SIGINT)
+    )
+    handler = signal.getsignal(signal.SIGINT)
+    yield client
+    signal.signal(signal.SIGINT, handler)
+    client._batch.terminate_job("j")
+
+
+def test_ctrl_c_while_it_is_said_what_goes_on(waits, monkeypatch):
+    """A Ctrl-C that follows another one, while `monitor_job` says what goes on, changes nothing."""
+    said = []
+
+    def say_detached(batch, job_id):
+        signal.raise_signal(signal.SIGINT)
+        said.append(job_id)
+
+    monkeypatch.setattr(farewell, "say_detached", say_detached)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        waits.monitor_job("j")
+    assert said == ["j"]
+    assert caught.value.__context__ is None
+
+
+def test_ctrl_c_without_a_service(waits, monkeypatch, capsys):
+    """Ctrl-C is a Ctrl-C also when the service cannot say what goes on."""
+
+    def fail(*_):
+        raise AgentError("The agent has gone.")
+
+    monkeypatch.setattr(waits._batch, "task_counts", fail)
+    with pytest.raises(KeyboardInterrupt):
+        waits.monitor_job("j")
+    assert "cloudops: The agent has gone." in capsys.readouterr().err
+
+
 def script(command, more=""):
     return SCRIPT.format(command=command, more=more)
 
@@ -126,6 +170,31 @@ def test_status_of_a_script(bench, more):
     assert ("not reached" in out) == bool(more)
 
 
+LEAVES = {
+    "sys.exit(3)": 3,
+    "sys.exit('a message')": 1,
+    "sys.exit(0)": 1,
+    "sys.exit(256)": 1,
+    "import argparse; argparse.ArgumentParser().error('wrong')": 2,
+    "raise ValueError": 1,
+}
+
+
+@pytest.mark.promise(
+    "CloudClient",
+    "What a script gives to `sys.exit` stays its exit status, also when failed tasks decide.",
+    local="its own unless that is 0",
+    cloud="the status says nothing of tasks",
+    difference="ours only",
+)
+@pytest.mark.parametrize(("more", "status"), LEAVES.items())
+def test_own_status_of_a_script(bench, more, status):
+    """With CLOUDOPS_ON_FAILURE=exit a script's own status stays unless it is 0."""
+    ended, _, err = bench.run(script(BAD, more), CLOUDOPS_ON_FAILURE="exit")
+    assert ended == status, err
+    assert ("Traceback" in err) == ("raise" in more)
+
+
 def test_raised_failures_end_a_script(bench):
     """A script that raises for failures ends with status 1."""
     status, _, err = bench.run(script(BAD, "client.monitor_job('j', raise_on_failure=True)"))
@@ -133,11 +202,9 @@ def test_raised_failures_end_a_script(bench):
     assert "TasksFailedError: Of the tasks of the job 'j', 1 failed: j--2." in err
 
 
-@pytest.mark.parametrize(("options", "reached"), [([], True), (["--check"], False)])
-def test_run_check(bench, options, reached):
-    """`cloudops run` ends with status 1; with `--check` the script does not go on after failures."""
-    (bench.place / "script.py").write_text(script(BAD, "client.monitor_job('j')\nprint('goes on')"))
-    done = subprocess.run(
+def run_command(bench, more, *options):
+    (bench.place / "script.py").write_text(script(BAD, more))
+    return subprocess.run(
         [sys.executable, "-m", "cfa.cloudops.cli", "run", *options, "script.py"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -145,5 +212,18 @@ def test_run_check(bench, options, reached):
         timeout=60,
         check=False,
     )
+
+
+@pytest.mark.parametrize(("options", "reached"), [([], True), (["--check"], False)])
+def test_run_check(bench, options, reached):
+    """`cloudops run` ends with status 1; with `--check` the script does not go on after failures."""
+    done = run_command(bench, "client.monitor_job('j')\nprint('goes on')", *options)
     assert done.returncode == 1, done.stderr
     assert ("goes on" in done.stdout) == reached
+
+
+@pytest.mark.parametrize("options", [[], ["--check"]])
+def test_run_keeps_the_status(bench, options):
+    """`cloudops run` ends with the script's own status, also with `--check`."""
+    done = run_command(bench, "sys.exit(3)", *options)
+    assert done.returncode == 3, done.stderr

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytest.importorskip("ipykernel", reason="needs ipykernel: pip install -e '.[dev]'")
+# Not imported: who has it loaded is in a notebook.
+if importlib.util.find_spec("ipykernel") is None:
+    pytest.skip("needs ipykernel: pip install -e '.[dev]'", allow_module_level=True)
 
 from jupyter_client import KernelManager
 
@@ -26,10 +31,19 @@ client.add_task("j", ["sh", "-c", "echo 'the <reason>' >&2; exit 3"])
 
 
 @pytest.fixture
-def kernel(backend, workdir: Path) -> Iterator[Any]:
-    """A client of a kernel that runs in the test's directory."""
+def manager(backend, workdir: Path) -> Iterator[Any]:
+    """A kernel that runs in the test's directory."""
     manager = KernelManager(kernel_name="python3")
     manager.start_kernel(cwd=str(workdir))
+    try:
+        yield manager
+    finally:
+        manager.shutdown_kernel()
+
+
+@pytest.fixture
+def kernel(manager: Any) -> Iterator[Any]:
+    """A client of the kernel."""
     client = manager.client()
     client.start_channels()
     try:
@@ -37,20 +51,21 @@ def kernel(backend, workdir: Path) -> Iterator[Any]:
         yield client
     finally:
         client.stop_channels()
-        manager.shutdown_kernel()
 
 
-def run(kernel: Any, code: str) -> list[dict[str, Any]]:
-    """What a cell sends: each message's type and content."""
+def run(
+    kernel: Any, code: str, hook: Callable[[dict[str, Any]], None] | None = None, status: str = "ok"
+) -> list[dict[str, Any]]:
+    """What a cell sends: each message's type and content, which also go to a hook."""
     said: list[dict[str, Any]] = []
-    reply = kernel.execute_interactive(
-        code,
-        timeout=60,
-        output_hook=lambda message: said.append(
-            {"type": message["msg_type"], **message["content"]}
-        ),
-    )
-    assert reply["content"]["status"] == "ok", reply["content"]
+
+    def take(message: dict[str, Any]) -> None:
+        said.append({"type": message["msg_type"], **message["content"]})
+        if hook is not None:
+            hook(said[-1])
+
+    reply = kernel.execute_interactive(code, timeout=60, output_hook=take)
+    assert reply["content"]["status"] == status, reply["content"]
     return said
 
 
@@ -76,3 +91,24 @@ def test_values_are_tables(kernel: Any):
     for expression in ("result", "client.list_jobs()", "client.list_tasks('j')"):
         [shown] = [one for one in run(kernel, expression) if one["type"] == "execute_result"]
         assert "<table" in shown["data"]["text/html"]
+
+
+def test_an_interrupted_cell(manager: Any, kernel: Any):
+    """A cell that is interrupted in `monitor_job` says what goes on, without a traceback."""
+    run(kernel, SET_UP + "client.add_task('j', 'sleep 20')")
+    sent = []
+
+    def interrupt(message: dict[str, Any]) -> None:
+        if "running" in str(message.get("data")) and not sent:
+            sent.append(message)
+            os.kill(manager.provisioner.pid, signal.SIGINT)
+
+    said = run(kernel, "client.monitor_job('j')", interrupt, status="error")
+    [error] = [one for one in said if one["type"] == "error"]
+    assert error["ename"] == "KeyboardInterrupt"
+    assert error["traceback"] == ["KeyboardInterrupt: detached from the job j"]
+    text = "".join(one["text"] for one in said if one["type"] == "stream")
+    # Kernels ask for colour.
+    assert re.sub(r"\x1b\[\d+m", "", text).startswith("cloudops: detached; ")
+    assert "Stop: cloudops job terminate j" in text
+    run(kernel, "client.delete_job('j')")

@@ -43,7 +43,7 @@ def surroundings(monkeypatch):
 class Terminal:
     """A program on a terminal of its own, whose screen can be read."""
 
-    def __init__(self, argv, columns=80, **environment):
+    def __init__(self, argv, columns=80, stdout=None, stderr=None, **environment):
         self._screen = pyte.HistoryScreen(columns, 24, history=1000)
         self._stream = pyte.ByteStream(self._screen)
         self.sent = b""
@@ -53,8 +53,8 @@ class Terminal:
         self.process = subprocess.Popen(
             argv,
             stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
+            stdout=stdout or theirs,
+            stderr=stderr or theirs,
             env={**os.environ, **environment},
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
@@ -113,6 +113,11 @@ class Terminal:
     def ctrl_c(self):
         os.write(self._descriptor, b"\x03")
 
+    @property
+    def cursor_is_seen(self):
+        """Whether the terminal shows its cursor."""
+        return not self._screen.cursor.hidden
+
     def close(self):
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -124,12 +129,12 @@ def terminal(bench):
     """Starts programs on terminals: scripts by their text, `cloudops` by its words."""
     made = []
 
-    def start(script=None, *words, columns=80, **environment):
-        argv = [sys.executable, "-m", "cfa.cloudops.cli", *words]
+    def start(script=None, *words, argv=None, **more):
+        command = [sys.executable, "-m", "cfa.cloudops.cli", *words]
         if script is not None:
             (bench.place / "script.py").write_text(script)
-            argv = [*(argv if words else [sys.executable]), "script.py"]
-        made.append(Terminal(argv, columns, **environment))
+            command = [*(command if words else [sys.executable]), "script.py"]
+        made.append(Terminal(argv or command, **more))
         return made[-1]
 
     yield start
@@ -170,7 +175,9 @@ def test_output_on_a_terminal(bench, terminal):
     assert "my-job--10  | out" in shown.text
     assert "my-job--10  ! wrong" in shown.text
     assert "my-job-a-12 | first" in shown.text
-    assert ("my-job--11  | " + "long " * 30).strip() in shown.text.replace("\n", "")
+    # As wide as the longest id that was known when the first line came.
+    text = shown.text.replace("\n", "").replace("my-job--11  |", "my-job--11 |")
+    assert ("my-job--11 | " + "long " * 30).strip() in text
     assert shown.colour("! wrong") == "red"
     assert shown.colour("my-job--10") not in ("default", shown.colour("my-job-a-12"))
 
@@ -247,20 +254,158 @@ def test_ctrl_c_of_a_command(bench, terminal, words):
 )
 @pytest.mark.parametrize("run", [False, True], ids=["python", "run"])
 def test_ctrl_c_of_a_script(bench, terminal, more, run):
-    """Ctrl-C while a script waits gives status 130, no traceback, and what goes on, once."""
+    """Ctrl-C while a script waits ends it by SIGINT without a traceback; what goes on is said once."""
     gate = bench.place / "gate"
     script = "import atexit\natexit.register(print, 'after all')\n"
     script += HEAD + task(WAITS.format(gate=gate)) + more
     shown = terminal(script, *(["run"] if run else []))
     shown.until("1 running")
     shown.ctrl_c()
-    status = shown.end()
-    assert status == 130 or (more and not run and status == -signal.SIGINT)
+    assert shown.end() == (130 if run else -signal.SIGINT)
     assert shown.text.count("detached; 1 task of my-job goes on.") == 1
     assert "Traceback" not in shown.text
     assert "after all" in shown.text
-    assert "\x1b[?25h" in shown.sent.decode(), "the cursor is hidden"
+    assert shown.cursor_is_seen
     gate.touch()
+
+
+@pytest.mark.parametrize(
+    "more", ["", "client.monitor_job('my-job')\n"], ids=["wait", "monitor_job"]
+)
+@pytest.mark.parametrize("pauses_s", [[0.001] * 9, [0.003], [0.2]], ids=["many", "soon", "late"])
+def test_ctrl_c_again(bench, terminal, more, pauses_s):
+    """Those who press Ctrl-C more than once see the same as those who press it once."""
+    gate = bench.place / "gate"
+    script = "import atexit\natexit.register(print, 'after all')\n"
+    shown = terminal(script + HEAD + task(WAITS.format(gate=gate)) + more)
+    shown.until("1 running")
+    for pause_s in (0.0, *pauses_s):
+        time.sleep(pause_s)
+        shown.process.send_signal(signal.SIGINT)  # a terminal would drop what was printed before
+    assert shown.end() == -signal.SIGINT
+    assert shown.text.count("detached; 1 task of my-job goes on.") == 1
+    assert "Traceback" not in shown.text
+    assert "Exception ignored" not in shown.text
+    assert "after all" in shown.text
+    gate.touch()
+
+
+def test_ctrl_c_ends_a_loop_of_a_shell(bench, terminal):
+    """Ctrl-C while a script waits also ends the shell's loop around it."""
+    gate = bench.place / "gate"
+    (bench.place / "script.py").write_text(HEAD + task(WAITS.format(gate=gate)))
+    loop = f"for i in 1 2; do {sys.executable} script.py; echo ended with $?; done"
+    shown = terminal(argv=["bash", "-c", loop])
+    shown.until("1 running")
+    shown.ctrl_c()
+    assert shown.end() == -signal.SIGINT
+    assert "goes on" in shown.text
+    assert "ended with" not in shown.text
+    gate.touch()
+
+
+def test_ctrl_c_lets_go_of_all(bench, terminal):
+    """Ctrl-C while a script waits lets go of the tasks of all its clients."""
+    gate = bench.place / "gate"
+    script = HEAD + task(WAITS.format(gate=gate)) + "client = CloudClient()\n"
+    script += "client.create_job('second', 'p')\n"
+    shown = terminal(script + f"client.add_task('second', {WAITS.format(gate=gate)!r})\n")
+    shown.until("1 running")
+    shown.ctrl_c()
+    assert shown.end() == -signal.SIGINT
+    for job in ("my-job", "second"):
+        assert shown.text.count(f"detached; 1 task of {job} goes on.") == 1
+    gate.touch()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_cursor_stays(bench, terminal, number):
+    """The status leaves the cursor where it is seen: a signal may end the program at any time."""
+    gate = bench.place / "gate"
+    shown = terminal(HEAD + task(WAITS.format(gate=gate)))
+    shown.until("1 running")
+    assert shown.cursor_is_seen
+    shown.process.send_signal(number)
+    assert shown.end() == -number
+    assert shown.cursor_is_seen
+    gate.touch()
+
+
+#: Speaks in a thread, in many ways, as soon as the status is there; then `monitor_job` may end.
+SPEAKS = """\
+import logging, sys, threading, time
+logging.basicConfig(format="logged %(message)s")
+other = logging.getLogger("other")
+other.addHandler(logging.StreamHandler(sys.stdout))
+other.propagate = False
+
+def speak():
+    while sys.stdout.__class__.__name__ != "FileProxy" or time.monotonic() < shown_s:
+        time.sleep(0.05)
+    print("printed [1/3] :warning:", "long " * 30)
+    print("to stderr", file=sys.stderr)
+    logging.warning("by root")
+    other.warning("by another")
+    print("no end [/of] a line", end="", flush=True)
+    print(", the rest", end="")
+    open("gate", "w").close()
+
+shown_s = time.monotonic() + 2
+threading.Thread(target=speak).start()
+client.monitor_job("my-job")
+logging.warning("afterwards")
+other.warning("afterwards, too")
+"""
+
+
+def test_what_else_is_printed(bench, terminal):
+    """What a script prints and logs meanwhile appears whole above the status, which goes."""
+    gate = bench.place / "gate"
+    shown = terminal(HEAD + task(WAITS.format(gate=gate)) + SPEAKS)
+    assert shown.end() == 0
+    long = ("printed [1/3] :warning: " + "long " * 30).strip()
+    assert "".join(line.ljust(80) for line in shown.lines[:3]).strip() == long
+    assert shown.lines[3:8] == [
+        "to stderr", "logged by root", "by another", "no end [/of] a line", ", the rest",
+    ]  # fmt: skip
+    assert shown.lines[-2:] == ["logged afterwards", "afterwards, too"]
+    assert "Ctrl-C" not in shown.text
+    assert shown.text.count("running") == 0
+
+
+def test_standard_error_elsewhere(bench, terminal):
+    """What goes to standard error stays there when that is a file."""
+    gate = bench.place / "gate"
+    with open("err.log", "wb") as log:
+        shown = terminal(HEAD + task(WAITS.format(gate=gate)) + SPEAKS, stderr=log)
+        assert shown.end() == 0
+    assert "by another" in shown.text
+    assert "by root" not in shown.text
+    assert "to stderr" not in shown.text
+    logged = (bench.place / "err.log").read_text()
+    assert logged == "to stderr\nlogged by root\nlogged afterwards\n"
+
+
+PULLS = """\
+import sys
+from cfa.cloudops.client.pools import _PullProgress
+from cfa.cloudops.provider.executor import ImageProgress
+progress = _PullProgress()
+for done in (1, 2):
+    progress(ImageProgress(image="an-image", status=f"part {done}", done=done, total=2))
+print("a result")
+print("a remark", file=sys.stderr)
+progress.end()
+"""
+
+
+def test_standard_output_elsewhere(bench, terminal):
+    """What is printed while a pull is shown stays in the file that standard output is."""
+    with open("out.txt", "wb") as file:
+        shown = terminal(PULLS, stdout=file)
+        assert shown.end() == 0
+    assert (bench.place / "out.txt").read_text() == "a result\n"
+    assert shown.lines == ["a remark", "an-image: part 2"]
 
 
 @pytest.mark.parametrize(

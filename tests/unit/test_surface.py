@@ -449,10 +449,18 @@ def test_pool_functions(filled, arguments):
         {"source": "input-test", "target": "input-test"}
     ]
     assert batch_helpers.get_rel_mnt_path("input-test", *args, **kwargs) == "input-test"
-    batch_helpers.delete_pool(*args, **kwargs)
-    assert batch_helpers.check_pool_exists(*args, **kwargs) is False
+
+
+def test_delete_pool(filled):
+    """A pool is deleted by its name in its place; the others may be those of pools as well."""
+    names = ("group", "my_pool", "gone", filled.batch_mgmt_client)
     with pytest.raises(PoolNotFoundError):
-        batch_helpers.get_pool_full_info(*args, **kwargs)
+        batch_helpers.delete_pool(*names)
+    names = (None, None, "my_pool", filled.batch_mgmt_client)
+    batch_helpers.delete_pool(*names)
+    assert batch_helpers.check_pool_exists(*names) is False
+    with pytest.raises(PoolNotFoundError):
+        batch_helpers.get_pool_full_info(*names)
 
 
 def test_mount_format():

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from attrs import field, frozen
 
@@ -250,10 +250,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e18
 
 
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def _workload(text: str | None, job_id: str) -> dict[str, Any]:
     try:
-        found = json.loads(text) if text else {}
-    except ValueError as error:
+        found = json.loads(text, parse_constant=_no_constant) if text else {}
+    except (ValueError, RecursionError) as error:
         _log.warning("workload_metadata of the job %s is no JSON: %s", job_id, error)
         return {}
     return found if isinstance(found, dict) else {"value": found}

@@ -184,8 +184,14 @@ class DonePoller:
 
 
 def delete_pool(*args: Any, **kwargs: Any) -> DonePoller:
-    """Delete a pool. See `CloudClient.delete_pool`. It is gone when this returns."""
+    """Delete a pool: `(resource_group_name, account_name, pool_name, batch_mgmt_client)`.
+
+    See `CloudClient.delete_pool`. It is gone when this returns. Only the name in its place counts:
+    one of the others may be that of a pool, too.
+    """
     client = _client(args, kwargs)
+    if "pool_name" not in kwargs and len(args) > 2 and isinstance(args[2], str):
+        kwargs = {**kwargs, "pool_name": args[2]}
     client.delete_pool(_pool(args, kwargs).spec.id)
     return DonePoller()
 

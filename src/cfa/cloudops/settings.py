@@ -32,7 +32,8 @@ VARIABLES = {
         "(delete it with its results, unless its tasks run), force-replace (also while they run)"
     ),
     "CLOUDOPS_ON_FAILURE": (
-        "show (failed tasks are shown, the default) or exit (the script ends with status 1 as well)"
+        "show (failed tasks are shown, the default) or exit (the script also ends with status 1, unless "
+        "it gives sys.exit a status of its own)"
     ),
     "CLOUDOPS_STRICT": "1: a rehearsal that refuses or reports what the cloud would refuse",
 }
@@ -43,9 +44,6 @@ EXISTING_JOB = ("error", "resume", "replace", "force-replace")
 #: Workspaces of others that the user trusts, or `*`. Only the real environment counts: a dotenv file may
 #: lie in the strange directory itself.
 TRUST = "CLOUDOPS_TRUST"
-#: By which `cloudops run` tells what it runs its own command line, as JSON in three parts: up to the
-#: name of the command, its options, its words.
-COMMAND_VARIABLE = "CLOUDOPS_RUN_COMMAND"
 
 
 @frozen(kw_only=True)
@@ -182,6 +180,11 @@ def read_dotenv(path: str | Path | None, *, required: bool = True) -> dict[str, 
 _replaced: dict[str, tuple[str | None, str]] = {}
 
 
+#: How the variables begin that `cloudops run` gives to a program, and to nobody that it starts for long:
+#: `..._SCRIPTS` is the directory of the cloud's scripts, which is on its `PATH`.
+OF_A_RUN = "CLOUDOPS_RUN_"
+
+
 def export_dotenv(entries: Mapping[str, str]) -> None:
     """Put entries of a dotenv file into the environment, as the cloud's client does.
 
@@ -195,17 +198,19 @@ def export_dotenv(entries: Mapping[str, str]) -> None:
 
 
 def own_environment(*, settings: bool = True) -> dict[str, str]:
-    """The environment without what dotenv files put into it: what a process of ours starts with.
+    """The environment without what dotenv files and `cloudops run` put into it: what a process of ours
+    starts with.
 
     A dotenv file is found in the directory where one works, and that may be a stranger's: it must not
-    say which libraries and programs an agent loads. Nor is the command line of `cloudops run` there: a
-    script's arguments, which may be secret, are not for its tasks.
+    say which libraries and programs an agent loads.
 
     Args:
         settings: keep the `CLOUDOPS_*` entries of dotenv files.
     """
-    found = dict(os.environ)
-    found.pop(COMMAND_VARIABLE, None)
+    found = {name: value for name, value in os.environ.items() if not name.startswith(OF_A_RUN)}
+    if scripts := os.environ.get(f"{OF_A_RUN}SCRIPTS"):
+        path = found.get("PATH", os.defpath).split(os.pathsep)
+        found["PATH"] = os.pathsep.join(place for place in path if place != scripts)
     for name, (before, value) in _replaced.items():
         if found.get(name) != value or (settings and name.startswith("CLOUDOPS_")):
             continue  # a script has set it since

@@ -27,6 +27,8 @@ def main() -> None:
         status = _run()
     except SystemExit as leaving:
         status = leaving.code
+    except KeyboardInterrupt:  # also while this is loaded
+        status = 130
     except BrokenPipeError:
         status = 1  # nobody reads any more
     if not _flush():
@@ -58,8 +60,6 @@ def _run() -> int:
 
         show_error(error)
         return error.exit_status
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 

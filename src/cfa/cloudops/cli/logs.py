@@ -54,7 +54,9 @@ def show(
         return 0
     with (
         detaching(batch, job.spec.id),
-        Watch(source, shown, prefix=len(wanted) != 1, raw=raw, streams=streams) as watch,
+        Watch(
+            batch, shown, prefix=len(wanted) != 1, raw=raw, streams=streams, source=source
+        ) as watch,
     ):
         while True:
             # Asked before the look: what completes in between is seen by the next one.

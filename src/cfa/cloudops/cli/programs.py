@@ -22,6 +22,8 @@ from cfa.cloudops.errors import AgentError, InvalidInputError, LocalFileNotFound
 SCRIPTS = Path(__file__).parent / "bin"
 #: The Python of the programs in it.
 PYTHON_VARIABLE = "CLOUDOPS_RUN_PYTHON"
+#: Their directory: what is taken off the `PATH` of an agent, see `settings.own_environment`.
+SCRIPTS_VARIABLE = "CLOUDOPS_RUN_SCRIPTS"
 _OPTIONS = f"{__name__}.options"
 
 
@@ -94,4 +96,5 @@ def environment() -> dict[str, str]:
     return {
         "PATH": os.pathsep.join(dict.fromkeys([*path.split(os.pathsep), str(SCRIPTS)])),
         PYTHON_VARIABLE: sys.executable,
+        SCRIPTS_VARIABLE: str(SCRIPTS),
     }

@@ -25,11 +25,11 @@ from attrs import evolve
 
 from cfa.cloudops import backends
 from cfa.cloudops.cli import output, programs
-from cfa.cloudops.client.farewell import REPORT_VARIABLE
+from cfa.cloudops.client.farewell import COMMAND_VARIABLE, REPORT_VARIABLE
 from cfa.cloudops.errors import AmbiguousCallError
 from cfa.cloudops.rehearsal import read_report
 from cfa.cloudops.rehearsal import report as rehearsal_report
-from cfa.cloudops.settings import COMMAND_VARIABLE, Settings
+from cfa.cloudops.settings import Settings
 
 #: Beginning of the names of reports, in the directory for temporary files.
 REPORT_PREFIX = "cloudops-run-"

@@ -1,18 +1,110 @@
-"""The exit status of a script, set from where `sys.exit` means nothing."""
+"""How a script ends: by Ctrl-C, or with a status that is set where `sys.exit` means nothing."""
 
 from __future__ import annotations
 
+import functools
 import os
+import signal
 import sys
-from types import TracebackType
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, Self
+
+#: Seconds in which a further Ctrl-C means the same as the one before.
+_AGAIN_S = 1.0
+
+#: Whether Ctrl-C ended the wait for tasks: the whole process is to end.
+_interrupt = threading.Event()
+
+
+class OneInterrupt:
+    """Ctrl-C counts once while this is entered: it raises `KeyboardInterrupt`, as always.
+
+    Those that follow are ignored until this is left, and for a second: people press it more than once,
+    and what has to be said and closed then is not to be cut off. A handler of SIGINT that is not
+    Python's own stays in charge, and so does everything outside the main thread.
+    """
+
+    def __init__(self) -> None:
+        self._before: Any = None
+        self._entered = False
+        self._held = False
+        self._seen_s: float | None = None
+
+    @property
+    def seen(self) -> bool:
+        """Whether there was one."""
+        return self._seen_s is not None
+
+    def hold(self) -> None:
+        """From now on raise nothing, but still take notice."""
+        self._held = True
+
+    def __enter__(self) -> Self:
+        self._entered = True
+        before = signal.getsignal(signal.SIGINT)
+        ours = isinstance(getattr(before, "__self__", None), OneInterrupt)
+        if threading.current_thread() is threading.main_thread() and (
+            ours or before is signal.default_int_handler
+        ):
+            self._before = before
+            signal.signal(signal.SIGINT, self._take)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._entered = False
+        if self._before is not None and not self.seen:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._seen_s is None:
+            self._seen_s = now
+            if not self._held:
+                raise KeyboardInterrupt
+        elif not self._entered and now - self._seen_s >= _AGAIN_S:
+            signal.signal(signal.SIGINT, self._before)
+            self._before(number, frame)
+
+
+def interrupted() -> bool:
+    """Whether Ctrl-C ended the script, or the wait for its tasks."""
+    return _interrupt.is_set() or getattr(sys, "last_type", None) is KeyboardInterrupt
+
+
+def end_by_interrupt() -> None:
+    """Let this process end by SIGINT, so that a shell stops as well, with status 130.
+
+    For handlers of `atexit`; see https://www.cons.org/cracauer/sigint.html.
+    """
+    _interrupt.set()
+    if _at_last(("raise", signal.SIGINT), ("_exit", 128 + signal.SIGINT)):
+        return
+    _flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def set_exit_status(status: int) -> None:
-    """Let this process end with a status, whatever it would be else. For handlers of `atexit`.
+    """Let this process end with a status, whatever it would be else. For handlers of `atexit`."""
+    if not _at_last(("_exit", status)):
+        _flush()
+        os._exit(status)
 
-    Python takes no exit status from such a handler, and `os._exit` would leave out all that is still to
-    come: the other handlers, the flush of the streams, the removal of temporary directories. So `_exit`
-    is left to the C library, which calls it when the interpreter has ended.
+
+def _at_last(*calls: tuple[str, int]) -> bool:
+    """Have the C library call functions of its own, in this order, when the interpreter has ended.
+
+    Python takes no exit status from a handler of `atexit`, and to leave from one would leave out all
+    that is still to come: the other handlers, the flush of the streams, the removal of temporary
+    directories. False: this C library cannot.
     """
     import ctypes  # only for a script that ends badly
 
@@ -20,18 +112,52 @@ def set_exit_status(status: int) -> None:
         library = ctypes.CDLL(None)
         register = library["__cxa_atexit"]
         register.argtypes = [ctypes.c_void_p] * 3
-        if register(ctypes.cast(library["_exit"], ctypes.c_void_p), status, None) == 0:
-            return
-    except (OSError, AttributeError):
-        pass  # a C library that is linked into Python
+        return not any(
+            register(ctypes.cast(library[name], ctypes.c_void_p), argument, None)
+            for name, argument in reversed(calls)  # the last one is called first
+        )
+    except (OSError, AttributeError):  # a C library that is linked into Python
+        return False
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    os._exit(status)
 
 
-def end_quietly(error: KeyboardInterrupt) -> None:
-    """Let Python end by this interrupt as always, but without a traceback: what it means was said."""
+@functools.cache
+def remember_status() -> Callable[[], int]:
+    """Have `sys.exit` remember what the main thread gives it: handlers of `atexit` are not told.
+
+    Returns:
+        Gives the exit status that the script chose, 0 when there is none: also 1 for an exception
+        that nobody caught. What `raise SystemExit` says is not known.
+    """
+    leave = sys.exit
+    given = 0
+
+    @functools.wraps(leave)
+    def leave_and_remember(status: Any = None, /) -> NoReturn:
+        nonlocal given
+        if threading.current_thread() is threading.main_thread():
+            given = status & 0xFF if isinstance(status, int) else int(status is not None)
+        leave(status)
+
+    def chosen() -> int:
+        return given if getattr(sys, "last_type", None) is None else 1
+
+    sys.exit = leave_and_remember
+    return chosen
+
+
+def end_quietly(error: KeyboardInterrupt, text: str) -> None:
+    """Let Python end by this interrupt as always, but without a traceback: what it means was said.
+
+    Args:
+        error: the interrupt.
+        text: a line that a notebook shows below the cell instead.
+    """
     before = sys.excepthook
 
     def hook(
@@ -41,3 +167,4 @@ def end_quietly(error: KeyboardInterrupt) -> None:
             before(kind, value, traceback)
 
     sys.excepthook = hook
+    vars(error)["_render_traceback_"] = lambda: [text]  # IPython asks for it

@@ -10,12 +10,17 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from cfa.cloudops.client.ending import set_exit_status
+from cfa.cloudops.client.ending import (
+    OneInterrupt,
+    end_by_interrupt,
+    interrupted,
+    remember_status,
+    set_exit_status,
+)
 from cfa.cloudops.client.view import say, say_detached
 from cfa.cloudops.errors import CloudOpsError, NotFoundError
 from cfa.cloudops.model.plain import plain, some
 from cfa.cloudops.model.values import TaskResult
-from cfa.cloudops.settings import COMMAND_VARIABLE
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.watch import Watch
@@ -24,16 +29,24 @@ if TYPE_CHECKING:
 #: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
 #: how the tasks that it added ended. The variable may outlive the file.
 REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
+#: The command line of the `cloudops run` that made that file, as JSON in three parts: up to the name of
+#: the command, its options, its words. Not for tasks: see `settings.own_environment`.
+COMMAND_VARIABLE = "CLOUDOPS_RUN_COMMAND"
 #: Modules of programs that run what a user wrote, or commands: to start them again says nothing.
 _RUNNERS = frozenset({"cfa.cloudops.cli", "ipykernel", "pydevd", "pytest"})
+
+
+def run_id() -> str:
+    """Stands for all processes of a `cloudops run`, and is kept with their jobs; '' without one."""
+    return os.path.basename(os.environ.get(REPORT_VARIABLE, ""))
 
 
 class Farewell:
     """Stays with a script's unfinished tasks when it ends, so that it needs no line to wait.
 
-    The exit status stays what the script made it, unless `on_failure` is `exit` and tasks failed, or
-    Ctrl-C, which gives 130, detaches: the tasks go on. `cloudops run`, whose exit status is about the
-    tasks as well, gets a report.
+    The exit status stays what the script made it. It is 1 instead of 0 when `on_failure` is `exit` and
+    tasks failed. Ctrl-C detaches: the tasks go on, and the script ends by SIGINT, which is status 130
+    for a shell. `cloudops run`, whose exit status is about the tasks as well, gets a report.
     """
 
     def __init__(
@@ -57,6 +70,8 @@ class Farewell:
         self._pid = os.getpid()
         self._interactive = hasattr(sys, "ps1") or "ipykernel" in sys.modules
         self._detach = at_exit == "detach" or self._interactive
+        if on_failure == "exit":
+            remember_status()
         atexit.register(self._at_exit)
 
     def expect(self, job_id: str, task_ids: Iterable[str]) -> None:
@@ -69,6 +84,11 @@ class Farewell:
         """A job that this script made."""
         self._made.add(job_id)
 
+    @property
+    def interactive(self) -> bool:
+        """Whether a person types what runs: a cell of a notebook may well run again."""
+        return self._interactive
+
     def refused(self, job_id: str) -> None:
         """A job to which a task could not be added."""
         self._refused.add(job_id)
@@ -78,9 +98,12 @@ class Farewell:
         self._expected.pop(job_id, None)
 
     def detach(self, job_id: str) -> None:
-        """Ctrl-C while a job was watched: say what goes on."""
+        """Ctrl-C while a job was watched: say what goes on, if the service can tell."""
         self._detached.add(job_id)
-        say_detached(self._batch, job_id)
+        try:
+            say_detached(self._batch, job_id)
+        except CloudOpsError as error:
+            say(str(error))
 
     def cancel(self) -> None:
         """The client is closed: nothing is shown at exit."""
@@ -93,11 +116,17 @@ class Farewell:
     def _at_exit(self) -> None:
         if os.getpid() != self._pid:
             return  # a forked child is not the script
+        with OneInterrupt() as interrupt:
+            self._leave(interrupt)
+
+    def _leave(self, interrupt: OneInterrupt) -> None:
         status = 0
+        bad = False
         try:
+            if interrupted():
+                interrupt.hold()
             if self._expected:
-                interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-                if self._detach or interrupted:
+                if self._detach or interrupted():
                     self._say_detached()
                 else:
                     self._stay()
@@ -105,7 +134,8 @@ class Farewell:
                 self._clear_way()
         except KeyboardInterrupt:
             status = 130
-            self._say_detached()
+            for job_id in self._expected.keys() - self._detached:
+                self.detach(job_id)
         except BrokenPipeError:
             # Nobody reads any more; the tasks go on. Python flushes once more when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -113,12 +143,18 @@ class Farewell:
             status = error.exit_status
             say(str(error))
         finally:
-            bad = self._report(status)
-            if self._at_end is not None:
-                self._at_end()
-            self._batch.close()
-            if status == 130 or (bad and self._on_failure == "exit"):
-                set_exit_status(status or 1)
+            interrupt.hold()
+            try:
+                bad = self._report(status)
+                if self._at_end is not None:
+                    self._at_end()
+                self._batch.close()
+            finally:
+                if status == 130 or interrupt.seen:
+                    end_by_interrupt()
+                elif bad and self._on_failure == "exit" and not interrupted():
+                    chosen = remember_status()
+                    set_exit_status(chosen() or status or 1)
 
     def _report(self, status: int) -> bool:
         """Write how the tasks of this client ended, if anybody asked; whether something is wrong.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from cfa.cloudops.client.farewell import replacing
+from cfa.cloudops.client.farewell import replacing, run_id
 from cfa.cloudops.client.pools import owner_metadata
 from cfa.cloudops.errors import (
     AmbiguousCallError,
@@ -84,8 +84,10 @@ class JobMixin:
             existing_job: what to do when a job of this name exists. `error`: raise. `resume`: as
                 `exist_ok`. `replace`: delete it, with its tasks and their files, and make it anew;
                 raise when its tasks run or are about to. `force-replace`: end them instead. Blobs
-                that its tasks wrote stay. When not given, CLOUDOPS_EXISTING_JOB decides, `error` when
-                not set; that never replaces a job that this client made.
+                that its tasks wrote stay. When not given, `exist_ok` and then CLOUDOPS_EXISTING_JOB
+                decide, `error` when not set. The setting never replaces a job that this client made,
+                nor one that any client of the same `cloudops run` made. `cloudops run --fresh` wins
+                over `exist_ok`.
             metadata: names and values that are kept with the job, such as `model_version`.
 
         Raises:
@@ -119,6 +121,7 @@ class JobMixin:
             metadata=(
                 ("mark_complete", str(mark_complete_after_tasks_run)),
                 *owner_metadata(),
+                *((("run", run_id()),) if run_id() else ()),
                 *((str(name), str(value)) for name, value in (metadata or {}).items()),
             ),
         )
@@ -135,7 +138,8 @@ class JobMixin:
             job = self._batch.get_job(job_id)
             said = f"Job {job_id} exists."
         else:
-            self._farewell.made(job_id)
+            if choice != "resume":  # else others may go on with it, and it is in nobody's way
+                self._farewell.made(job_id)
         if verbose:
             print(said)  # noqa: T201  asked for
         self._adopt(job)
@@ -147,9 +151,14 @@ class JobMixin:
             InvalidInputError: the call says something else. AmbiguousCallError: it says two things.
         """
         if existing_job is None:
-            choice = "resume" if exist_ok else self._settings.existing_job
-            mine = names.key(job_id) in map(names.key, self.jobs)
-            return "error" if mine and choice in ("replace", "force-replace") else choice
+            choice = self._settings.existing_job
+            if choice in ("replace", "force-replace"):
+                # In a run of several clients, nobody but the first replaces what was there before.
+                if self._is_of_this_run(job_id):
+                    choice = "error"
+                elif exist_ok and run_id():
+                    return choice
+            return "resume" if exist_ok else choice
         if existing_job not in EXISTING_JOB:
             raise InvalidInputError(
                 f"existing_job={existing_job!r} is not one of {', '.join(EXISTING_JOB)}.",
@@ -162,6 +171,15 @@ class JobMixin:
             )
         return existing_job
 
+    def _is_of_this_run(self, job_id: str) -> bool:
+        if names.key(job_id) in map(names.key, self.jobs):
+            return not self._farewell.interactive
+        try:
+            job = self._batch.get_job(job_id)
+        except JobNotFoundError:
+            return False
+        return bool(run_id()) and dict(job.spec.metadata).get("run") == run_id()
+
     def _replace(self, job_id: str, choice: str) -> None:
         """Delete a job if it exists. Raises: JobExistsError: its tasks run."""
         with contextlib.suppress(JobNotFoundError):
@@ -172,7 +190,7 @@ class JobMixin:
         """Raises: JobExistsError: the job's tasks run or are about to. JobNotFoundError: no job."""
         job = self._batch.get_job(job_id)
         counts = job.counts
-        goes_on = counts.running or (counts.active and not job.problem)
+        goes_on = counts.running or (counts.active and not job.stuck)
         if choice == "replace" and goes_on and job.state is JobState.ACTIVE:
             raise JobExistsError(
                 f"The job {job_id!r} was not replaced: it has {counts.running} running and "

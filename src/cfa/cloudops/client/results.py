@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from cfa.cloudops.client import selection
 from cfa.cloudops.client.blobs import BlobMixin
-from cfa.cloudops.client.ending import end_quietly
+from cfa.cloudops.client.ending import OneInterrupt, end_quietly
 from cfa.cloudops.client.jobs import minutes
 from cfa.cloudops.client.outcome import JobResult
 from cfa.cloudops.errors import (
@@ -83,7 +83,8 @@ class ResultMixin(BlobMixin):
             RuntimeError: the time passed; the job goes on. Or a file is where the folder of the
                 output must be. `TasksFailedError`: see `raise_on_failure`.
             OSError: a file cannot be written.
-            KeyboardInterrupt: Ctrl-C; the job goes on, and a line says how to follow and stop it.
+            KeyboardInterrupt: Ctrl-C; the job goes on, and a line says how to follow and stop it. A
+                further Ctrl-C within the next second changes nothing.
             SystemExit: tasks failed or never ran, and CLOUDOPS_ON_FAILURE is `exit`; status 1.
         """
         job_id = names.job_id(job_name)
@@ -112,23 +113,26 @@ class ResultMixin(BlobMixin):
         limit_s = minutes("timeout", timeout) or _DEFAULT_TIMEOUT_MIN * 60.0
         start = time.monotonic()
         seen = 0
-        try:
-            with Watch(self._batch, output=False) as watch:
-                while True:
-                    job = self._batch.get_job(job_id)
-                    if save_output:
-                        seen = self._save_output(job_id, seen)
-                    watch.look(job)
-                    if job.settled:
-                        break
-                    left = limit_s - (time.monotonic() - start)
-                    if left <= 0:
-                        raise _too_late(job, limit_s)
-                    self._batch.wait_for_change(min(left, watch.pause_s))
-        except KeyboardInterrupt as error:
-            self._farewell.detach(job_id)
-            end_quietly(error)
-            raise
+        with OneInterrupt():
+            try:
+                with Watch(self._batch, output=False) as watch:
+                    while True:
+                        job = self._batch.get_job(job_id)
+                        if save_output:
+                            seen = self._save_output(job_id, seen)
+                        watch.look(job)
+                        if job.settled:
+                            break
+                        left = limit_s - (time.monotonic() - start)
+                        if left <= 0:
+                            self._farewell.detach(job_id)
+                            self._farewell.forget(job_id)  # the end of the script waits neither
+                            raise _too_late(job, limit_s)
+                        self._batch.wait_for_change(min(left, watch.pause_s))
+            except KeyboardInterrupt as error:
+                end_quietly(error, f"KeyboardInterrupt: detached from the job {job_id}")
+                self._farewell.detach(job_id)
+                raise
         self._farewell.forget(job.spec.id)
         return job
 

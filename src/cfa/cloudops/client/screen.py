@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import TextIO
+from typing import IO, Any, TextIO
 
 #: A piece of text and its style.
 Piece = tuple[str, str]
@@ -36,6 +37,8 @@ def shows_lines(stream: TextIO | None) -> bool:
 
 def can_draw(stream: TextIO | None) -> bool:
     """Whether a terminal can also draw over what it shows, and has every sign."""
+    # What takes the place of a stream while a screen is entered does not tell its encoding.
+    stream = getattr(stream, "rich_proxied_file", stream)
     return (
         stream is not None
         and shows_lines(stream)
@@ -47,7 +50,7 @@ def can_draw(stream: TextIO | None) -> bool:
 class Screen:
     """Lines that scroll, and a status below them while the screen is entered.
 
-    What others print meanwhile appears above the status.
+    What others print to this terminal meanwhile, or log to it, appears above the status.
 
     Args:
         stream: the terminal; standard output when not given.
@@ -57,13 +60,31 @@ class Screen:
         from rich.console import Console  # a tenth of a second, for those who look
         from rich.live import Live
 
-        self._console = Console(file=stream or sys.stdout, highlight=False)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        stream = stream or sys.stdout
+        # What others print is shown as it is: neither broken into lines nor read as markup.
+        self._console = Console(
+            file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=_same(sys.stdout, stream),
+            redirect_stderr=_same(sys.stderr, stream),
+        )
+        self._handlers: list[tuple[logging.StreamHandler[Any], TextIO, TextIO]] = []
         self._lines: list[Sequence[Piece]] = []
         self._drawn_s = 0.0
 
     def __enter__(self) -> Screen:
-        self._live.start()
+        try:
+            self._live.start()
+            # A program that is stopped or killed cannot show the cursor again.
+            self._console.show_cursor(True)
+            self._redirect_handlers()
+        except BaseException:
+            self._leave()
+            raise
         return self
 
     def __exit__(
@@ -75,7 +96,34 @@ class Screen:
         try:
             self.flush()
         finally:
-            self._live.stop()
+            self._leave()
+
+    def _redirect_handlers(self) -> None:
+        """Let the log handlers of this terminal write above the status. They hold its stream, as it
+        was when they were made.
+        """
+        from rich.file_proxy import FileProxy
+
+        terminal = self._console.file
+        for handler in _stream_handlers():
+            stream = handler.stream
+            if not isinstance(stream, FileProxy) and _same(stream, terminal):
+                above: Any = FileProxy(self._console, stream)
+                self._handlers.append((handler, stream, above))
+                handler.setStream(above)
+
+    def _leave(self) -> None:
+        """Give back what was redirected, and remove the status."""
+        from rich.file_proxy import FileProxy
+
+        while self._handlers:
+            handler, stream, above = self._handlers.pop()
+            if handler.stream is above:
+                handler.setStream(stream)
+        for shown in (sys.stdout, sys.stderr):
+            if isinstance(shown, FileProxy):
+                shown.flush()  # a line that is not ended yet
+        self._live.stop()
 
     @property
     def width(self) -> int:
@@ -107,3 +155,25 @@ class Screen:
         self._drawn_s = time.monotonic()
         shown = (Text.assemble(*pieces, no_wrap=True, overflow="ellipsis") for pieces in lines)
         self._live.update(Group(*shown), refresh=True)
+
+
+def _same(one: IO[str] | None, other: IO[str]) -> bool:
+    """Whether two streams write to the same terminal or file."""
+    if one is None or one is other:
+        return one is other
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except (OSError, ValueError, AttributeError):  # closed, or none of the system's
+        return False
+
+
+def _stream_handlers() -> Iterator[logging.StreamHandler[Any]]:
+    """Log handlers that write to a stream, of all loggers, each once."""
+    loggers = [logging.getLogger(), *logging.root.manager.loggerDict.values()]
+    found = {
+        handler
+        for logger in loggers
+        if isinstance(logger, logging.Logger)
+        for handler in logger.handlers
+    }
+    return (handler for handler in found if isinstance(handler, logging.StreamHandler))

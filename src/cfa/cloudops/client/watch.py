@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
@@ -31,7 +32,7 @@ from cfa.cloudops.model.words import clock, duration
 if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
 
-#: Failures that are shown one by one.
+#: Failures of a job that are shown one by one.
 _MOST_FAILURES = 20
 _FAILED = "cloudops task list --failed"
 #: Lines of a failed task's standard error.
@@ -52,6 +53,7 @@ class Watch:
         wanted: whether a task of a job is of interest, by (job id, task id); all when not given.
         output: show what tasks write; else lines of counts where there is no terminal.
         prefix: as for `OutputView`, with `raw` and `streams`. With `raw` nothing is drawn.
+        source: gives another view of what tasks wrote than the service.
     """
 
     def __init__(
@@ -63,13 +65,14 @@ class Watch:
         prefix: bool = True,
         raw: bool = False,
         streams: Sequence[str] = STREAMS,
+        source: BatchProvider | None = None,
     ) -> None:
         self._batch = batch
         self._output = output
         self._shows_errors = output and "stderr.txt" in streams
         self._screen = None if raw else _screen()
         self.view = OutputView(
-            batch,
+            source or batch,
             wanted,
             prefix=prefix,
             raw=raw,
@@ -79,7 +82,7 @@ class Watch:
         self._start_s = time.monotonic()
         self._jobs: dict[str, Job] = {}
         self._running: dict[tuple[str, str], datetime] = {}
-        self._failures = 0
+        self._failures: Counter[str] = Counter()  # by job
         self._reasons: dict[str, str] = {}
         self._asked_s = 0.0
         self._waits_since: dict[str, float] = {}
@@ -151,10 +154,10 @@ class Watch:
         if event.what == "running":
             self._running[key] = event.time
         elif event.what == "completed" and event.detail not in ("success", ""):
-            self._failures += 1
-            if self._failures <= _MOST_FAILURES:
+            self._failures[job_id] += 1
+            if self._failures[job_id] <= _MOST_FAILURES:
                 self._show_failure(job_id, event.task_id)
-            elif self._failures == _MOST_FAILURES + 1:
+            elif self._failures[job_id] == _MOST_FAILURES + 1:
                 self.remark(f"further failures are only counted. All: {_FAILED} {job_id}")
 
     def _show_failure(self, job_id: str, task_id: str) -> None:

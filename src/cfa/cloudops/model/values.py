@@ -177,6 +177,10 @@ class JobSpec:
     metadata: tuple[tuple[str, str], ...] = ()
 
 
+#: How the problem of a job begins whose image is being pulled.
+PULLS = "Pulling the image"
+
+
 @frozen(kw_only=True)
 class TaskCounts:
     """Tasks of a job by state. `active` includes tasks that wait for dependencies; `completed` is
@@ -233,6 +237,11 @@ class Job:
     @property
     def pool_id(self) -> str:
         return self.spec.pool_id
+
+    @property
+    def stuck(self) -> bool:
+        """Whether something keeps its tasks from running, and not only the pull of their image."""
+        return bool(self.problem) and not str(self.problem).startswith(PULLS)
 
     @property
     def settled(self) -> bool:
