@@ -119,7 +119,7 @@ ALLOWED: dict[str, str] = {
             "cli/agent:agent_may_live",
             "cli/run:_in_foreground",
             "cli/sweep:is_here",
-            "client/farewell:Farewell._at_exit",
+            "client/farewell:Farewell._leave",
             "backends/cloudops_fsspec/_resume:_boot",
         ),
         SYSTEM,
