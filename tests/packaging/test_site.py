@@ -25,7 +25,10 @@ except ImportError as error:
     pytest.skip(f"{error}: pip install -e '.[docs]'", allow_module_level=True)
 
 #: Variables by which processes of ours know one another.
-INTERNAL = {"CLOUDOPS_NODE", "CLOUDOPS_RUN_PYTHON", "CLOUDOPS_RUN_REPORT", "CLOUDOPS_RUN_SCRIPTS"}
+INTERNAL = {
+    "CLOUDOPS_NODE", "CLOUDOPS_RUN_COMMAND", "CLOUDOPS_RUN_PYTHON", "CLOUDOPS_RUN_REPORT",
+    "CLOUDOPS_RUN_SCRIPTS",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -189,6 +189,18 @@ def test_the_message_names_the_command(bench):
     assert (status, out) == (0, "j--1 | said\n"), err
 
 
+def test_arguments_are_for_the_script(bench):
+    """Tasks do not see the arguments of their script, which may be secret."""
+    (bench.place / "data").mkdir()
+    (bench.place / "script.py").write_text(SCRIPT.replace("echo said", "env"))
+    status, out, err = cloudops("run", "script.py", "--token", "hush")
+    assert status == 0, err
+    assert "AZ_BATCH_JOB_ID=j" in out
+    assert "hush" not in out
+    _, _, err = cloudops("run", "script.py", "--token", "hush")
+    assert "cloudops run --fresh script.py --token hush, or" in err
+
+
 def test_fresh_and_force(bench):
     """`--fresh` refuses a job whose tasks run; `--force` ends them, and needs `--fresh`."""
     first = bench.ready()

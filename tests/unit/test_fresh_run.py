@@ -82,3 +82,32 @@ def test_other_programs(scripts):
     assert "cloudops run" not in shown
     (scripts / "plot").write_text(f"import cfa.cloudops.cli\n{SAY}")
     assert said("plot") == "\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (
+            ["--home", "my home", "run", "--backend", "subprocess", "my script.py", "--force"],
+            "cloudops --home 'my home' run --fresh --backend subprocess 'my script.py' --force",
+        ),
+        (["run", "--strict", "-m", "pkg.main", "3"], f"{RUN} --strict -m pkg.main 3"),
+        (["run", "--fresh", "plot", "--fresh"], "cloudops run --fresh plot --fresh"),
+        (["run", "--", "sh", "-c", "exec python3 plot"], f"{RUN} -- sh -c 'exec python3 plot'"),
+        (["run", "plot", "\x1b[31m"], ""),
+    ],
+    ids=str,
+)
+def test_in_cloudops_run(scripts, monkeypatch, words, command):
+    """What `cloudops run` runs is run again by it, with its options."""
+    python = os.path.dirname(sys.executable)
+    monkeypatch.setenv("PATH", f"{python}{os.pathsep}{os.environ['PATH']}")
+    shown = said("-m", "cfa.cloudops.cli", *words, given=SAY)
+    assert shown.splitlines()[0] == command
+
+
+def test_after_cloudops_run(scripts, monkeypatch, tmp_path):
+    """A shell that `cloudops run` has left behind is not what it runs."""
+    monkeypatch.setenv("CLOUDOPS_RUN_REPORT", str(tmp_path / "gone"))
+    monkeypatch.setenv("CLOUDOPS_RUN_COMMAND", '[["cloudops", "run"], [], ["other.py"]]')
+    assert said("plot") == f"{RUN} plot\n"

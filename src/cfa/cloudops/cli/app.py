@@ -83,7 +83,7 @@ def run(
     if as_json and not settings.strict:
         raise AmbiguousCallError("--json is about what --strict finds.", "Add --strict.")
     argv = programs.argv(words, module=module, program=programs.after_dashes(ctx))
-    raise Exit(run(argv, settings, as_json=as_json))
+    raise Exit(run(argv, settings, programs.command(ctx, words), as_json=as_json))
 
 
 @root.add()

@@ -59,8 +59,6 @@ _METHOD = re.compile(
     rf"(?<!cloudops )(?<![\w'\"./:-])(?:client\.)?({'|'.join(name for name in SCRIPTS if '_' in name)})"
     r"(?:\([^()]*\))?(?![\w=-]|\.\w)"
 )
-
-
 #: What a hint says of scripts alone.
 _IN_SCRIPT = re.compile(r"\s*In the script: [^.]*\.")
 
@@ -75,12 +73,12 @@ def _in_commands(hint: str) -> str:
 
 def note(text: str) -> None:
     """Print a remark where it does not disturb what others read."""
-    print(coloured("cloudops:", "yellow", sys.stderr), plain(text, keep="\n\t"), file=sys.stderr)
+    remark(text, coloured("cloudops:", "yellow", sys.stderr) + " ")
 
 
-def remark(text: str) -> None:
+def remark(text: str, before: str = "") -> None:
     """Print what belongs to a note before it."""
-    print(plain(text, keep="\n\t"), file=sys.stderr)
+    print(before + plain(text, keep="\n\t"), file=sys.stderr)
 
 
 def line(text: str, *, flush: bool = False) -> None:

@@ -34,7 +34,7 @@ _NAMES = 11
 _JOB_LINES = 4
 #: Lines around tasks: a blank one, a heading, headers.
 _TASK_LINES = 3
-#: Characters of a command or a reason, likewise.
+#: Characters of a command or a reason where there is no terminal.
 _WORDS = 60
 
 
@@ -228,10 +228,10 @@ def _why(task: Task) -> str:
 
 
 def _short(text: str) -> str:
-    """Text that is no burden where there is no terminal by whose width it is cut."""
-    if output.screen() is not None or len(text) <= _WORDS:
-        return text
-    return f"{text[: _WORDS - 3]}..."
+    """The beginning of a text: more than a terminal has room for, which cuts it, or else not much."""
+    if (screen := output.screen()) is not None:
+        return text[: screen.columns + 1]
+    return text if len(text) <= _WORDS else f"{text[: _WORDS - 3]}..."
 
 
 def _seconds(start: datetime, end: datetime) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from cfa.cloudops.cli import PROGRAM
 from cfa.cloudops.cli.declare import Command
 from cfa.cloudops.errors import AgentError, InvalidInputError, LocalFileNotFoundError
 
@@ -23,23 +24,30 @@ SCRIPTS = Path(__file__).parent / "bin"
 PYTHON_VARIABLE = "CLOUDOPS_RUN_PYTHON"
 #: Their directory: what is taken off the `PATH` of an agent, see `settings.own_environment`.
 SCRIPTS_VARIABLE = "CLOUDOPS_RUN_SCRIPTS"
-_AFTER_DASHES = f"{__name__}.after_dashes"
+_OPTIONS = f"{__name__}.options"
 
 
 class RunCommand(Command):
-    """A command that knows whether `--` stood before its words."""
+    """A command that keeps the options before its words as they were given."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         before = list(args)
         rest = super().parse_args(ctx, args)
         words = ctx.params.get("words") or ()
-        ctx.meta[_AFTER_DASHES] = before[: len(before) - len(words)][-1:] == ["--"]
+        ctx.meta[_OPTIONS] = before[: len(before) - len(words)]
         return rest
 
 
 def after_dashes(ctx: click.Context) -> bool:
     """Whether `--` stood before the words."""
-    return bool(ctx.meta[_AFTER_DASHES])
+    return bool(ctx.meta[_OPTIONS][-1:] == ["--"])
+
+
+def command(ctx: click.Context, words: Sequence[str]) -> list[list[str]]:
+    """This command line in three parts: up to the name of the command, its options, its words."""
+    options: list[str] = ctx.meta[_OPTIONS]
+    head = sys.argv[1 : len(sys.argv) - len(options) - len(words)]
+    return [[PROGRAM, *head], options, list(words)]
 
 
 def argv(words: Sequence[str], *, module: bool, program: bool) -> list[str]:

@@ -25,7 +25,7 @@ from attrs import evolve
 
 from cfa.cloudops import backends
 from cfa.cloudops.cli import output, programs
-from cfa.cloudops.client.farewell import REPORT_VARIABLE
+from cfa.cloudops.client.farewell import COMMAND_VARIABLE, REPORT_VARIABLE
 from cfa.cloudops.errors import AmbiguousCallError
 from cfa.cloudops.rehearsal import read_report
 from cfa.cloudops.rehearsal import report as rehearsal_report
@@ -46,13 +46,20 @@ def existing_job(*, fresh: bool, force: bool) -> str | None:
     return "force-replace" if force else "replace" if fresh else None
 
 
-def run(argv: Sequence[str], settings: Settings, *, as_json: bool = False) -> int:
+def run(
+    argv: Sequence[str],
+    settings: Settings,
+    command: Sequence[Sequence[str]],
+    *,
+    as_json: bool = False,
+) -> int:
     """Run a script or another program with these settings; the exit status for the command.
 
     Args:
         argv: the program and its arguments; see `programs`.
         settings: those with another origin than `default` go into its environment, and the backend
             always does, because the cloud's client would default to the cloud.
+        command: our command line, for advice on how to run again; see `programs.command`.
         as_json: print what a rehearsal found as one JSON document, on standard output, which the
             script then does not have: what it prints goes to standard error.
 
@@ -70,7 +77,7 @@ def run(argv: Sequence[str], settings: Settings, *, as_json: bool = False) -> in
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # tells `cloudops sweep` that we live
         stdout = sys.stderr if as_json else None
-        status = _run(argv, _environment(settings, report), stdout)
+        status = _run(argv, _environment(settings, report, command), stdout)
         lines = [json.loads(line) for line in Path(report).read_text().splitlines()]
         _show_rehearsal(lines, settings.strict, as_json, whole=status == 0)
         if status < 0:
@@ -81,7 +88,9 @@ def run(argv: Sequence[str], settings: Settings, *, as_json: bool = False) -> in
         os.close(descriptor)
 
 
-def _environment(settings: Settings, report: str) -> dict[str, str]:
+def _environment(
+    settings: Settings, report: str, command: Sequence[Sequence[str]]
+) -> dict[str, str]:
     values = {
         "CLOUDOPS_STORAGE": settings.storage,
         "CLOUDOPS_HOME": str(settings.home),
@@ -104,6 +113,7 @@ def _environment(settings: Settings, report: str) -> dict[str, str]:
         **given,
         "CLOUDOPS_BACKEND": settings.backend,
         REPORT_VARIABLE: report,
+        COMMAND_VARIABLE: json.dumps(command),
     }
 
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 #: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
 #: how the tasks that it added ended. The variable may outlive the file.
 REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
+#: The command line of the `cloudops run` that made that file, as JSON in three parts: up to the name of
+#: the command, its options, its words. Not for tasks: see `settings.own_environment`.
+COMMAND_VARIABLE = "CLOUDOPS_RUN_COMMAND"
 #: Modules of programs that run what a user wrote, or commands: to start them again says nothing.
 _RUNNERS = frozenset({"cfa.cloudops.cli", "ipykernel", "pydevd", "pytest"})
 
@@ -292,16 +295,25 @@ def fresh_run(*options: str) -> str:
     Returns:
         The command; empty where there is none: no file is run, or what runs is not the user's script.
     """
-    python, *words = sys.orig_argv or [""]
-    if (
-        not words
-        or (sys.argv or [""])[0] in ("", "-", "-c")  # no file: `__main__` has lost its at exit
-        or not _RUNNERS.isdisjoint(sys.modules)
-        or any(word != plain(word) for word in sys.orig_argv)
-    ):
+    if not _RUNNERS.isdisjoint(sys.modules):
         return ""
-    if words[0].startswith("-") and words[0] != "-m":  # options of Python
-        if "-c" in words:  # a worker of multiprocessing
-            return ""
-        words = ["--", python, *words]
-    return shlex.join(["cloudops", "run", "--fresh", *options, *words])
+    head, given, words = _command()
+    wanted = ["--fresh", *options]
+    command = [*head, *wanted, *(one for one in given if one not in wanted), *words]
+    if not words or any(word != plain(word) for word in command):
+        return ""
+    return shlex.join(command)
+
+
+def _command() -> tuple[list[str], list[str], list[str]]:
+    """The `cloudops run` of this script, its options, and its words, none if it is not known."""
+    if os.path.exists(os.environ.get(REPORT_VARIABLE, "")) and COMMAND_VARIABLE in os.environ:
+        head, given, words = json.loads(os.environ[COMMAND_VARIABLE])
+        return head, given, words
+    python, *words = sys.orig_argv or [""]
+    if not words or (sys.argv or [""])[0] in ("", "-", "-c"):  # typed or piped
+        return [], [], []
+    if not words[0].startswith("-") or words[0] == "-m":
+        return ["cloudops", "run"], [], words
+    # Options of Python; with -c it is a worker of multiprocessing.
+    return ["cloudops", "run"], ["--"], [] if "-c" in words else [python, *words]
