@@ -13,6 +13,7 @@ import os
 import random
 import shlex
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -38,8 +39,8 @@ SEED = int(os.environ.get("CLOUDOPS_TEST_SEED") or random.randrange(1 << 31))
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(420 + SECONDS)]
 
 HOSTILE = Path(__file__).with_name("hostile.sh").read_text()
-#: Seconds: a call that takes longer has been kept waiting. On a busy machine some take ten.
-BLOCKED_S = 20.0
+#: A call that takes longer has been kept waiting, and a command: a busy machine starts one slowly.
+BLOCKED_S, COMMAND_BLOCKED_S = 5.0, 15.0
 #: Minutes that one hostile task may take: some stop themselves, or whoever would end them.
 TASK_MIN = 0.2
 #: Bytes of memory that an agent may have taken at most.
@@ -87,16 +88,22 @@ class Victims:
         counts = self.client._batch.task_counts(self.job)
         return int(counts.active + counts.running)
 
-    def changed(self, tasks: dict[str, Task], runs: Counter[str]) -> list[str]:
-        """What is not as it must be."""
+    def changed(
+        self, tasks: dict[str, Task], runs: Counter[str], removals: Counter[str]
+    ) -> list[str]:
+        """What is not as it must be. Who is not spared may lose a directory, and begins again then."""
         return [
             f"{task} ({name}, to end with {code}): {problem}; {tasks[task]}"
             for task, (name, code) in self.codes.items()
-            for problem in self._problems(tasks[task], name, code, runs[name])
+            for problem in self._problems(
+                tasks[task], name, code, runs[name], 0 if self.spared else removals[task]
+            )
         ]
 
-    def _problems(self, task: Task, name: str, code: int | None, runs: int) -> Iterator[str]:
-        if task.requeue_count and self.spared:  # of others the directory may have been removed
+    def _problems(
+        self, task: Task, name: str, code: int | None, runs: int, removals: int
+    ) -> Iterator[str]:
+        if task.requeue_count > removals:
             yield "it was requeued"
         if runs > 1 + task.retry_count:
             yield f"it ran {runs} times"
@@ -172,7 +179,7 @@ class Outside:
         began = time.monotonic()
         future: Future[object] = self._thread.submit(call)
         try:
-            future.result(BLOCKED_S)
+            future.result(COMMAND_BLOCKED_S if name.startswith("task ") else BLOCKED_S)
         except TimeoutError:
             self.blocked.append(name)
             with contextlib.suppress(Exception):
@@ -210,6 +217,16 @@ def _below(top: Path, without: set[Path]) -> Iterator[Path]:
             yield path
             if path.is_dir() and not path.is_symlink():
                 yield from _below(path, without)
+
+
+def removals(home: Path) -> Counter[str]:
+    """How often the directory of each task was removed before the task began."""
+    with contextlib.closing(sqlite3.connect(home / "store.db", timeout=5)) as db:
+        rows = db.execute(
+            "SELECT task.id FROM event JOIN task ON task.number = event.task "
+            "WHERE what = 'requeue' AND detail = 'its directory was removed before it began'"
+        )
+        return Counter(task for (task,) in rows)
 
 
 def processes() -> str:
@@ -399,13 +416,11 @@ def test_a_hostile_task_harms_nobody_else(
     )
     memory = highest_memory(pid) if agent_pid() == pid else 0
     print(f"agent: {memory >> 20} MiB; own job: {dict(results)}, {spoiled} of its victims failed")
-    problems = [text for group in victims for text in group.changed(tasks, runs)]
+    removed = removals(home)
+    problems = [text for group in victims for text in group.changed(tasks, runs, removed)]
     own = {task for group in victims for task in group.codes}
-    problems += [
-        told(home, task)
-        for task in sorted(own)
-        if tasks[task].requeue_count and any(f"{task} (" in text for text in problems)
-    ]
+    if problems:
+        problems += [told(home, task) for task in sorted(own) if tasks[task].requeue_count]
     problems += [
         f"{task.id}: a success that it did not earn"
         for task in client._batch.list_tasks("bad")
