@@ -724,18 +724,22 @@ def _command(pid: int) -> bytes:
         return b""
 
 
+def kill_guard(launcher: Launcher, slot: int) -> list[str]:
+    """Kill the guard of a slot; what the launcher says about the slot, and that it looked."""
+    os.kill(int(_stat(launcher.slot_shell(slot))[1]), signal.SIGKILL)
+    said = "alive w"
+    while said == "alive w":  # it takes a moment to die
+        launcher.send("check w")
+        said = launcher.line()
+    return [said, launcher.line()]
+
+
 def test_guard_killed_beside_its_slot(start: Start) -> None:
     """A slot whose guard was killed is given up with what runs in it, so that nothing runs twice."""
     launcher = start()
     launcher.run(1, "1.1", ["sleep", "1000"])
     until(lambda: any(map(sleeper, launcher.session())))
-    shell = launcher.slot_shell(1)
-    os.kill(int(Path(f"/proc/{shell}/stat").read_text().rpartition(")")[2].split()[1]), 9)
-    said = "alive w"
-    while said == "alive w":  # it takes a moment to die
-        launcher.send("check w")
-        said = launcher.line()
-    assert [said, launcher.line()] == ["lost 1", "alive w"]
+    assert kill_guard(launcher, 1) == ["lost 1", "alive w"]
     assert not any(map(sleeper, launcher.session()))
     assert launcher.recorded("1.1") is None
     launcher.send("check w")
@@ -767,17 +771,11 @@ def test_slot_given_up_whose_task_is_found_first(tmp_path: Path, shell: str) -> 
             launcher.run(1, attempt, ["sleep", "1000"])
             until(lambda: any(map(sleeper, launcher.session())))
             task = next(filter(sleeper, launcher.session()))
-            slot = launcher.slot_shell(1)
-            if _inner_pid(task) < _inner_pid(slot):  # as words: so /proc is read
+            if _inner_pid(task) < _inner_pid(launcher.slot_shell(1)):  # as words: so /proc is read
                 break
             os.kill(task, signal.SIGKILL)
             assert launcher.line() == f"exited {attempt} 137"
-        os.kill(int(_stat(slot)[1]), signal.SIGKILL)
-        said = "alive w"
-        while said == "alive w":  # it takes a moment to die
-            launcher.send("check w")
-            said = launcher.line()
-        assert [said, launcher.line()] == ["lost 1", "alive w"]
+        assert kill_guard(launcher, 1) == ["lost 1", "alive w"]
         assert launcher.recorded(attempt) is None
     finally:
         launcher.close()
