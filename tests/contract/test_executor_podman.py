@@ -12,6 +12,7 @@ import signal
 import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -143,13 +144,18 @@ class _PassOn(socketserver.BaseRequestHandler):
 
 
 @pytest.fixture
-def busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., _Busy]]:
+def busy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., _Busy]]:
     """A service that is busy, as `CONTAINER_HOST` names it: `busy(<what it is asked>, <seconds>)`."""
-    with contextlib.ExitStack() as made, contextlib.closing(PodmanExecutor()) as executor:
+    with (
+        # The path of a socket has 107 bytes at most; `tmp_path` may be longer than that.
+        tempfile.TemporaryDirectory(prefix="busy-") as place,
+        contextlib.closing(PodmanExecutor()) as executor,
+        contextlib.ExitStack() as made,
+    ):
         service = Endpoint(url=executor.probe().endpoint, origin="")
 
         def make(word: bytes, wait_s: float) -> _Busy:
-            path = tmp_path / "busy.sock"
+            path = Path(place, "s")
             found = made.enter_context(contextlib.closing(_Busy(path, service, word, wait_s)))
             monkeypatch.setenv("CONTAINER_HOST", f"unix://{path}")
             return found
