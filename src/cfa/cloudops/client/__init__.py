@@ -185,6 +185,7 @@ class CloudClient(
             at_end,
             existing_job=self._settings.existing_job,
             on_failure=self._settings.on_failure,
+            workspace=str(self._settings.home),
         )
 
     def __getstate__(self) -> dict[str, Any]:

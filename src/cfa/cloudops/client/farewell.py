@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from cfa.cloudops.client import forks
 from cfa.cloudops.client.ending import (
     OneInterrupt,
     end_by_interrupt,
@@ -46,7 +47,8 @@ class Farewell:
 
     The exit status stays what the script made it. It is 1 instead of 0 when `on_failure` is `exit` and
     tasks failed. Ctrl-C detaches: the tasks go on, and the script ends by SIGINT, which is status 130
-    for a shell. `cloudops run`, whose exit status is about the tasks as well, gets a report.
+    for a shell. `cloudops run`, whose exit status is about the tasks as well, gets a report. What
+    forked children added counts as if the script had.
     """
 
     def __init__(
@@ -57,8 +59,10 @@ class Farewell:
         *,
         existing_job: str = "error",
         on_failure: str = "show",
+        workspace: str = "",
     ) -> None:
         self._batch = batch
+        self._workspace = workspace
         self._at_end = at_end
         self._existing_job = existing_job
         self._on_failure = on_failure
@@ -77,8 +81,22 @@ class Farewell:
     def expect(self, job_id: str, task_ids: Iterable[str]) -> None:
         """Tasks that this script added."""
         new = set(task_ids)
+        self._expect(job_id, new)
+        forks.tell(self._workspace, job_id, new)
+
+    def _expect(self, job_id: str, new: Iterable[str]) -> None:
         self._expected.setdefault(job_id, set()).update(new)
         self._added.setdefault(job_id, set()).update(new)
+
+    def _hear(self) -> None:
+        """Take over what forked children added and nobody has waited for."""
+        for note in forks.told(self._workspace):
+            if not note.done:
+                self._expect(note.job_id, note.task_ids)
+            elif expected := self._expected.get(note.job_id):
+                expected.difference_update(note.task_ids)
+                if not expected:
+                    del self._expected[note.job_id]
 
     def made(self, job_id: str) -> None:
         """A job that this script made."""
@@ -95,7 +113,8 @@ class Farewell:
 
     def forget(self, job_id: str) -> None:
         """The user has seen how the job ended, or deleted it."""
-        self._expected.pop(job_id, None)
+        self._hear()
+        forks.tell(self._workspace, job_id, self._expected.pop(job_id, set()), done=True)
 
     def detach(self, job_id: str) -> None:
         """Ctrl-C while a job was watched: say what goes on, if the service can tell."""
@@ -109,6 +128,8 @@ class Farewell:
         """The client is closed: nothing is shown at exit."""
         atexit.unregister(self._at_exit)
         if os.getpid() == self._pid:
+            self._hear()
+            self._let_go()
             self._report(0)
             if self._at_end is not None:
                 self._at_end()
@@ -125,6 +146,9 @@ class Farewell:
         try:
             if interrupted():
                 interrupt.hold()
+            else:
+                forks.join_workers()
+            self._hear()
             if self._expected:
                 if self._detach or interrupted():
                     self._say_detached()
@@ -134,6 +158,7 @@ class Farewell:
                 self._clear_way()
         except KeyboardInterrupt:
             status = 130
+            self._hear()
             for job_id in self._expected.keys() - self._detached:
                 self.detach(job_id)
         except BrokenPipeError:
@@ -145,6 +170,7 @@ class Farewell:
         finally:
             interrupt.hold()
             try:
+                self._let_go()
                 bad = self._report(status)
                 if self._at_end is not None:
                     self._at_end()
@@ -154,6 +180,11 @@ class Farewell:
                     end_by_interrupt()
                 elif bad and self._on_failure == "exit" and not interrupted():
                     set_exit_status(self._own_status() or status or 1)
+
+    def _let_go(self) -> None:
+        """In a forked child that has a client of its own: who forked it need not wait again."""
+        for job_id, ids in self._expected.items():
+            forks.tell(self._workspace, job_id, ids, done=True)
 
     def _report(self, status: int) -> bool:
         """Write how the tasks of this client ended, if anybody asked; whether something is wrong.
