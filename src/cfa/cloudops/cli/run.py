@@ -70,6 +70,7 @@ def run(
 
     Raises:
         BackendError: there is no such backend.
+        KeyboardInterrupt: SIGINT ended the script.
     """
     if settings.backend != "auto":
         backends.choose(settings.backend)
@@ -80,6 +81,8 @@ def run(
         status = _run(argv, _environment(settings, report, command), stdout)
         lines = [json.loads(line) for line in Path(report).read_text().splitlines()]
         _show_rehearsal(lines, settings.strict, as_json, whole=status == 0)
+        if status == -signal.SIGINT:
+            raise KeyboardInterrupt
         if status < 0:
             return 128 - status
         return status or _verdict(lines)

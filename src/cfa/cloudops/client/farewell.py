@@ -117,12 +117,9 @@ class Farewell:
         forks.tell(self._workspace, job_id, self._expected.pop(job_id, set()), done=True)
 
     def detach(self, job_id: str) -> None:
-        """Ctrl-C while a job was watched: say what goes on, if the service can tell."""
+        """Ctrl-C while a job was watched: say what goes on."""
         self._detached.add(job_id)
-        try:
-            say_detached(self._batch, job_id)
-        except CloudOpsError as error:
-            say(str(error))
+        say_detached(self._batch, job_id)
 
     def cancel(self) -> None:
         """The client is closed: nothing is shown at exit."""
@@ -159,8 +156,7 @@ class Farewell:
         except KeyboardInterrupt:
             status = 130
             self._hear()
-            for job_id in self._expected.keys() - self._detached:
-                self.detach(job_id)
+            self._say_detached()
         except BrokenPipeError:
             # Nobody reads any more; the tasks go on. Python flushes once more when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -306,7 +302,7 @@ class Farewell:
 
     def _say_detached(self) -> None:
         for job_id in self._expected.keys() - self._detached:
-            say_detached(self._batch, job_id)
+            self.detach(job_id)
 
 
 def replacing(choice: str) -> str:
