@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 #: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
 #: how the tasks that it added ended. The variable may outlive the file.
 REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
+#: Beginning of that file's name, before the process id of the `cloudops run` and a further hyphen.
+REPORT_PREFIX = "cloudops-run-"
 #: The command line of the `cloudops run` that made that file, as JSON in three parts: up to the name of
 #: the command, its options, its words. Not for tasks: see `settings.own_environment`.
 COMMAND_VARIABLE = "CLOUDOPS_RUN_COMMAND"
@@ -74,8 +76,7 @@ class Farewell:
         self._pid = os.getpid()
         self._interactive = hasattr(sys, "ps1") or "ipykernel" in sys.modules
         self._detach = at_exit == "detach" or self._interactive
-        watched = on_failure == "exit" and not self._interactive
-        self._own_status = remember_status() if watched else lambda: 0
+        self._own_status: Callable[[], int] = int if self._interactive else remember_status()
         atexit.register(self._at_exit)
 
     def expect(self, job_id: str, task_ids: Iterable[str]) -> None:
@@ -127,7 +128,8 @@ class Farewell:
         if os.getpid() == self._pid:
             self._hear()
             self._let_go()
-            self._report(0)
+            if self._report(0) and self._decides():
+                atexit.register(self._fail)
             if self._at_end is not None:
                 self._at_end()
 
@@ -174,8 +176,19 @@ class Farewell:
             finally:
                 if status == 130 or interrupt.seen:
                     end_by_interrupt()
-                elif bad and self._on_failure == "exit" and not interrupted():
-                    set_exit_status(self._own_status() or status or 1)
+                elif bad and self._decides():
+                    self._fail(status)
+
+    def _decides(self) -> bool:
+        """Whether what tasks came to decides over the exit status. A `cloudops run` that started this
+        very process sees to that by itself, and so sees the script's own status."""
+        ours = f"{REPORT_PREFIX}{os.getppid()}-"
+        return self._on_failure == "exit" and not run_id().startswith(ours)
+
+    def _fail(self, status: int = 1) -> None:
+        """Let the script end with its own exit status, or else with this one, or 1."""
+        if os.getpid() == self._pid and not interrupted():
+            set_exit_status(self._own_status() or status or 1)
 
     def _let_go(self) -> None:
         """In a forked child that has a client of its own: who forked it need not wait again."""
@@ -260,10 +273,11 @@ class Farewell:
     def _clear_way(self) -> None:
         """See that a script that went wrong can run again: its jobs would be in its way."""
         error = getattr(sys, "last_type", None)
+        failed = error is not None or self._own_status() != 0
         for job_id in sorted(self._made):
             try:
                 if self._batch.task_counts(job_id).total == 0:
-                    if error is not None or job_id in self._refused:
+                    if failed or job_id in self._refused:
                         self._batch.delete_job(job_id)
                         say(f"the job {job_id}, which has no tasks, was removed.")
                 elif (
