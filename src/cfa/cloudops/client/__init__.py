@@ -16,6 +16,7 @@ from cfa.cloudops import backends, settings
 from cfa.cloudops.client import logs
 from cfa.cloudops.client.credentials import CredentialHandler
 from cfa.cloudops.client.dags import DagMixin
+from cfa.cloudops.client.ending import shorten_tracebacks
 from cfa.cloudops.client.farewell import REPORT_VARIABLE, Farewell
 from cfa.cloudops.client.handles import (
     BatchHandle,
@@ -134,6 +135,7 @@ class CloudClient(
         force_keyvault: bool = False,
         **kwargs: Any,
     ) -> None:
+        shorten_tracebacks()
         if force_keyvault and keyvault is None:
             raise InvalidInputError(
                 "force_keyvault=True needs a key vault.", "Pass keyvault='<name>' as well."

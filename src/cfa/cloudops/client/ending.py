@@ -1,9 +1,11 @@
-"""How a script ends: by Ctrl-C, or with a status that is set where `sys.exit` means nothing."""
+"""How a script ends: by Ctrl-C, with an error of ours, or with a status that is set where `sys.exit`
+means nothing."""
 
 from __future__ import annotations
 
 import builtins
 import functools
+import logging
 import os
 import signal
 import sys
@@ -12,6 +14,9 @@ import time
 from collections.abc import Callable
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NoReturn, Self
+
+from cfa.cloudops.client import logs
+from cfa.cloudops.errors import CloudOpsError
 
 #: Seconds in which a further Ctrl-C means the same as the one before.
 _AGAIN_S = 1.0
@@ -208,3 +213,30 @@ def end_quietly(error: KeyboardInterrupt, text: str) -> None:
 
     sys.excepthook = hook
     vars(error)["_render_traceback_"] = lambda: [text]  # IPython asks for it
+
+
+@functools.cache
+def shorten_tracebacks() -> None:
+    """Let an error of ours that ends the script show the script's lines and the call that failed, and
+    not what that called in turn. With LOG_LEVEL=debug, or where people inspect it, it shows all.
+    """
+    if logs.level() <= logging.DEBUG or hasattr(sys, "ps1") or sys.flags.inspect:
+        return
+    before = sys.excepthook
+
+    def hook(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, CloudOpsError):
+            entry = error.__traceback__
+            while entry is not None and not _is_ours(entry.tb_frame):
+                entry = entry.tb_next
+            if entry is not None:
+                entry.tb_next = None
+        before(kind, error, traceback)
+
+    sys.excepthook = hook
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return f"{frame.f_globals.get('__name__')}.".startswith("cfa.cloudops.")
