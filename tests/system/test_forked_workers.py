@@ -98,6 +98,35 @@ def test_tasks_of_workers(bench, body):
     assert err.count("0 succeeded, 1 failed: j--1") == 1
 
 
+@pytest.mark.parametrize(
+    ("settings", "status", "shown"),
+    [
+        ("", 0, "j--1 | word\n"),
+        ("on_failure='exit'", 1, "j--1 | word\n"),
+        ("at_exit='detach'", 0, ""),
+    ],
+)
+def test_clients_of_workers_alone(bench, settings, status, shown):
+    """A script without a client waits as well: its workers have made theirs with these settings."""
+    bench.ready()
+    body = (
+        "import os\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from cfa.cloudops.local import CloudClient\n"
+        "def add(word):\n"
+        f"    client = CloudClient({settings})\n"
+        "    client.add_task('j', f\"sh -c 'sleep 0.5; echo {word}; exit 3'\")\n"
+        "    os._exit(0)\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    add('word')\n"
+        "os.waitpid(child, 0)\n"
+    )
+    ended, out, err = bench.run(body)
+    assert (ended, out) == (status, shown), err
+    assert ("detached; 1 task" if not shown else "0 succeeded, 1 failed: j--1") in err
+
+
 @pytest.mark.parametrize("way", ["process that nobody joins", "executor"])
 def test_multiprocessing_is_loaded_first(bench, way):
     """It also waits for what workers add that Python itself would wait for only later."""

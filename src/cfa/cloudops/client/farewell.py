@@ -83,11 +83,17 @@ class Farewell:
         """Tasks that this script added."""
         new = set(task_ids)
         self._expect(job_id, new)
-        forks.tell(self._workspace, job_id, new)
+        self._tell(job_id, new)
 
     def _expect(self, job_id: str, new: Iterable[str]) -> None:
         self._expected.setdefault(job_id, set()).update(new)
         self._added.setdefault(job_id, set()).update(new)
+
+    def _tell(self, job_id: str, ids: Iterable[str], *, done: bool = False) -> None:
+        """In a forked child: let the script know of tasks."""
+        forks.tell(
+            forks.Note(self._workspace, job_id, sorted(ids), done, self._detach, self._on_failure)
+        )
 
     def _hear(self) -> None:
         """Take over what forked children added and nobody has waited for."""
@@ -115,7 +121,7 @@ class Farewell:
     def forget(self, job_id: str) -> None:
         """The user has seen how the job ended, or deleted it."""
         self._hear()
-        forks.tell(self._workspace, job_id, self._expected.pop(job_id, set()), done=True)
+        self._tell(job_id, self._expected.pop(job_id, set()), done=True)
 
     def detach(self, job_id: str) -> None:
         """Ctrl-C while a job was watched: say what goes on."""
@@ -193,7 +199,7 @@ class Farewell:
     def _let_go(self) -> None:
         """In a forked child that has a client of its own: who forked it need not wait again."""
         for job_id, ids in self._expected.items():
-            forks.tell(self._workspace, job_id, ids, done=True)
+            self._tell(job_id, ids, done=True)
 
     def _report(self, status: int) -> bool:
         """Write how the tasks of this client ended, if anybody asked; whether something is wrong.
@@ -317,6 +323,36 @@ class Farewell:
     def _say_detached(self) -> None:
         for job_id in self._expected.keys() - self._detached:
             self.detach(job_id)
+
+
+@atexit.register  # before any client does, and so called after all of them
+def _stay_for_workers() -> None:
+    """Stay with what forked children added in workspaces of which the script has no client itself."""
+    try:
+        with OneInterrupt():
+            if not interrupted():
+                forks.join_workers()
+    except KeyboardInterrupt:
+        end_by_interrupt()
+    for note in forks.senders():
+        from cfa.cloudops import backends, settings
+
+        if not os.path.isdir(note.workspace):
+            continue  # deleted, and not to be made anew
+        home = {"CLOUDOPS_HOME": note.workspace}
+        try:
+            batch = backends.load_batch("local")(
+                settings.load(default_backend="auto", arguments=home)
+            )
+        except CloudOpsError as error:
+            say(str(error))
+            continue
+        Farewell(
+            batch,
+            "detach" if note.detach else "wait",
+            on_failure=note.on_failure,
+            workspace=note.workspace,
+        )._at_exit()
 
 
 def replacing(choice: str) -> str:

@@ -13,7 +13,6 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Collection
 from typing import NamedTuple
 
 #: Bytes that are read at once.
@@ -28,6 +27,9 @@ class Note(NamedTuple):
     task_ids: list[str]
     #: Whether nobody has to wait for them any more.
     done: bool
+    #: How the child's client would end: whether it would not wait, and its `on_failure`.
+    detach: bool
+    on_failure: str
 
 
 class _Notes:
@@ -64,6 +66,12 @@ class _Notes:
         if self._is_there():
             os.write(self._descriptor, f"{json.dumps(note)}\n".encode())
 
+    def senders(self) -> list[Note]:
+        """A note of each workspace of which there are some."""
+        with self._reading:
+            self._read()
+            return list({note.workspace: note for note in self._unread}.values())
+
     def take(self, workspace: str) -> list[Note]:
         """The notes of a workspace that were not taken before, oldest first."""
         with self._reading:
@@ -94,22 +102,20 @@ def _before_fork() -> None:
 os.register_at_fork(before=_before_fork)
 
 
-def tell(workspace: str, job_id: str, task_ids: Collection[str], *, done: bool = False) -> None:
-    """In a forked child: let the process that it comes from know of tasks. Elsewhere nothing.
-
-    Args:
-        workspace: where the job is.
-        job_id: the job.
-        task_ids: tasks that this process added, or has waited for.
-        done: it has waited for them, or does not want anybody to.
-    """
-    if _notes is not None and not _notes.own and task_ids:
-        _notes.append(Note(workspace, job_id, sorted(task_ids), done))
+def tell(note: Note) -> None:
+    """In a forked child: let the process that it comes from know of tasks. Elsewhere nothing."""
+    if _notes is not None and not _notes.own and note.task_ids:
+        _notes.append(note)
 
 
 def told(workspace: str) -> list[Note]:
     """What forked children told of a workspace since the last call, oldest first."""
     return _notes.take(workspace) if _notes is not None and _notes.own else []
+
+
+def senders() -> list[Note]:
+    """One of the notes of each workspace from which nobody has taken them."""
+    return _notes.senders() if _notes is not None and _notes.own else []
 
 
 def join_workers() -> None:
