@@ -74,6 +74,7 @@ ALLOWED: dict[str, str] = {
             "cli/agent:agent_state",
             "cli/agent:serve",
             "cli/app:sweep",
+            "client/farewell:_stay_for_workers",
             "cli/context:find_workspace",
             "cli/doctor:_has_store",
             "cli/sweep:_owner",
