@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cfa.cloudops.client import arguments
 from cfa.cloudops.errors import InvalidInputError, UnsupportedError
 from cfa.cloudops.local import CloudClient, auth, job, task
 
@@ -61,6 +62,12 @@ def sdk_job(form: str, **more: object) -> object:
         "onAllTasksComplete": "noaction",
         "metadata": [{"name": "model_version", "value": "7"}],
     }
+
+
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch):
+    """What is told once in a process is told once in each test."""
+    monkeypatch.setattr(arguments, "_said", set())
 
 
 @pytest.fixture
@@ -128,7 +135,184 @@ def test_job_with_what_means_nothing(client, capsys):
     assert capsys.readouterr().out.count("priority") == 1
 
 
+@needs_sdk
+def test_every_part_of_a_job(client, capsys):
+    """A part of a job that nothing acts on is named, whatever it is; what asks for nothing is not."""
+    more = {
+        "display_name": "One",
+        "uses_task_dependencies": True,
+        "task_failure_mode": models.BatchTaskFailureMode.PERFORM_EXIT_OPTIONS_JOB_ACTION,
+        "max_parallel_tasks": 5,
+        "allow_task_preemption": False,
+    }
+    job.create_job(client.batch_service_client, sdk_job("sdk", **more))
+    said = capsys.readouterr().out
+    assert "on_task_failure (the job goes on)" in said
+    assert "max_parallel_tasks" in said
+    for name in ("display_name", "uses_task", "preemption", "metadata", "pool_info"):
+        assert name not in said
+    quiet = models.BatchJobCreateOptions(
+        id="two",
+        pool_info=models.BatchPoolInfo(pool_id="wanted"),
+        task_failure_mode=models.BatchTaskFailureMode.NO_ACTION,
+    )
+    client.batch_service_client.create_job(quiet)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("PT1.5H", 5400),
+        ("PT0,5M", 30),
+        ("P1W", 7 * 86400),
+        ("P0.5D", 43200),
+        ("P1DT1H1M1.5S", 90061.5),
+        ("P10675199DT2H48M5.4775807S", None),
+        (timedelta.max, None),
+    ],
+)
+def test_durations(client, given, seconds):
+    """ISO 8601 is read with fractions and weeks; the service's longest duration is no limit."""
+    described = sdk_job("mapping") | {"constraints": {"max_wall_clock_time": given}}
+    job.create_job(client.batch_service_client, described)
+    assert client._batch.get_job("one").spec.timeout_s == seconds
+
+
+@pytest.mark.parametrize("given", ["P", "PT", "P1Y", "P1M", "1H", "PT1H30", "P99999999999W"])
+def test_durations_that_are_none(client, given):
+    """What is no duration, or one without a fixed length, is an error and not a job without limit."""
+    described = sdk_job("mapping") | {"constraints": {"max_wall_clock_time": given}}
+    with pytest.raises(InvalidInputError, match=given):
+        job.create_job(client.batch_service_client, described)
+
+
 # --- tasks
+
+
+@needs_sdk
+def test_every_part_of_a_task(client, capsys):
+    """A part of a task that nothing acts on is named once, however many tasks have it."""
+    client.create_job("j", "wanted")
+    for number in range(2):
+        client.batch_service_client.create_task(
+            "j",
+            models.BatchTaskCreateOptions(
+                id=f"t{number}",
+                display_name="T",
+                command_line="true",
+                constraints=models.BatchTaskConstraints(retention_time=timedelta(days=7)),
+                user_identity=models.UserIdentity(username="root"),
+                container_settings=models.BatchTaskContainerSettings(
+                    image_name="r.io/i:1",
+                    container_run_options="--rm -m 2g --cpus=2 -u0",
+                    working_directory=models.ContainerWorkingDirectory.TASK_WORKING_DIRECTORY,
+                ),
+                exit_conditions=models.ExitConditions(
+                    default=models.ExitOptions(
+                        job_action=models.BatchJobActionKind.TERMINATE,
+                        dependency_action=models.DependencyAction.BLOCK,
+                    ),
+                    file_upload_error=models.ExitOptions(job_action=models.BatchJobActionKind.NONE),
+                ),
+            ),
+        )
+    said = capsys.readouterr().out
+    for part in (
+        "constraints.retention_time (files stay until the job is deleted)",
+        "user_identity",
+        "exit_conditions.job_action (the job goes on)",
+        "exit_conditions.file_upload_error",
+        "container_settings.working_directory",
+        "container_run_options --memory",
+        "container_run_options --cpus",
+        "container_run_options --user",
+    ):
+        assert said.count(part) == 1, part
+    assert "--rm" not in said
+    assert "display_name" not in said
+
+
+MOUNTED = "$AZ_BATCH_NODE_MOUNTS_DIR/input"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        f"--mount type=bind,source={MOUNTED},target=/data",
+        f"--mount=type=bind,src={MOUNTED}/,dst=/data",
+        f"--cpus 2 --mount 'type=bind,source={MOUNTED},destination=/data' --rm",
+        f"-v {MOUNTED}:/data",
+        f"-v{MOUNTED}:/data:rw",
+        "--volume=${AZ_BATCH_NODE_MOUNTS_DIR}/input:/data",
+        "--volume /mnt/batch/tasks/fsmounts/input:/data:ro",
+        '-it --entrypoint "" -v /mnt/resource/batch/tasks/fsmounts/input:/data',
+    ],
+)
+def test_mounts_among_options(options):
+    """Mounts of a blob container count, however Docker lets them be written."""
+    settings = {"image_name": "r.io/i:1", "container_run_options": options}
+    [mount] = task.get_task_config("mine", "true", settings).spec().mounts
+    assert (mount.source, mount.target) == ("input", "data")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ("-e A=b", "--env"),
+        ("--env A=b", "--env"),
+        ("--env-file=x", "--env-file"),
+        ("-w /src", "--workdir"),
+        ("--workdir=/src", "--workdir"),
+        ("--entrypoint python", "--entrypoint"),
+        ("-v /home/me:/data", "-?-volume /home/me:/data"),
+        ("-v cache:/data", "mounts no blob container"),
+        (f"-v {MOUNTED}/part:/data", "mounts no blob container"),
+        (f"-v {MOUNTED}", "mounts no blob container"),
+        ("--mount type=tmpfs,target=/data", "mounts no blob container"),
+    ],
+)
+def test_options_that_are_refused(options, named):
+    """An option without which the task would do something else is refused, before a task is made."""
+    with pytest.raises(UnsupportedError, match=named):
+        task.get_container_settings("r.io/i:1", additional_options=options)
+    with pytest.raises(UnsupportedError, match=named):
+        task.get_task_config("mine", "true", {"image_name": "i", "containerRunOptions": options})
+
+
+@pytest.mark.parametrize("options", ["--env 'A=b", "--rm stray", "stray"])
+def test_options_that_are_none(options):
+    """Options that cannot be read are an error."""
+    with pytest.raises(InvalidInputError, match="container's options"):
+        task.get_container_settings("r.io/i:1", additional_options=options)
+
+
+def test_a_directory_of_mounts():
+    """The cloud's directory of mounts may have another name, and mounts a blank in theirs."""
+    found = task.get_container_settings(
+        "r.io/i:1",
+        az_mount_dir="/where/ever",
+        mount_pairs=[{"source": "input", "target": "/my data"}],
+        additional_options="-v /where/ever/more:/more",
+    )
+    assert [(one.source, one.target) for one in found.mounts()] == [
+        ("input", "my data"),
+        ("more", "more"),
+    ]
+
+
+def test_what_settings_are_given(client, capsys):
+    """Settings of a container that nothing acts on are named once."""
+    for _ in range(2):
+        task.get_container_settings(
+            "r.io/i:1",
+            registry=SimpleNamespace(registry_server="r.io"),
+            working_directory="taskWorkingDirectory",
+            container_host_batch_bind_mounts=[{"source": "Task"}],
+        )
+    said = capsys.readouterr().out
+    for part in ("registry", "working_directory", "container_host_batch_bind_mounts"):
+        assert said.count(f"container_settings.{part}") == 1
 
 
 @needs_sdk

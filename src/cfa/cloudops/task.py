@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from cfa.cloudops.azure_only import azure_only
-from cfa.cloudops.client import sdk
+from cfa.cloudops.client import run_options, sdk
 from cfa.cloudops.client.jobs import minutes, retries
 from cfa.cloudops.client.pools import parse_mounts
 from cfa.cloudops.errors import InvalidInputError
@@ -34,15 +35,22 @@ _log = logging.getLogger(__name__)
 
 @frozen(kw_only=True)
 class ContainerSettings:
-    """Image and options of a task's container. Of the options only mounts mean something here."""
+    """Image and options of a task's container. Of the options, only mounts mean something here; their
+    sources are in `az_mount_dir`."""
 
     image_name: str
     container_run_options: str = ""
     working_directory: str | None = None
+    az_mount_dir: str = run_options.MOUNTS_DIRECTORY
 
     def mounts(self) -> tuple[Mount, ...] | None:
-        """The mounts among the options; None, so those of the pool, when there are none."""
-        return sdk.bind_mounts(self.container_run_options)
+        """The mounts among the options; None, so those of the pool, when there are none.
+
+        Raises:
+            NotImplementedError: an option without which the task would do something else, such as
+                `--env`.
+        """
+        return run_options.mounts(self.container_run_options, self.az_mount_dir)
 
 
 @frozen(kw_only=True)
@@ -76,12 +84,13 @@ class TaskConfig:
 
 def create_bind_mount_string(az_mount_dir: str, source_path: str, target_path: str) -> str:
     """The container option that mounts `<az_mount_dir>/<source>` at `<target>`."""
-    return f"--mount type=bind,source={az_mount_dir}/{source_path},target={target_path}"
+    mount = f"type=bind,source={az_mount_dir}/{source_path},target={target_path}"
+    return f"--mount {mount if mount.split() == [mount] else shlex.quote(mount)}"
 
 
 def get_container_settings(
     container_image_name: str,
-    az_mount_dir: str = "$AZ_BATCH_NODE_MOUNTS_DIR",
+    az_mount_dir: str = run_options.MOUNTS_DIRECTORY,
     working_directory: Any = None,
     mount_pairs: Sequence[Mapping[str, str]] | None = None,
     additional_options: str = "",
@@ -93,16 +102,18 @@ def get_container_settings(
     Args:
         container_image_name: the image, with or without a scheme.
         az_mount_dir: where the cloud's nodes have the blob containers.
-        working_directory: kept; a task starts in the image's own here.
+        working_directory: kept; a task starts in the image's own here, and the log says so.
         mount_pairs: `{"source", "target"}` of blob containers; None means those of the pool.
-        additional_options: kept; they mean nothing here.
-        registry: means nothing: the engine's own login counts.
-        **keywords: further settings of the SDK, which mean nothing here.
+        additional_options: `--mount` and `-v` of blob containers count; the log names what nothing
+            here acts on, such as `--memory`.
+        registry: means nothing, and the log says so: the engine's own login counts.
+        **keywords: further settings of the SDK. The log names those that nothing here acts on.
 
     Raises:
-        InvalidInputError: no image, or mounts that cannot work.
+        InvalidInputError (a ValueError): no image, or options or mounts that cannot work.
+        UnsupportedError (a NotImplementedError): an option without which the task would do something
+            else, such as `--env`.
     """
-    del registry, keywords
     given: Any = container_image_name
     if not isinstance(given, str) or not given:
         raise InvalidInputError(
@@ -113,11 +124,16 @@ def get_container_settings(
     options = [
         create_bind_mount_string(az_mount_dir, one.source, f"/{one.target}") for one in pairs
     ]
-    return ContainerSettings(
+    given = {"registry": registry, "working_directory": working_directory, **keywords}
+    sdk.check_container(given)
+    found = ContainerSettings(
         image_name=container_image_name.partition("://")[2] or container_image_name,
         container_run_options=" ".join(filter(None, [*options, additional_options])),
         working_directory=None if working_directory is None else str(working_directory),
+        az_mount_dir=az_mount_dir,
     )
+    found.mounts()  # what cannot work is said here, where it was written
+    return found
 
 
 def get_task_config(
@@ -144,7 +160,7 @@ def get_task_config(
         base_call: its command.
         container_settings: of `get_container_settings`, or the SDK's object; the pool's image and
             mounts when None.
-        user_identity: means nothing here.
+        user_identity: means nothing here, and the log says so.
         log_blob_container: means nothing here, nor do the other `log_...`, and a warning says so: the
             logs of all tasks are saved with `create_job(save_logs_to_blob=...)`.
         depends_on: ids of tasks that must succeed first, or the SDK's object.
@@ -158,7 +174,7 @@ def get_task_config(
         NotImplementedError: a field that is not offered here and that would change what runs, such
             as `environment_settings`.
     """
-    del user_identity, log_file_pattern, log_upload_condition
+    del log_file_pattern, log_upload_condition
     logs = {
         "log_blob_container": log_blob_container,
         "log_blob_account": log_blob_account,
@@ -169,7 +185,9 @@ def get_task_config(
     if given:
         _warn_of_logs(", ".join(given))
     spec = TaskSpec(command_line=base_call, id=names.task_id(task_id))
-    spec = sdk.with_dependencies(sdk.with_parts(spec, keywords), depends_on)
+    spec = sdk.with_dependencies(
+        sdk.with_parts(spec, {**keywords, "user_identity": user_identity}), depends_on
+    )
     limit = timedelta(seconds=spec.timeout_s) if spec.timeout_s else None
     return TaskConfig(
         id=names.task_id(task_id),
@@ -189,6 +207,7 @@ def _settings(given: Any) -> ContainerSettings | None:
     """Settings of a container, whether ours or the SDK's."""
     if given is None or isinstance(given, ContainerSettings):
         return given
+    sdk.check_container(given)
     return get_container_settings(
         sdk.value(given, "image_name"),
         working_directory=sdk.value(given, "working_directory"),
