@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from cfa.cloudops.client import arguments
-from cfa.cloudops.errors import InvalidInputError, UnsupportedError
+from cfa.cloudops.errors import BlobContainerNotFoundError, InvalidInputError, UnsupportedError
 from cfa.cloudops.local import CloudClient, auth, job, task
 
 try:
@@ -417,23 +417,97 @@ def test_limits_by_keyword():
     assert (spec.timeout_s, spec.max_retries) == (120, 1)
 
 
-def test_logs_of_tasks(capsys, client):
-    """That the logs of single tasks are not saved is said once, not once per task."""
-    for number in range(3):
-        task.get_task_config(
-            f"t{number}",
-            "true",
-            log_blob_container="c",
-            log_blob_account="a",
-            log_subdir=f"{number}",
+def upload_of(**keywords):
+    """Container, account, condition and blobs of a task's own upload."""
+    found = task.get_task_config("mine", "true", **keywords).spec().upload
+    return found and (found.container, found.account, found.condition, dict(found.blobs))
+
+
+BOTH = {"stdout.txt": "sub/mine/stdout.txt", "stderr.txt": "sub/mine/stderr.txt"}
+
+
+def test_logs_of_tasks():
+    """The logs of a single task go where the cloud puts them, or nowhere of their own."""
+    assert upload_of() is None
+    assert upload_of(log_subdir="sub", log_blob_account="acct") is None
+    logs = {"log_blob_container": "logs", "log_subdir": "/sub/"}
+    assert upload_of(**logs) == ("logs", "", "taskcompletion", BOTH)
+    more = {"log_blob_account": "acct", "log_upload_condition": "taskFailure"}
+    assert upload_of(**logs, **more) == ("logs", "acct", "taskfailure", BOTH)
+    _, _, _, bare = upload_of(log_blob_container="logs", log_file_pattern="../stderr.*")
+    assert bare == {"stderr.txt": "mine/stderr.txt"}
+    for wrong in (
+        {"log_upload_condition": "never"},
+        {"log_blob_container": "no/name"},
+        {"log_subdir": "../.."},
+    ):
+        with pytest.raises(ValueError, match=r"never|no/name|\.\."):
+            upload_of(**logs | wrong)
+
+
+def test_files_that_are_not_saved(client, capsys):
+    """Files that nothing saves are named."""
+    assert upload_of(log_blob_container="logs", log_file_pattern="**/*.csv") is None
+    assert "log_file_pattern='**/*.csv'" in capsys.readouterr().out
+    other = task.output_task_files_to_blob("out/*.csv", "results", "acct", path="x")
+    assert upload_of(output_files=[other]) is None
+    assert "output_files (files stay in the task's directory" in capsys.readouterr().out
+
+
+@needs_sdk
+@pytest.mark.parametrize("ours", [False, True])
+def test_output_files(client, capsys, ours):
+    """Output files that are a task's streams are saved; of others, the log says that they stay."""
+
+    def output_file(pattern, container, path, **more):
+        if ours:
+            return task.output_task_files_to_blob(pattern, container, "acct", path=path, **more)
+        return models.OutputFile(
+            file_pattern=pattern,
+            destination=models.OutputFileDestination(
+                container=models.OutputFileBlobContainerDestination(
+                    container_url=f"https://acct.blob.core.windows.net/{container}?sig=secret",
+                    path=path,
+                )
+            ),
+            upload_options=models.OutputFileUploadConfiguration(
+                upload_condition=models.OutputFileUploadCondition.TASK_COMPLETION
+            ),
         )
-    assert capsys.readouterr().out.count("are not saved by log_blob_container") == 1
+
+    files = [
+        output_file("../stdout.txt", "logs", "a/out.log"),
+        output_file("$AZ_BATCH_TASK_DIR/stderr*", "logs", "a"),
+    ]
+    expected = {"stdout.txt": "a/out.log", "stderr.txt": "a/stderr.txt"}
+    assert upload_of(output_files=files) == ("logs", "acct", "taskcompletion", expected)
+    assert capsys.readouterr().out == ""
+    files += [output_file("../std*.txt", "others", "a"), output_file("**/*", "logs", "a")]
+    assert upload_of(output_files=files) == ("logs", "acct", "taskcompletion", expected)
+    said = capsys.readouterr().out
+    assert said.count("output_files (files stay") == 1
+    assert "secret" not in said
+
+
+def test_output_files_without_a_place():
+    """An output file that does not say where it goes is an error."""
+    with pytest.raises(InvalidInputError, match="container_url"):
+        upload_of(output_files=[{"filePattern": "../std*.txt"}])
+
+
+def test_log_container_that_is_missing(client):
+    """A task whose logs could not be saved is refused before it runs."""
+    client.create_job("j", "wanted")
+    described = task.get_task_config("mine", "true", log_blob_container="logs")
+    with pytest.raises(BlobContainerNotFoundError, match="'logs'"):
+        client.batch_service_client.create_task("j", described)
+    assert client.list_tasks("j") == []
 
 
 @needs_sdk
 def test_a_whole_program(client):
     """A program that makes a job and tasks of the SDK's objects, by the SDK's calls, runs as it is."""
-    for name in ("input", "output"):
+    for name in ("input", "output", "logs"):
         client.create_blob_container(name)
     service = client.batch_service_client
     service.create_job(

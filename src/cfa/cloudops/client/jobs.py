@@ -107,7 +107,7 @@ class JobMixin:
         container = names.blob_container(save_logs_to_blob) if save_logs_to_blob else None
         choice = self._existing_job(job_id, exist_ok, existing_job)
         if container is not None and not (choice == "resume" and self._has_job(job_id)):
-            self._check_log_container(container)
+            check_log_container(self._blobs, container)
         spec = JobSpec(
             id=job_id,
             pool_id=pool,
@@ -209,14 +209,6 @@ class JobMixin:
             return False
         return True
 
-    def _check_log_container(self, container: str) -> None:
-        if not self._blobs.container_exists(container):
-            raise BlobContainerNotFoundError(
-                f"The blob container {container!r}, in which the job's logs are to be saved, does "
-                "not exist.",
-                f"Make it with create_blob_container({container!r}).",
-            )
-
     def _adopt(self, job: Job) -> None:
         """Make a job the client's latest, and show its settings in the attributes scripts read."""
         self.pool_name = job.spec.pool_id
@@ -274,6 +266,15 @@ def _exists_advice() -> str:
         f"Replace it and its results: {replacing('replace')}. Go on with it: "
         "CLOUDOPS_EXISTING_JOB=resume. In the script: existing_job='replace' or exist_ok=True."
     )
+
+
+def check_log_container(blobs: BlobProvider, container: str) -> None:
+    """Raises: BlobContainerNotFoundError: there is no such container."""
+    if not blobs.container_exists(container):
+        raise BlobContainerNotFoundError(
+            f"The blob container {container!r}, in which logs are to be saved, does not exist.",
+            f"Make it with create_blob_container({container!r}).",
+        )
 
 
 def keep_going(batch: BatchProvider, job: Job) -> None:

@@ -55,8 +55,11 @@ _OF_JOB = frozenset(
     }
 )  # fmt: skip
 _OF_TASK = frozenset(
-    {"id", "command_line", "container_settings", "constraints", "depends_on", "exit_conditions"}
-)
+    {
+        "id", "command_line", "container_settings", "constraints", "depends_on", "exit_conditions",
+        "output_files",
+    }
+)  # fmt: skip
 _LIMITS = frozenset({"max_task_retry_count", "max_wall_clock_time"})
 _NUMBER = r"(\d+(?:[.,]\d+)?)"
 #: ISO 8601, without years and months, whose length is not fixed.
@@ -102,7 +105,7 @@ def _parts(item: Any) -> dict[str, Any]:
     return {_snake(name): part for name, part in found.items() if part and name[0] != "_"}
 
 
-def _word(item: Any) -> str:
+def word(item: Any) -> str:
     """A value of an enumeration, in lower case."""
     return str(getattr(item, "value", item)).lower()
 
@@ -123,14 +126,15 @@ def check_parts(item: Any, what: str, known: frozenset[str], within: str = "") -
     for name, instead in _REFUSED.items():
         if name in found:
             raise UnsupportedError(f"{what} has {name}, which is not offered here.", instead)
-    _tell(
+    tell_parts(
         f"{within}{name}"
         for name, part in found.items()
-        if name not in known | _SILENT and _word(part) not in _NOTHING
+        if name not in known | _SILENT and word(part) not in _NOTHING
     )
 
 
-def _tell(names_of_parts: Iterable[str]) -> None:
+def tell_parts(names_of_parts: Iterable[str]) -> None:
+    """Name parts that nothing acts on, with the reason where there is more to say."""
     tell(
         f"{name} ({_WITHOUT_EFFECT[name]})" if name in _WITHOUT_EFFECT else name
         for name in names_of_parts
@@ -224,7 +228,7 @@ def task_spec(task: Any) -> TaskSpec:
 
 
 def with_parts(spec: TaskSpec, task: Any) -> TaskSpec:
-    """A task with limits and exit conditions of a description.
+    """A task with limits, exit conditions and output files of a description.
 
     Raises:
         InvalidInputError: a limit can never work. UnsupportedError: as `check_parts`.
@@ -234,6 +238,11 @@ def with_parts(spec: TaskSpec, task: Any) -> TaskSpec:
     limits = value(task, "constraints")
     check_parts(limits, what, _LIMITS, "constraints.")
     tries = value(limits, "max_task_retry_count")
+    files = value(task, "output_files")
+    if files:
+        from cfa.cloudops.client import output_files  # few tasks have some
+
+        spec = evolve(spec, upload=output_files.of_files(files))
     return evolve(
         spec,
         timeout_s=minutes("max_wall_clock_time", _duration(value(limits, "max_wall_clock_time"))),
@@ -247,7 +256,7 @@ def check_container(settings: Any) -> None:
     known = {"image_name", "container_run_options", "working_directory"}
     check_parts(settings, "The container", frozenset(known), "container_settings.")
     directory = value(settings, "working_directory")
-    if directory is not None and _word(directory) != "containerimagedefault":
+    if directory is not None and word(directory) != "containerimagedefault":
         tell(["container_settings.working_directory (a task starts in the image's own)"])
 
 
@@ -260,7 +269,7 @@ def _satisfies(conditions: Any, task_id: Any) -> bool:
     default = value(conditions, "default")
     others = ("pre_processing_error", "file_upload_error")
     options = [default, *(value(one, "exit_options") for one in codes)]
-    _tell(f"exit_conditions.{name}" for name in others if value(conditions, name))
+    tell_parts(f"exit_conditions.{name}" for name in others if value(conditions, name))
     for one in options:
         known = frozenset({"dependency_action"})
         check_parts(one, f"The task {task_id!r}", known, "exit_conditions.")
