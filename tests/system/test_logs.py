@@ -276,6 +276,23 @@ def test_logs_of_single_tasks(bench):
 
 
 @ONE
+def test_logs_in_another_account(bench, monkeypatch):
+    """`log_blob_account` is the account in whose container the logs are."""
+    monkeypatch.setenv("AZURE_BLOB_STORAGE_ACCOUNT", "first")
+    client = bench.ready()
+    config = task.get_task_config(
+        "mine", "echo mine", log_blob_container="own", log_blob_account="second", log_subdir="j"
+    )
+    with pytest.raises(BlobContainerNotFoundError, match="'own' of the storage account 'second'"):
+        client.batch_service_client.create_task("j", config)
+    other = bench.client(azure_blob_storage_account="second")
+    other.create_blob_container("own")
+    client.batch_service_client.create_task("j", config)
+    client.monitor_job("j")
+    assert logs("@second/own").keys() == {"j/mine/stdout.txt", "j/mine/stderr.txt"}
+
+
+@ONE
 def test_logs_of_single_tasks_that_cannot_be_saved(bench):
     """A container that is gone takes the logs of nobody else with it, and the job completes."""
     client = bench.client()

@@ -13,8 +13,9 @@ from datetime import timedelta
 
 import pytest
 
-from cfa.cloudops.client import progress
+from cfa.cloudops.client import accounts, progress
 from cfa.cloudops.errors import (
+    BlobContainerNotFoundError,
     ConflictError,
     InvalidInputError,
     ProtectedBlobError,
@@ -30,6 +31,7 @@ from cfa.cloudops.local import (
     defaults,
     helpers,
 )
+from cfa.cloudops.local.client import get_blob_service_client
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def parameters(function: object) -> list[str]:
 
 
 def test_container_first(client):
-    """The container comes first, then the account, which means nothing here."""
+    """The container comes first, then the account."""
     order = ["container_name", "account_name", "blob_service_client", "container_client"]
     instantiate = blob_helpers.instantiate_container_client
     assert parameters(instantiate) == order
@@ -84,16 +86,85 @@ def test_listings(client, how):
     assert [one.name for one in flat(*args)] == ["data/b.csv", "data/deep/c.csv"]
 
 
-def test_accounts(client, monkeypatch, capsys):
-    """That two storage accounts are one here is said once, where a second one is named."""
-    blob_helpers.instantiate_container_client("cont", "first")
-    assert capsys.readouterr().out == ""
+@pytest.fixture
+def two_accounts(client, workdir, monkeypatch) -> CloudClient:
+    """The client, whose account is `first`."""
     monkeypatch.setenv("AZURE_BLOB_STORAGE_ACCOUNT", "first")
-    blob_helpers.instantiate_container_client("cont", "first")
-    assert capsys.readouterr().out == ""
-    for _ in range(2):
-        blob_helpers.read_blob_stream("a.csv", "second", "cont")
-    assert capsys.readouterr().out.count("The storage account 'second' is not kept apart") == 1
+    return client
+
+
+def test_accounts(two_accounts, workdir):
+    """Containers of one name in two storage accounts are two, for functions without a client."""
+    read, write = blob_helpers.read_blob_stream, blob_helpers.write_blob_stream
+    second = blob_helpers.get_blob_service_client(
+        {"Storage": {"storage_account_url": "https://second.blob.core.windows.net/"}}
+    )
+    with pytest.raises(BlobContainerNotFoundError):
+        write("2", "a.csv", "second", "cont")
+    blob.create_storage_container_if_not_exists("cont", second)
+    write("2", "a.csv", "second", "cont")
+    write("1", "a.csv", "FIRST", "cont")
+    assert read("a.csv", "second", "cont").readall() == b"2"
+    for own in ({}, {"account_name": "first"}, {"account_name": None}):
+        assert read("a.csv", container_name="cont", **own).readall() == b"1"
+    assert (workdir / "@second" / "cont" / "a.csv").read_text() == "2"
+    assert (workdir / "cont" / "a.csv").read_text() == "1"
+    assert [one.name for one in blob_helpers.list_blobs_in_container("cont", "second")] == ["a.csv"]
+    assert blob_helpers.get_container_client("third", "cont").exists() is False
+    # A client says whose storage it is, as on the cloud.
+    service = two_accounts.blob_service_client
+    assert read("a.csv", "second", "cont", blob_service_client=service).readall() == b"1"
+    assert read("a.csv", "first", "cont", blob_service_client=second).readall() == b"2"
+    for wrong in ("../x", "a/b", "x", "."):
+        with pytest.raises(InvalidInputError, match="storage account"):
+            read("a.csv", wrong, "cont")
+    second.cloud_client.close()
+
+
+def test_accounts_of_clients(two_accounts, workdir):
+    """A client of another account has containers of its own; the listings show nobody else's."""
+    made = CloudClient(azure_blob_storage_account="second")
+    assert made._blobs.list_containers() == []
+    made.create_blob_container("other")
+    made.create_pool("p2", mounts=[("other", "data")], autoscale=False, low_priority_nodes=0)
+    assert made.cred.azure_blob_storage_account == "second"
+    assert made._batch.get_pool("p2").spec.storage.endswith("/@second")
+    assert not made._blobs.container_exists("cont")
+    copied = pickle.loads(pickle.dumps(made))
+    assert copied._blobs.list_containers() == ["other"]
+    again = get_blob_service_client(made.cred).cloud_client
+    assert again._blobs.list_containers() == ["other"]
+    assert two_accounts._blobs.list_containers() == ["cont"]
+    same = CloudClient(azure_blob_storage_account="first")
+    assert same._blobs.list_containers() == ["cont"]
+    for one in (made, copied, again, same):
+        one.close()
+
+
+def test_accounts_of_folders(two_accounts, workdir):
+    """Functions that take a storage account's URL use that account."""
+    second = CloudClient(azure_blob_storage_account="second")
+    second.create_blob_container("cont")
+    second.close()
+    (workdir / "in").mkdir()
+    (workdir / "in" / "x").write_text("x")
+    url = "https://second.blob.core.windows.net"
+    blob.async_upload_folder("in", "cont", url)
+    assert len(list((workdir / "@second").rglob("x"))) == 1
+    assert not list((workdir / "cont").rglob("x"))
+    blob.async_download_blob_folder("cont", "out", url)
+    assert next((workdir / "out").rglob("x")).read_text() == "x"
+
+
+def test_accounts_without_a_default(client, monkeypatch, capsys):
+    """Without a default account the first one named is it; that a second is not kept apart is said once."""
+    monkeypatch.delenv("AZURE_BLOB_STORAGE_ACCOUNT", raising=False)
+    monkeypatch.setattr(accounts, "_named", set())
+    for name in ("first", "first", "second", "third"):
+        assert blob_helpers.get_container_client(name, "cont").exists()
+    said = capsys.readouterr().out
+    assert said.count("The storage accounts 'first' and 'second' are one here") == 1
+    assert "AZURE_BLOB_STORAGE_ACCOUNT" in said
 
 
 def test_blob_items(client):

@@ -37,6 +37,7 @@ class JobMixin:
     _batch: BatchProvider
     _blobs: BlobProvider
     _settings: Settings
+    _storage_url: str
     _farewell: Farewell
     _latest_job: str | None
     pool_name: str | None
@@ -117,7 +118,7 @@ class JobMixin:
             integer_task_ids=task_id_ints,
             log_container=container,
             log_folder=folder,
-            log_storage=self._settings.storage if container else "",
+            log_storage=self._storage_url if container else "",
             metadata=(
                 ("mark_complete", str(mark_complete_after_tasks_run)),
                 *owner_metadata(),
@@ -268,12 +269,14 @@ def _exists_advice() -> str:
     )
 
 
-def check_log_container(blobs: BlobProvider, container: str) -> None:
-    """Raises: BlobContainerNotFoundError: there is no such container."""
+def check_log_container(blobs: BlobProvider, container: str, account: str = "") -> None:
+    """Raises: BlobContainerNotFoundError: the storage account has no such container."""
     if not blobs.container_exists(container):
+        where = f" of the storage account {account!r}" if account else ""
+        client = f"CloudClient(azure_blob_storage_account={account!r})." if account else ""
         raise BlobContainerNotFoundError(
-            f"The blob container {container!r}, in which logs are to be saved, does not exist.",
-            f"Make it with create_blob_container({container!r}).",
+            f"The blob container {container!r}{where}, in which logs are to be saved, does not exist.",
+            f"Make it with {client}create_blob_container({container!r}).",
         )
 
 

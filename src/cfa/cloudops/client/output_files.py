@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from attrs import evolve
 
-from cfa.cloudops.client import sdk
+from cfa.cloudops import backends
+from cfa.cloudops.client import accounts, sdk
+from cfa.cloudops.client.jobs import check_log_container
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model.uploads import STREAMS, Upload
+from cfa.cloudops.model.values import TaskSpec
 
 #: Both streams of a task, as seen from its working directory.
 LOGS = "../std*.txt"
@@ -90,11 +94,8 @@ def _address(url: Any) -> tuple[str, str]:
     Raises:
         InvalidInputError: it is none.
     """
-    try:
-        parts = urlsplit(str(url or ""))
-        account, container = (parts.hostname or "").split(".")[0], unquote(parts.path.strip("/"))
-    except ValueError:
-        account = container = ""
+    account = accounts.of_url(url)
+    container = unquote(urlsplit(str(url)).path.strip("/")) if account else ""
     if not account or not container:
         raise InvalidInputError(
             "An output file has no container_url of the form "
@@ -102,3 +103,30 @@ def _address(url: Any) -> tuple[str, str]:
             "Set its destination.",
         )
     return account, container
+
+
+def resolved(specs: Sequence[TaskSpec], root: str, own: str) -> list[TaskSpec]:
+    """Tasks that say of their uploads in which storage the containers lie.
+
+    Args:
+        specs: the tasks, with uploads or without.
+        root: URL of the storage root.
+        own: URL of the client's storage, for uploads that name no account.
+
+    Raises:
+        BlobContainerNotFoundError: there is no such container.
+    """
+    found = []
+    checked = set()
+    for spec in specs:
+        upload = spec.upload
+        if upload is None:
+            found.append(spec)
+            continue
+        url = accounts.storage_url(root, upload.account) if upload.account else own
+        if (url, upload.container) not in checked:
+            with contextlib.closing(backends.load_storage(url)) as blobs:
+                check_log_container(blobs, upload.container, upload.account)
+            checked.add((url, upload.container))
+        found.append(evolve(spec, upload=evolve(upload, storage=url)))
+    return found

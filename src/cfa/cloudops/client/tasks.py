@@ -17,7 +17,7 @@ from cfa.cloudops.client.arguments import (
     id_range,
     positions,
 )
-from cfa.cloudops.client.jobs import check_log_container, keep_going, minutes
+from cfa.cloudops.client.jobs import keep_going, minutes
 from cfa.cloudops.client.pools import parse_mounts
 from cfa.cloudops.errors import (
     AmbiguousCallError,
@@ -106,6 +106,7 @@ class TaskMixin:
     _batch: BatchProvider
     _blobs: BlobProvider
     _settings: Settings
+    _storage_url: str
     _farewell: Farewell
     _latest_job: str | None
     full_container_name: str | None
@@ -305,7 +306,10 @@ class TaskMixin:
         pool = self._pool(job.spec.pool_id)
         specs = self._resolve_mounts(pool, specs)
         self._check_mounts(pool, specs)
-        specs = self._resolve_uploads(specs)
+        if any(spec.upload for spec in specs):
+            from cfa.cloudops.client import output_files  # few tasks have some
+
+            specs = output_files.resolved(specs, self._settings.storage, self._storage_url)
         if self.rehearsal is not None:
             self.rehearsal.addition(job)
             self.rehearsal.tasks(job.spec.id, pool, specs)
@@ -352,21 +356,6 @@ class TaskMixin:
                     f"The blob container {source!r}, which the task mounts, does not exist.",
                     f"Make it with create_blob_container({source!r}).",
                 )
-
-    def _resolve_uploads(self, specs: Sequence[TaskSpec]) -> Sequence[TaskSpec]:
-        """Say of each task's own upload in which storage its container lies.
-
-        Raises:
-            BlobContainerNotFoundError: there is no such container.
-        """
-        for container in sorted({spec.upload.container for spec in specs if spec.upload}):
-            check_log_container(self._blobs, container)
-        return [
-            evolve(spec, upload=evolve(spec.upload, storage=self._settings.storage))
-            if spec.upload
-            else spec
-            for spec in specs
-        ]
 
     def _spec(self, index: int, task: Any, suffix: str) -> TaskSpec:
         if not isinstance(task, Mapping) or "command_line" not in task:
