@@ -13,6 +13,7 @@ from datetime import timedelta
 
 import pytest
 
+from cfa.cloudops import settings
 from cfa.cloudops.client import accounts, progress
 from cfa.cloudops.errors import (
     BlobContainerNotFoundError,
@@ -30,6 +31,7 @@ from cfa.cloudops.local import (
     config,
     defaults,
     helpers,
+    util,
 )
 from cfa.cloudops.local.client import get_blob_service_client
 
@@ -157,7 +159,7 @@ def test_accounts_of_folders(two_accounts, workdir):
 
 
 def test_accounts_without_a_default(client, monkeypatch, capsys):
-    """Without a default account the first one named is it; that a second is not kept apart is said once."""
+    """Without a default account all are one, which is said once when a second one is named."""
     monkeypatch.delenv("AZURE_BLOB_STORAGE_ACCOUNT", raising=False)
     monkeypatch.setattr(accounts, "_named", set())
     for name in ("first", "first", "second", "third"):
@@ -420,6 +422,98 @@ def test_sdk_credentials(no_azure):
         auth.CredentialHandler(azure_container_registry="mine").azure_container_registry == "mine"
     )
     assert pickle.loads(pickle.dumps(handler)).azure_user_assigned_identity == "/id"
+
+
+# --- set_env_vars
+
+LINES = """\
+# my values
+AZURE_BATCH_ACCOUNT=acct
+export AZURE_CLIENT_SECRET="hidden # not a comment"   # why
+AZURE_KEYVAULT_ENDPOINT=https://mine.example/
+
+OTHER='two
+lines'"""
+
+
+@pytest.fixture
+def azure(no_azure, monkeypatch):
+    """Values as a script finds them after its client was made; what is set goes with the test."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    os.environ.update(AZURE_BATCH_ACCOUNT="acct", AZURE_CLIENT_SECRET="hidden")
+
+
+def test_derived_variables(azure, workdir):
+    """Addresses are made of the accounts that are known; no file is made where there is none."""
+    util.set_env_vars()
+    assert os.environ["AZURE_BATCH_ENDPOINT"] == "https://acct.eastus.batch.azure.com/"
+    assert os.environ["AZURE_BATCH_RESOURCE_URL"] == "https://batch.core.windows.net/"
+    assert not {"AZURE_BLOB_STORAGE_ENDPOINT", "ACR_TAG_PREFIX"} & os.environ.keys()
+    os.environ["AZURE_CONTAINER_REGISTRY_ACCOUNT"] = "acr"
+    defaults.set_env_vars()
+    assert os.environ["ACR_TAG_PREFIX"] == "acr.azurecr.io/"
+    assert list(workdir.iterdir()) == []
+
+
+def test_values_that_are_none(azure, caplog):
+    """A name that can be part of no address is named, its value not."""
+    os.environ["AZURE_BATCH_ACCOUNT"] = "not/a/name"
+    util.set_env_vars()
+    assert "AZURE_BATCH_ENDPOINT" not in os.environ
+    assert "AZURE_BATCH_ACCOUNT cannot be part" in caplog.text
+    assert "not/a/name" not in caplog.text
+
+
+@pytest.mark.parametrize("name", [None, "other.env"])
+def test_dotenv_is_brought_up_to_date(azure, workdir, name):
+    """The user's lines stay, byte for byte, and win; ours follow them and change with the values."""
+    file = workdir / (name or ".env")
+    file.write_text(LINES)
+    file.chmod(0o600)
+    os.environ["AZURE_KEYVAULT_NAME"] = "vault"
+    util.set_env_vars(*([name] if name else []))
+    first = file.read_text()
+    assert first.startswith(LINES + "\n# Made of the values above")
+    ours = first.removeprefix(LINES)
+    assert "AZURE_BATCH_ENDPOINT='https://acct.eastus.batch.azure.com/'\n" in ours
+    for other in ("hidden", "SECRET", "AZURE_KEYVAULT_ENDPOINT=", "ACR_", "AZURE_BATCH_ACCOUNT"):
+        assert other not in ours
+    assert os.environ["AZURE_KEYVAULT_ENDPOINT"] == "https://mine.example/"
+    assert file.stat().st_mode & 0o777 == 0o600
+    stamp = file.stat().st_mtime_ns
+    util.set_env_vars(file)
+    assert file.stat().st_mtime_ns == stamp
+    os.environ["AZURE_BATCH_ACCOUNT"] = "newer"
+    file.write_text(first + "LAST=1\n")
+    util.set_env_vars(file)
+    found = file.read_text()
+    assert found.startswith(LINES + "\nLAST=1\n# Made")
+    assert found.count("AZURE_BATCH_ENDPOINT=") == 1
+    assert "newer" in found
+    assert settings.read_dotenv(file)["OTHER"] == "two\nlines"
+    assert [one.name for one in workdir.iterdir()] == [file.name]
+
+
+def test_dotenv_that_is_a_link(azure, workdir):
+    """A link stays one, and line ends stay as they are."""
+    (workdir / "shared.env").write_bytes(b"A=1\r\nB=2\r\n")
+    (workdir / ".env").symlink_to("shared.env")
+    util.set_env_vars()
+    assert (workdir / ".env").is_symlink()
+    found = (workdir / "shared.env").read_bytes()
+    assert found.startswith(b"A=1\r\nB=2\r\n# Made")
+    assert found.count(b"\n") == found.count(b"\r\n")
+
+
+def test_dotenv_that_cannot_be_written(azure, workdir, caplog, monkeypatch):
+    """Then it stays as it is, which is said, and the variables are set all the same."""
+    (workdir / ".env").write_text("A=1\n")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space")))
+    util.set_env_vars()
+    assert "not brought up to date" in caplog.text
+    assert [one.name for one in workdir.iterdir()] == [".env"]
+    assert (workdir / ".env").read_text() == "A=1\n"
+    assert "AZURE_BATCH_ENDPOINT" in os.environ
 
 
 # --- batch_helpers
