@@ -525,10 +525,14 @@ def test_vm_sizes():
     assert batch_helpers.get_vm_size("xlarge_amd") == "Standard_D32ads_v5"
     with pytest.raises(ValueError, match="Invalid size descriptor"):
         batch_helpers.get_vm_size("tiny")
-    for name in ("standard_D4ads_v5", "standard_D16s_v3", "standard_E8as_v4", "standard_DC4ads_v5"):
-        parts = batch_helpers.get_vm_components(name)
+    for name, cores in (
+        ("standard_D4ads_v5", 4),
+        ("standard_D16s_v3", 16),
+        ("standard_E8as_v4", 8),
+        ("standard_DC4ads_v5", 4),
+    ):
         family = batch_helpers.vm_name_to_family(name)
-        assert batch_helpers.construct_vm_name(family, parts.cores) == name
+        assert batch_helpers.construct_vm_name(family, cores) == name
     assert batch_helpers.construct_vm_name("standardFsv2Family", cores=8) == "standard_F8s_v2"
     with pytest.raises(ValueError, match="nonsense"):
         batch_helpers.construct_vm_name("nonsense", 4)
@@ -585,13 +589,24 @@ def test_deleting_a_pool(pool):
 
 
 def test_deprecated_sizes_of_pools(client, capsys):
-    """The size of a pool, or a size itself, is looked at."""
+    """The size of a pool is looked at; a pool and a client are needed."""
     client.create_pool("old", vm_size="standard_d4s_v3")
     capsys.readouterr()
     check = batch_helpers.check_if_pool_vm_deprecated
     assert check("old", "group", "acct", client.batch_mgmt_client) is True
-    assert "version 3" in capsys.readouterr().out
-    assert check("standard_d4ads_v5") is False
+    assert "standard_d4s_v3 of the pool old is phased out" in capsys.readouterr().out
+    client.create_pool("new")
+    assert check(pool_name="new", batch_mgmt_client=client.batch_mgmt_client) is False
+    for args in (("standard_d4s_v3",), ("nosuch", client.batch_mgmt_client)):
+        with pytest.raises(ValueError, match=r"client|nosuch"):
+            check(*args)
+
+
+def test_what_no_page_describes():
+    """A function whose meaning on the cloud is not documented is an error, and never a guess."""
+    for function in (batch_helpers.get_vm_components, batch_helpers.find_similar_vm_families):
+        with pytest.raises(UnsupportedError, match="vm_name"):
+            function("standard_d4ads_v5")
 
 
 def test_adding_tasks_by_position(pool):
