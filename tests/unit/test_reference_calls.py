@@ -384,6 +384,31 @@ def test_credential_keywords(no_azure):
     assert auth.EnvCredentialHandler(exclude_cli_credential=True).azure_tenant_id is None
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "part"),
+    [
+        ("azure_batch_endpoint", "azure_batch_account"),
+        ("azure_keyvault_endpoint", "azure_keyvault_name"),
+        ("azure_blob_storage_endpoint", "azure_blob_storage_account"),
+        ("azure_container_registry_endpoint", "azure_container_registry_account"),
+        ("azure_container_registry", "azure_container_registry_account"),
+    ],
+)
+def test_addresses_of_what_is_not_known(no_azure, monkeypatch, endpoint, part):
+    """Nothing is made of None or of empty text, and a value that is None counts as not given."""
+    handler = auth.CredentialHandler(**{part: None}, azure_batch_location=None)
+    assert getattr(handler, endpoint) is None
+    for nothing in (None, ""):
+        setattr(handler, part, nothing)
+        assert getattr(handler, endpoint) is None
+    setattr(handler, part, "mine1")
+    assert "mine1" in str(getattr(handler, endpoint))
+    assert "None." not in str(getattr(handler, endpoint))
+    assert handler.azure_batch_location == "eastus"
+    monkeypatch.setenv("AZURE_TENANT_ID", "from-environment")
+    assert auth.EnvCredentialHandler(azure_tenant_id=None).azure_tenant_id == "from-environment"
+
+
 def test_methods(no_azure):
     """A handler says how it would log in."""
     assert auth.EnvCredentialHandler().method == "env"
@@ -414,6 +439,7 @@ def test_sdk_credentials(no_azure):
     assert handler.compute_node_identity_reference.resource_id == "/id"
     assert auth.get_compute_node_identity_reference(handler)["resource_id"] == "/id"
     assert handler.azure_container_registry.registry_server == "https://acr.azurecr.io"
+    assert handler.azure_container_registry.user_name == "acr"
     for name in ("client_secret_credential", "user_credential", "default_credential"):
         with pytest.raises(AttributeError, match=f"{name}.*not offered"):
             getattr(handler, name)
