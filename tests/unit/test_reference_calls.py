@@ -162,7 +162,7 @@ def test_accounts_without_a_default(client, monkeypatch, capsys):
     """Without a default account all are one, which is said once when a second one is named."""
     monkeypatch.delenv("AZURE_BLOB_STORAGE_ACCOUNT", raising=False)
     monkeypatch.setattr(accounts, "_named", set())
-    for name in ("first", "first", "second", "third"):
+    for name in ("first", "first", "second", "first", "second", "third"):
         assert blob_helpers.get_container_client(name, "cont").exists()
     said = capsys.readouterr().out
     assert said.count("The storage accounts 'first' and 'second' are one here") == 1

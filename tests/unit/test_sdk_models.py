@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 
-from cfa.cloudops.client import arguments
+from cfa.cloudops.client import arguments, sdk
 from cfa.cloudops.errors import BlobContainerNotFoundError, InvalidInputError, UnsupportedError
-from cfa.cloudops.local import CloudClient, auth, job, task
+from cfa.cloudops.local import CloudClient, auth, batch_helpers, job, task
 
 try:
     from azure.batch import models
@@ -545,6 +547,49 @@ def test_a_whole_program(client):
         ("fit", 0),
         ("postprocess", 1),
     ]
+
+
+@needs_sdk
+def test_a_program_that_makes_its_tasks(client):
+    """A program that puts tasks together with the helpers for their parts runs as it is."""
+    client.create_job("j", "wanted")
+    for name in ("input", "output"):
+        client.create_blob_container(name)
+    mounts = [{"source": "input", "target": "in"}, {"source": "output", "target": "out"}]
+    command = batch_helpers._generate_command_for_saving_logs(
+        command_line="sh -c 'echo said; echo oops >&2; exit 3'",
+        job_name="j",
+        task_id="one",
+        save_logs_rel_path="out",
+        logs_folder="my logs",
+    )
+    options = ["--name=j_1", "--rm", "--user 0:0", batch_helpers._generate_mount_string(mounts)]
+    made = models.BatchTaskCreateOptions(
+        id="one",
+        command_line=command,
+        container_settings=models.BatchTaskContainerSettings(
+            image_name="r.io/i:1", container_run_options=" ".join(options)
+        ),
+        exit_conditions=batch_helpers._generate_exit_conditions(True),
+    )
+    spec = sdk.task_spec(made)
+    assert [(one.source, one.target) for one in spec.mounts] == [("input", "in"), ("output", "out")]
+    assert spec.run_dependents_on_failure
+    assert not sdk.with_parts(
+        spec, {"exit_conditions": batch_helpers._generate_exit_conditions(False)}
+    ).run_dependents_on_failure
+    assert batch_helpers._generate_mount_string(None) == ""
+
+
+def test_command_that_saves_logs(tmp_path):
+    """Both streams are in files and in the task's output, and the exit code is the command's."""
+    command = batch_helpers._generate_command_for_saving_logs(
+        "sh -c 'echo \"a  b\"; echo oops >&2; exit 3'", "j", "one", str(tmp_path), "/my logs/"
+    )
+    done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "a  b\n", "oops\n")
+    saved = {path.name: path.read_text() for path in (tmp_path / "my logs").iterdir()}
+    assert saved == {"stdout_j_one.txt": "a  b\n", "stderr_j_one.txt": "oops\n"}
 
 
 def test_jobs_of_the_sdk_stay_open(client):

@@ -36,7 +36,7 @@ def storage_url(root: str, account: str | None) -> str:
     own = os.environ.get(VARIABLE)
     if own and names.key(own) != names.key(account):
         return f"{root.rstrip('/')}/@{names.storage_account(account)}"
-    if not own:
+    if not own and names.key(account) not in _named:
         _named.add(names.key(account))
         if len(_named) == 2:  # said once
             _log.warning(
