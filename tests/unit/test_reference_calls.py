@@ -117,7 +117,10 @@ def test_accounts(two_accounts, workdir):
     service = two_accounts.blob_service_client
     assert read("a.csv", "second", "cont", blob_service_client=service).readall() == b"1"
     assert read("a.csv", "first", "cont", blob_service_client=second).readall() == b"2"
-    for wrong in ("../x", "a/b", "x", "."):
+    for url in ("nonsense", "https://[bad", "https:///x"):
+        with pytest.raises(InvalidInputError, match="storage account names no host"):
+            blob_helpers.get_blob_service_client({"Storage": {"storage_account_url": url}})
+    for wrong in ("../x", "a/b", "x", ".", 5):
         with pytest.raises(InvalidInputError, match="storage account"):
             read("a.csv", wrong, "cont")
     second.cloud_client.close()

@@ -282,7 +282,7 @@ def test_options_that_are_refused(options, named):
         task.get_task_config("mine", "true", {"image_name": "i", "containerRunOptions": options})
 
 
-@pytest.mark.parametrize("options", ["--env 'A=b", "--rm stray", "stray"])
+@pytest.mark.parametrize("options", ["--env 'A=b", "--rm stray", "stray", 5, ["-m", "1g"]])
 def test_options_that_are_none(options):
     """Options that cannot be read are an error."""
     with pytest.raises(InvalidInputError, match="container's options"):

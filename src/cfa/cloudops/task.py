@@ -120,6 +120,7 @@ def get_container_settings(
             "Pass its name as a string.",
         )
     pairs = parse_mounts(mount_pairs)
+    run_options.check(additional_options)
     options = [
         create_bind_mount_string(az_mount_dir, one.source, f"/{one.target}") for one in pairs
     ]
@@ -191,7 +192,7 @@ def get_task_config(
             log_file_pattern,
             log_blob_container,
             log_blob_account,
-            f"{(log_subdir or '').strip('/')}/{task_id}",
+            f"{log_subdir or ''}/{task_id}",
             log_upload_condition,
         )
         if spec.upload is not None:

@@ -11,6 +11,7 @@ import os
 from typing import Any
 from urllib.parse import urlsplit
 
+from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model import names
 
 _log = logging.getLogger(__name__)
@@ -33,11 +34,11 @@ def storage_url(root: str, account: str | None) -> str:
     """
     if not account:
         return root
-    own = os.environ.get(VARIABLE)
-    if own and names.key(own) != names.key(account):
+    own, wanted = os.environ.get(VARIABLE), names.key(str(account))
+    if own and names.key(own) != wanted:
         return f"{root.rstrip('/')}/@{names.storage_account(account)}"
-    if not own and names.key(account) not in _named:
-        _named.add(names.key(account))
+    if not own and wanted not in _named:
+        _named.add(wanted)
         if len(_named) == 2:  # said once
             _log.warning(
                 "The storage accounts %s are one here. To keep their containers apart, set %s to the "
@@ -49,9 +50,20 @@ def storage_url(root: str, account: str | None) -> str:
 
 
 def of_url(url: Any) -> str | None:
-    """The account of `https://<account>.blob.core.windows.net/...`; None for anything else."""
-    try:
-        host = urlsplit(str(url or "")).hostname
-    except ValueError:
+    """The account of `https://<account>.blob.core.windows.net/...`; None when there is no URL.
+
+    Raises:
+        InvalidInputError: it is no such URL. It may hold a secret, so the message does not show it.
+    """
+    if not url:
         return None
-    return host.partition(".")[0] if host else None
+    try:
+        host = urlsplit(str(url)).hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise InvalidInputError(
+            "The URL of a storage account names no host.",
+            "Write it as https://<account>.blob.core.windows.net.",
+        )
+    return host.partition(".")[0]

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 from cfa.cloudops.client.arguments import tell
 from cfa.cloudops.errors import InvalidInputError, UnsupportedError
@@ -55,6 +56,7 @@ def mounts(options: str | None, directory: str = MOUNTS_DIRECTORY) -> tuple[Moun
         InvalidInputError: they cannot be read.
         UnsupportedError: one that is not offered here.
     """
+    check(options)
     found: list[Mount] = []
     ignored: list[str] = []
     for name, text in _pairs(options or ""):
@@ -71,6 +73,14 @@ def mounts(options: str | None, directory: str = MOUNTS_DIRECTORY) -> tuple[Moun
             ignored.append(name)
     tell(f"container_run_options {name}" for name in ignored)
     return tuple(found) or None
+
+
+def check(options: Any) -> None:
+    """Raises: InvalidInputError: options are no text."""
+    if options is not None and not isinstance(options, str):
+        raise InvalidInputError(
+            f"The container's options {options!r} are no text.", "Pass them as one string."
+        )
 
 
 def _pairs(options: str) -> Iterator[tuple[str, str]]:
