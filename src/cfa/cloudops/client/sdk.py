@@ -102,7 +102,11 @@ def _snake(name: str) -> str:
 def _parts(item: Any) -> dict[str, Any]:
     """What an object or a mapping has that is not empty, by names in snake_case."""
     found = item if isinstance(item, Mapping) else getattr(item, "__dict__", {})
-    return {_snake(name): part for name, part in found.items() if part and name[0] != "_"}
+    return {
+        _snake(name): part
+        for name, part in found.items()
+        if part and isinstance(name, str) and not name.startswith("_")
+    }
 
 
 def word(item: Any) -> str:
