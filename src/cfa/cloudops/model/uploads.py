@@ -19,7 +19,7 @@ def _blobs(given: Any) -> tuple[tuple[str, str], ...]:
 
 @frozen(kw_only=True)
 class Upload:
-    """Files of a task that become blobs of one container, after each try that is its last.
+    """Files of a task that become blobs of one container when the task completes.
 
     `blobs`: pairs of a file, one of `STREAMS`, and the name of its blob. `condition`: `taskcompletion`,
     `tasksuccess` or `taskfailure`, as in an `OutputFile` of the service. `account` is the storage
@@ -35,7 +35,7 @@ class Upload:
 
     def wants(self, failed: bool) -> bool:
         """Whether files of a task that failed, or that did not, are saved."""
-        return self.condition not in (("tasksuccess",) if failed else ("taskfailure",))
+        return self.condition != ("tasksuccess" if failed else "taskfailure")
 
     def text(self) -> str:
         """All of it as text, which `of` reads."""
