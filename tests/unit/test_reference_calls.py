@@ -126,6 +126,13 @@ def test_accounts(two_accounts, workdir):
     second.cloud_client.close()
 
 
+@pytest.mark.promise(
+    "create_blob_container",
+    "Containers of one name in two storage accounts are two.",
+    local="those of another account than the one in `AZURE_BLOB_STORAGE_ACCOUNT` are in `@<account>`",
+    cloud="the same, in the accounts",
+    difference="without that variable all accounts are one, and the log says so",
+)
 def test_accounts_of_clients(two_accounts, workdir):
     """A client of another account has containers of its own; the listings show nobody else's."""
     made = CloudClient(azure_blob_storage_account="second")
