@@ -165,6 +165,22 @@ def test_several_workers(bench):
     assert "80 succeeded, 1 failed: j--1\n" in err
 
 
+def test_clients_that_are_closed(bench):
+    """What workers add with one client is waited for, though another one was closed; what they add
+    with one that is closed is not, as usual."""
+    body = (
+        "other = CloudClient()\n"
+        "with ProcessPoolExecutor(1) as pool:\n"
+        "    list(pool.map(add, ['word']))\n"
+        "{}.close()"
+    )
+    status, out, err = bench.run(script(body.format("other")), CLOUDOPS_ON_FAILURE="exit")
+    assert (status, out) == (1, "j--1 | word\n"), err
+    again = script(body.format("client")).replace('"j"', '"k"')
+    status, out, err = bench.run(again, CLOUDOPS_ON_FAILURE="exit")
+    assert (status, out, err) == (0, "", "")
+
+
 def test_a_daemon(bench):
     """A child that has closed all files writes into none that has got the number of one of ours."""
     end = (

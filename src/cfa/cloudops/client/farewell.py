@@ -35,6 +35,8 @@ REPORT_PREFIX = "cloudops-run-"
 #: The command line of the `cloudops run` that made that file, as JSON in three parts: up to the name of
 #: the command, its options, its words. Not for tasks: see `settings.own_environment`.
 COMMAND_VARIABLE = "CLOUDOPS_RUN_COMMAND"
+#: Clients of this process, and of those from which it was forked.
+_names: set[str] = set()
 #: Modules of programs that run what a user wrote, or commands: to start them again says nothing.
 _RUNNERS = frozenset({"cfa.cloudops.cli", "ipykernel", "pydevd", "pytest"})
 
@@ -65,6 +67,8 @@ class Farewell:
     ) -> None:
         self._batch = batch
         self._workspace = workspace
+        self._name = f"{os.getpid()}-{len(_names)}"
+        _names.add(self._name)
         self._at_end = at_end
         self._existing_job = existing_job
         self._on_failure = on_failure
@@ -92,12 +96,30 @@ class Farewell:
     def _tell(self, job_id: str, ids: Iterable[str], *, done: bool = False) -> None:
         """In a forked child: let the script know of tasks."""
         forks.tell(
-            forks.Note(self._workspace, job_id, sorted(ids), done, self._detach, self._on_failure)
+            forks.Note(
+                self._name,
+                self._workspace,
+                self._detach,
+                self._on_failure,
+                job_id,
+                sorted(ids),
+                done,
+            )
         )
 
-    def _hear(self) -> None:
-        """Take over what forked children added and nobody has waited for."""
-        for note in forks.told(self._workspace):
+    def _hear(self, *, others: bool = True) -> None:
+        """Take over what forked children added with this client and nobody has waited for.
+
+        Args:
+            others: also what they added with clients of their own, in the same workspace.
+        """
+
+        def wanted(note: forks.Note) -> bool:
+            if note.client in _names:
+                return note.client == self._name
+            return others and note.workspace == self._workspace
+
+        for note in forks.told(wanted):
             if not note.done:
                 self._expect(note.job_id, note.task_ids)
             elif expected := self._expected.get(note.job_id):
@@ -132,7 +154,7 @@ class Farewell:
         """The client is closed: nothing is shown at exit."""
         atexit.unregister(self._at_exit)
         if os.getpid() == self._pid:
-            self._hear()
+            self._hear(others=False)
             self._let_go()
             if self._report(0) and self._decides():
                 atexit.register(self._fail)

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 #: Bytes that are read at once.
@@ -22,14 +23,16 @@ _CHUNK = 1 << 16
 class Note(NamedTuple):
     """What a child tells of tasks: it added them, or it is done with them."""
 
+    #: The client in the child, maybe one that its parent had made; and how it would end: where,
+    #: whether without waiting, and its `on_failure`.
+    client: str
     workspace: str
+    detach: bool
+    on_failure: str
     job_id: str
     task_ids: list[str]
     #: Whether nobody has to wait for them any more.
     done: bool
-    #: How the child's client would end: whether it would not wait, and its `on_failure`.
-    detach: bool
-    on_failure: str
 
 
 class _Notes:
@@ -72,12 +75,12 @@ class _Notes:
             self._read()
             return list({note.workspace: note for note in self._unread}.values())
 
-    def take(self, workspace: str) -> list[Note]:
-        """The notes of a workspace that were not taken before, oldest first."""
+    def take(self, wanted: Callable[[Note], bool]) -> list[Note]:
+        """The notes that are wanted and were not taken before, oldest first."""
         with self._reading:
             self._read()
-            found = [note for note in self._unread if note.workspace == workspace]
-            self._unread = [note for note in self._unread if note.workspace != workspace]
+            found = [note for note in self._unread if wanted(note)]
+            self._unread = [note for note in self._unread if not wanted(note)]
         return found
 
     def _read(self) -> None:
@@ -108,9 +111,9 @@ def tell(note: Note) -> None:
         _notes.append(note)
 
 
-def told(workspace: str) -> list[Note]:
-    """What forked children told of a workspace since the last call, oldest first."""
-    return _notes.take(workspace) if _notes is not None and _notes.own else []
+def told(wanted: Callable[[Note], bool]) -> list[Note]:
+    """What forked children told, as far as it is wanted and was not asked for before, oldest first."""
+    return _notes.take(wanted) if _notes is not None and _notes.own else []
 
 
 def senders() -> list[Note]:
