@@ -18,7 +18,8 @@ from attrs import evolve
 from cfa.cloudops.cli import logs, monitor, programs
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.client import view as view_module
-from cfa.cloudops.client.farewell import REPORT_VARIABLE, Farewell
+from cfa.cloudops.client.farewell import Farewell
+from cfa.cloudops.client.rerun import REPORT_VARIABLE
 from cfa.cloudops.client.view import OutputView, last_lines
 from cfa.cloudops.errors import AgentError, JobNotFoundError, WaitTimeoutError
 from cfa.cloudops.model.values import (

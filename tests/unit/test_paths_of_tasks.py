@@ -102,7 +102,7 @@ ALLOWED: dict[str, str] = {
             "client/selection:check_folder",
             "client/selection:walk",
             "client/farewell:Farewell._report",
-            "client/farewell:_command",
+            "client/rerun:_command",
             "backends/cloudops_fsspec/_files:open_source",
             "backends/cloudops_fsspec/_files:open_target_folder",
             "backends/cloudops_fsspec/_files:source_status",

@@ -25,7 +25,7 @@ from attrs import evolve
 
 from cfa.cloudops import backends
 from cfa.cloudops.cli import output, programs
-from cfa.cloudops.client.farewell import COMMAND_VARIABLE, REPORT_PREFIX, REPORT_VARIABLE
+from cfa.cloudops.client.rerun import COMMAND_VARIABLE, REPORT_PREFIX, REPORT_VARIABLE
 from cfa.cloudops.errors import AmbiguousCallError
 from cfa.cloudops.rehearsal import read_report
 from cfa.cloudops.rehearsal import report as rehearsal_report

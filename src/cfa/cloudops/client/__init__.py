@@ -17,7 +17,7 @@ from cfa.cloudops.client import logs
 from cfa.cloudops.client.credentials import CredentialHandler
 from cfa.cloudops.client.dags import DagMixin
 from cfa.cloudops.client.ending import shorten_tracebacks
-from cfa.cloudops.client.farewell import REPORT_VARIABLE, Farewell
+from cfa.cloudops.client.farewell import Farewell
 from cfa.cloudops.client.handles import (
     BatchHandle,
     BatchManagementHandle,
@@ -31,6 +31,7 @@ from cfa.cloudops.client.listings import ListingMixin
 from cfa.cloudops.client.lookups import LookupMixin
 from cfa.cloudops.client.parameters import ParameterMixin
 from cfa.cloudops.client.pools import PoolMixin
+from cfa.cloudops.client.rerun import REPORT_VARIABLE
 from cfa.cloudops.client.results import ResultMixin
 from cfa.cloudops.client.schedules import ScheduleMixin
 from cfa.cloudops.client.tasks import TaskMixin

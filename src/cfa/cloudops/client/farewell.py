@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -18,32 +17,18 @@ from cfa.cloudops.client.ending import (
     remember_status,
     set_exit_status,
 )
+from cfa.cloudops.client.rerun import REPORT_PREFIX, REPORT_VARIABLE, fresh_run, run_id
 from cfa.cloudops.client.view import say, say_detached
 from cfa.cloudops.errors import CloudOpsError, NotFoundError
-from cfa.cloudops.model.plain import plain, some
+from cfa.cloudops.model.plain import some
 from cfa.cloudops.model.values import TaskResult
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.watch import Watch
     from cfa.cloudops.provider.batch import BatchProvider
 
-#: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
-#: how the tasks that it added ended. The variable may outlive the file.
-REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
-#: Beginning of that file's name, before the process id of the `cloudops run` and a further hyphen.
-REPORT_PREFIX = "cloudops-run-"
-#: The command line of the `cloudops run` that made that file, as JSON in three parts: up to the name of
-#: the command, its options, its words. Not for tasks: see `settings.own_environment`.
-COMMAND_VARIABLE = "CLOUDOPS_RUN_COMMAND"
 #: Clients of this process, and of those from which it was forked.
 _names: set[str] = set()
-#: Modules of programs that run what a user wrote, or commands: to start them again says nothing.
-_RUNNERS = frozenset({"cfa.cloudops.cli", "ipykernel", "pydevd", "pytest"})
-
-
-def run_id() -> str:
-    """Stands for all processes of a `cloudops run`, and is kept with their jobs; '' without one."""
-    return os.path.basename(os.environ.get(REPORT_VARIABLE, ""))
 
 
 class Farewell:
@@ -375,44 +360,3 @@ def _stay_for_workers() -> None:
             on_failure=note.on_failure,
             workspace=note.workspace,
         )._at_exit()
-
-
-def replacing(choice: str) -> str:
-    """How to run again so that jobs are replaced.
-
-    Args:
-        choice: the setting, `replace` or `force-replace`.
-    """
-    command = fresh_run(*(["--force"] if choice == "force-replace" else []))
-    variable = f"CLOUDOPS_EXISTING_JOB={choice}"
-    return f"{command}, or {variable}" if command else variable
-
-
-def fresh_run(*options: str) -> str:
-    """The command that runs this script again, as it was started, and replaces its jobs.
-
-    Returns:
-        The command; empty where there is none: no file is run, or what runs is not the user's script.
-    """
-    if not _RUNNERS.isdisjoint(sys.modules):
-        return ""
-    head, given, words = _command()
-    wanted = ["--fresh", *options]
-    command = [*head, *wanted, *(one for one in given if one not in wanted), *words]
-    if not words or any(word != plain(word) for word in command):
-        return ""
-    return shlex.join(command)
-
-
-def _command() -> tuple[list[str], list[str], list[str]]:
-    """The `cloudops run` of this script, its options, and its words, none if it is not known."""
-    if os.path.exists(os.environ.get(REPORT_VARIABLE, "")) and COMMAND_VARIABLE in os.environ:
-        head, given, words = json.loads(os.environ[COMMAND_VARIABLE])
-        return head, given, words
-    python, *words = sys.orig_argv or [""]
-    if not words or (sys.argv or [""])[0] in ("", "-", "-c"):  # typed or piped
-        return [], [], []
-    if not words[0].startswith("-") or words[0] == "-m":
-        return ["cloudops", "run"], [], words
-    # Options of Python; with -c it is a worker of multiprocessing.
-    return ["cloudops", "run"], ["--"], [] if "-c" in words else [python, *words]

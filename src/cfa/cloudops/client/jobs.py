@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from cfa.cloudops.client.farewell import replacing, run_id
 from cfa.cloudops.client.pools import owner_metadata
+from cfa.cloudops.client.rerun import replacing, run_id
 from cfa.cloudops.errors import (
     AmbiguousCallError,
     BlobContainerNotFoundError,
