@@ -239,8 +239,15 @@ def test_fresh_and_force(bench):
             "except ValueError as error:\n"
             "    sys.exit(str(error))\n",
         ),
+        SCRIPT.replace('client.add_task("j", "echo said")', "import sys; sys.exit('no data')"),
+        pytest.param(
+            SCRIPT.replace('client.add_task("j", "echo said")', "raise SystemExit('no data')"),
+            marks=pytest.mark.skipif(
+                sys.version_info < (3, 12), reason="Python cannot tell what SystemExit says"
+            ),
+        ),
     ],
-    ids=["add_task", "elsewhere", "caught"],
+    ids=["add_task", "elsewhere", "caught", "sys.exit", "SystemExit"],
 )
 def test_a_failed_addition_is_no_trap(bench, script):
     """A script that could add no task leaves no job behind: mend what it says and run it again."""
@@ -250,6 +257,15 @@ def test_a_failed_addition_is_no_trap(bench, script):
     assert bench.client().check_job_status("j") == "does not exist"
     (bench.place / "data").mkdir()
     assert bench.run(SCRIPT)[:2] == (0, "j--1 | said\n")
+
+
+@pytest.mark.parametrize("more", ["", "import sys; sys.exit(0)", "import sys; sys.exit()"])
+def test_an_empty_job_stays(bench, more):
+    """A script that ends well may leave its job to one that adds the tasks."""
+    (bench.place / "data").mkdir()
+    status, _, err = bench.run(SCRIPT.replace('client.add_task("j", "echo said")', more))
+    assert (status, err) == (0, "")
+    assert bench.client().check_job_status("j") == "active"
 
 
 def test_a_job_with_tasks_stays(bench):

@@ -286,11 +286,11 @@ class Terminal:
 
 @ALONE
 def test_ctrl_c_while_tasks_are_shown(workdir, script, image):
-    """Ctrl-C at a terminal while `run` shows the tasks detaches, says how to go on, exits with 130."""
+    """Ctrl-C at a terminal while `run` shows the tasks detaches, says how to go on, ends by SIGINT."""
     terminal = Terminal("run", script, image, WAITS)
     terminal.read_until("begun")
     terminal.ctrl_c()
-    assert terminal.wait() == 130
+    assert terminal.wait() == -signal.SIGINT
     assert "Follow: cloudops logs -f job" in terminal.shown
     assert "Traceback" not in terminal.shown
     assert document("job", "list")[0]["counts"]["running"] == 1
@@ -298,7 +298,7 @@ def test_ctrl_c_while_tasks_are_shown(workdir, script, image):
 
 @ALONE
 def test_ctrl_c_while_following(workdir, script, image):
-    """Ctrl-C leaves `logs -f` and `job monitor` with 130 and without a traceback; the tasks go on."""
+    """Ctrl-C ends `logs -f` and `job monitor` by SIGINT and without a traceback; the tasks go on."""
     cloudops("run", "--detach", script, image, WAITS)
     for arguments, sign in (
         (["logs", "-f", "job"], "begun"),
@@ -307,7 +307,7 @@ def test_ctrl_c_while_following(workdir, script, image):
         terminal = Terminal(*arguments)
         terminal.read_until(sign)
         terminal.ctrl_c()
-        assert terminal.wait() == 130
+        assert terminal.wait() == -signal.SIGINT
         assert "Traceback" not in terminal.shown
     assert document("job", "list")[0]["counts"]["running"] == 1
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indire
 
 BAD = "sh -c 'echo the reason >&2; exit 3'"
 SCRIPT = """\
-import atexit, sys
+import atexit, sys, time
 atexit.register(print, "after all")
 from cfa.cloudops.local import CloudClient
 client = CloudClient(existing_job="replace")
@@ -178,7 +178,13 @@ LEAVES = {
     "sys.exit(256)": 1,
     "import argparse; argparse.ArgumentParser().error('wrong')": 2,
     "raise ValueError": 1,
+    "client.close()": 1,
+    "client.close()\nsys.exit(3)": 3,
+    "client.monitor_job('j')": 1,
 }
+if sys.version_info >= (3, 12):
+    LEAVES["raise SystemExit(3)"] = 3
+    LEAVES["try: sys.exit(3)\nexcept SystemExit: pass"] = 1
 
 
 @pytest.mark.promise(
@@ -191,9 +197,11 @@ LEAVES = {
 @pytest.mark.parametrize(("more", "status"), LEAVES.items())
 def test_own_status_of_a_script(bench, more, status):
     """With CLOUDOPS_ON_FAILURE=exit a script's own status stays unless it is 0."""
+    if "close" in more:
+        more = f"while not client.list_tasks('j')[1].result: time.sleep(0.1)\n{more}"
     ended, _, err = bench.run(script(BAD, more), CLOUDOPS_ON_FAILURE="exit")
     assert ended == status, err
-    assert ("Traceback" in err) == ("raise" in more)
+    assert ("Traceback" in err) == ("ValueError" in more)
 
 
 def test_raised_failures_end_a_script(bench):
@@ -203,10 +211,10 @@ def test_raised_failures_end_a_script(bench):
     assert "TasksFailedError: Of the tasks of the job 'j', 1 failed: j--2." in err
 
 
-def run_command(bench, more, *options):
+def run_command(bench, more, *options, words=("script.py",)):
     (bench.place / "script.py").write_text(script(BAD, more))
     return subprocess.run(
-        [sys.executable, "-m", "cfa.cloudops.cli", "run", *options, "script.py"],
+        [sys.executable, "-m", "cfa.cloudops.cli", "run", *options, *words],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -223,8 +231,17 @@ def test_run_check(bench, options, reached):
     assert ("goes on" in done.stdout) == reached
 
 
+@pytest.mark.parametrize("leave", ["sys.exit(3)", "raise SystemExit(3)"])
 @pytest.mark.parametrize("options", [[], ["--check"]])
-def test_run_keeps_the_status(bench, options):
+def test_run_keeps_the_status(bench, options, leave):
     """`cloudops run` ends with the script's own status, also with `--check`."""
-    done = run_command(bench, "sys.exit(3)", *options)
+    done = run_command(bench, leave, *options)
     assert done.returncode == 3, done.stderr
+
+
+def test_run_check_of_several_programs(bench):
+    """With `cloudops run --check` failed tasks also decide over the status that a shell sees."""
+    shell = f"{sys.executable} script.py && echo goes on"
+    done = run_command(bench, "", "--check", words=["--", "sh", "-c", shell])
+    assert done.returncode == 1, done.stderr
+    assert "goes on" not in done.stdout

@@ -233,16 +233,22 @@ def test_a_job_behind_another(bench, terminal):
     assert shown.end() == 0
 
 
+#: Seconds between one Ctrl-C and the next.
+AGAIN = pytest.mark.parametrize(
+    "pauses_s", [[0.001] * 9, [0.003], [0.2]], ids=["many", "soon", "late"]
+)
+
+
 @pytest.mark.parametrize("words", [("logs", "-f", "my-job"), ("job", "monitor", "my-job")])
 def test_ctrl_c_of_a_command(bench, terminal, words):
-    """Ctrl-C leaves `logs -f` and `job monitor` with status 130, and says that the tasks go on."""
+    """Ctrl-C ends `logs -f` and `job monitor` by SIGINT, and it is said that the tasks go on."""
     gate = bench.place / "gate"
     bench.run(HEAD + task(WAITS.format(gate=gate)), CLOUDOPS_AT_EXIT="detach")
     shown = terminal(None, *words)
     shown.until("Ctrl-C detaches")
     shown.until("1 running")
     shown.ctrl_c()
-    assert shown.end() == 130
+    assert shown.end() == -signal.SIGINT
     assert "detached; 1 task of my-job goes on." in shown.text
     assert "cloudops job terminate my-job" in shown.text.replace("\n", "")
     assert "Traceback" not in shown.text
@@ -261,7 +267,7 @@ def test_ctrl_c_of_a_script(bench, terminal, more, run):
     shown = terminal(script, *(["run"] if run else []))
     shown.until("1 running")
     shown.ctrl_c()
-    assert shown.end() == (130 if run else -signal.SIGINT)
+    assert shown.end() == -signal.SIGINT
     assert shown.text.count("detached; 1 task of my-job goes on.") == 1
     assert "Traceback" not in shown.text
     assert "after all" in shown.text
@@ -272,7 +278,7 @@ def test_ctrl_c_of_a_script(bench, terminal, more, run):
 @pytest.mark.parametrize(
     "more", ["", "client.monitor_job('my-job')\n"], ids=["wait", "monitor_job"]
 )
-@pytest.mark.parametrize("pauses_s", [[0.001] * 9, [0.003], [0.2]], ids=["many", "soon", "late"])
+@AGAIN
 def test_ctrl_c_again(bench, terminal, more, pauses_s):
     """Those who press Ctrl-C more than once see the same as those who press it once."""
     gate = bench.place / "gate"
@@ -290,11 +296,31 @@ def test_ctrl_c_again(bench, terminal, more, pauses_s):
     gate.touch()
 
 
-def test_ctrl_c_ends_a_loop_of_a_shell(bench, terminal):
+@AGAIN
+@pytest.mark.parametrize("words", [("logs", "-f", "my-job"), ("job", "monitor", "my-job")])
+def test_ctrl_c_again_of_a_command(bench, terminal, words, pauses_s):
+    """Nor does a further Ctrl-C change how a command ends."""
+    gate = bench.place / "gate"
+    bench.run(HEAD + task(WAITS.format(gate=gate)), CLOUDOPS_AT_EXIT="detach")
+    shown = terminal(None, *words)
+    shown.until("1 running")
+    for pause_s in (0.0, *pauses_s):
+        time.sleep(pause_s)
+        shown.process.send_signal(signal.SIGINT)
+    assert shown.end() == -signal.SIGINT
+    assert shown.text.count("detached; 1 task of my-job goes on.") == 1
+    assert "Traceback" not in shown.text
+    gate.touch()
+
+
+@pytest.mark.parametrize(
+    "words", ["script.py", "-m cfa.cloudops.cli run script.py"], ids=["python", "run"]
+)
+def test_ctrl_c_ends_a_loop_of_a_shell(bench, terminal, words):
     """Ctrl-C while a script waits also ends the shell's loop around it."""
     gate = bench.place / "gate"
     (bench.place / "script.py").write_text(HEAD + task(WAITS.format(gate=gate)))
-    loop = f"for i in 1 2; do {sys.executable} script.py; echo ended with $?; done"
+    loop = f"for i in 1 2; do {sys.executable} {words}; echo ended with $?; done"
     shown = terminal(argv=["bash", "-c", loop])
     shown.until("1 running")
     shown.ctrl_c()

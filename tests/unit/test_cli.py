@@ -18,6 +18,7 @@ from attrs import evolve
 
 from cfa.cloudops import backends, settings
 from cfa.cloudops.cli import main, output, pools
+from cfa.cloudops.client import ending
 from cfa.cloudops.client.view import say
 from cfa.cloudops.errors import BackendUnavailableError, CloudOpsError, InvalidInputError
 from cfa.cloudops.model.plain import counted
@@ -219,13 +220,16 @@ def test_unknown_errors_keep_their_traceback(workdir, monkeypatch):
 
 
 def test_ctrl_c(cloudops, monkeypatch):
-    """Ctrl-C ends a command quietly with status 130."""
+    """Ctrl-C ends a command quietly, by SIGINT, or with status 130 where that ends nothing."""
 
     def interrupt():
         raise KeyboardInterrupt
 
+    ended = []
+    monkeypatch.setattr(ending, "end_by_interrupt", lambda: ended.append(True))
     monkeypatch.setattr(backends, "overview", interrupt)
     assert cloudops("backends") == (130, "", "")
+    assert ended == [True]
 
 
 def test_reader_that_leaves(workspace):

@@ -18,7 +18,8 @@ from attrs import evolve
 from cfa.cloudops.cli import logs, monitor, programs
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.client import view as view_module
-from cfa.cloudops.client.farewell import REPORT_VARIABLE, Farewell
+from cfa.cloudops.client.farewell import Farewell
+from cfa.cloudops.client.rerun import REPORT_VARIABLE
 from cfa.cloudops.client.view import OutputView, last_lines
 from cfa.cloudops.errors import AgentError, JobNotFoundError, WaitTimeoutError
 from cfa.cloudops.model.values import (
@@ -277,11 +278,14 @@ def test_settings_reach_the_script(workdir, monkeypatch, before, after, environm
         ("raise SystemExit(9)", 9),
         ("1 / 0", 1),
         ("import os; os.kill(os.getpid(), 9)", 137),
-        ("import os; os.kill(os.getpid(), 2)", 130),
+        ("import os; os.kill(os.getpid(), 2)", -2),
+        ("import os; os.kill(os.getpid(), 15)", 143),
+        ("import sys; sys.exit(130)", 130),
     ],
 )
 def test_exit_status_is_the_scripts(workdir, code, status):
-    """Without tasks the exit status is the script's; 128 and the signal's number after one."""
+    """Without tasks the exit status is the script's; 128 and the signal's number after one. After a
+    SIGINT it is a SIGINT, so that a shell stops as well."""
     (workdir / "s.py").write_text(code)
     done = cloudops("run", "s.py")
     assert done.returncode == status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -111,11 +112,13 @@ def test_another_thread():
     ("words", "status"), [((), 0), ((None,), 0), ((0,), 0), ((3,), 3), ((256,), 0), (("no",), 1)]
 )
 def test_sys_exit_is_remembered(monkeypatch, words, status):
-    """The status that `sys.exit` was given is known, and it raises what it always does."""
+    """The status that `sys.exit` was given is known, where Python tells nothing, and it raises what it
+    always does."""
     for name in ("last_type", "last_value", "last_traceback"):
         monkeypatch.delattr(sys, name, raising=False)
     for place, name in ((sys, "exit"), (builtins, "exit"), (builtins, "quit")):
         monkeypatch.setattr(place, name, getattr(place, name))
+    monkeypatch.setattr(ending, "_see_unwinding", lambda take: False)
     chosen = remember_status.__wrapped__()
     with pytest.raises(SystemExit) as caught:
         sys.exit(*words)
@@ -123,3 +126,32 @@ def test_sys_exit_is_remembered(monkeypatch, words, status):
     assert chosen() == status
     monkeypatch.setattr(sys, "last_type", ValueError, raising=False)
     assert chosen() == 1
+
+
+SAYS = "import atexit, sys; from cfa.cloudops.client.ending import remember_status\n"
+SAYS += "chosen = remember_status(); atexit.register(lambda: print(chosen()))\n"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python cannot tell what SystemExit says")
+@pytest.mark.parametrize("module", [False, True])
+@pytest.mark.parametrize(
+    ("leave", "status"),
+    [
+        ("raise SystemExit(3)", 3),
+        ("raise SystemExit('no')", 1),
+        ("raise SystemExit", 0),
+        ("sys.exit(259)", 3),
+        ("try: sys.exit(3)\nexcept SystemExit: pass", 0),
+        ("def leave(): raise SystemExit(3)\nleave()", 3),
+        ("1 / 0", 1),
+        ("import threading; threading.Thread(target=sys.exit, args=[3]).start()", 0),
+    ],
+)
+def test_what_leaves_a_script(workdir, leave, status, module):
+    """The status with which a script leaves is known, however it leaves."""
+    (workdir / "script.py").write_text(SAYS + leave)
+    words = ["-m", "script"] if module else ["script.py"]
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (status, f"{status}\n")

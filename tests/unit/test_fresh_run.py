@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-SAY = "from cfa.cloudops.client.farewell import fresh_run\nprint(fresh_run())\n"
+SAY = "from cfa.cloudops.client.rerun import fresh_run\nprint(fresh_run())\n"
 RUN = "cloudops run --fresh"
 
 
@@ -23,7 +23,7 @@ def scripts(workdir):
     (workdir / "test_it.py").write_text(f"def test_it():\n    {SAY.replace(chr(10), '; ')}\n")
     (workdir / "spawn.py").write_text(
         "import multiprocessing\n"
-        "from cfa.cloudops.client.farewell import fresh_run\n"
+        "from cfa.cloudops.client.rerun import fresh_run\n"
         "def say(): print(fresh_run())\n"
         "if __name__ == '__main__':\n"
         "    child = multiprocessing.get_context('spawn').Process(target=say)\n"

@@ -33,7 +33,7 @@ VARIABLES = {
     ),
     "CLOUDOPS_ON_FAILURE": (
         "show (failed tasks are shown, the default) or exit (the script also ends with status 1, unless "
-        "it gives sys.exit a status of its own)"
+        "its own is not 0)"
     ),
     "CLOUDOPS_STRICT": "1: a rehearsal that refuses or reports what the cloud would refuse",
 }

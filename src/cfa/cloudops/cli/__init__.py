@@ -20,19 +20,26 @@ def main() -> None:
 
     The exit status tells the truth: 0 when what was asked for is done and good, 1 when tasks failed,
     2 for a wrong call, 3 for what is not there, 4 for a conflict, 5 for a backend's fault, 6 for the
-    workspace's, 7 for time that ran out, 130 for Ctrl-C.
+    workspace's, 7 for time that ran out. After Ctrl-C the process ends by SIGINT, which is 130 for a
+    shell, and ends its loops as well.
     """
     status: int | str | None = 1
+    interrupted = False
     try:
         status = _run()
     except SystemExit as leaving:
         status = leaving.code
     except KeyboardInterrupt:  # also while this is loaded
         status = 130
+        interrupted = True
     except BrokenPipeError:
         status = 1  # nobody reads any more
     if not _flush():
         status = status or 1
+    if interrupted:
+        from cfa.cloudops.client.ending import end_by_interrupt
+
+        end_by_interrupt()
     sys.exit(status)
 
 

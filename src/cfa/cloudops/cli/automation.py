@@ -82,13 +82,6 @@ def _carry_out(ctx: click.Context, plan: Plan, dry_run: bool, detach: bool) -> N
 
 def _wait(client: CloudClient, job: str) -> int:
     """Wait for a job; the exit status."""
-    try:
-        client.monitor_job(job)
-    except KeyboardInterrupt:
-        output.note(
-            f"detached; the tasks of {job} go on. Follow: cloudops logs -f {job}   "
-            f"Stop: cloudops job terminate {job}"
-        )
-        raise
+    client.monitor_job(job)
     counts = client._batch.task_counts(job)
     return 1 if counts.failed or counts.active else 0

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cfa.cloudops.cli import output
+from cfa.cloudops.client.ending import OneInterrupt
 from cfa.cloudops.client.view import say_detached
 from cfa.cloudops.client.watch import Watch
 from cfa.cloudops.errors import WaitTimeoutError
@@ -47,12 +48,13 @@ def follow(batch: BatchProvider, job_id: str, timeout_s: float | None) -> int:
 
 @contextmanager
 def detaching(batch: BatchProvider, job_id: str) -> Iterator[None]:
-    """After Ctrl-C, say that the job's tasks go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        say_detached(batch, job_id)
-        raise
+    """After Ctrl-C, which counts once, say that the job's tasks go on."""
+    with OneInterrupt():
+        try:
+            yield
+        except KeyboardInterrupt:
+            say_detached(batch, job_id)
+            raise
 
 
 def _summarise(job: Job) -> int:

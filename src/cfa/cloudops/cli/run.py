@@ -25,14 +25,11 @@ from attrs import evolve
 
 from cfa.cloudops import backends
 from cfa.cloudops.cli import output, programs
-from cfa.cloudops.client.farewell import COMMAND_VARIABLE, REPORT_VARIABLE
+from cfa.cloudops.client.rerun import COMMAND_VARIABLE, REPORT_PREFIX, REPORT_VARIABLE
 from cfa.cloudops.errors import AmbiguousCallError
 from cfa.cloudops.rehearsal import read_report
 from cfa.cloudops.rehearsal import report as rehearsal_report
 from cfa.cloudops.settings import Settings
-
-#: Beginning of the names of reports, in the directory for temporary files.
-REPORT_PREFIX = "cloudops-run-"
 
 
 def existing_job(*, fresh: bool, force: bool) -> str | None:
@@ -70,16 +67,19 @@ def run(
 
     Raises:
         BackendError: there is no such backend.
+        KeyboardInterrupt: SIGINT ended the script.
     """
     if settings.backend != "auto":
         backends.choose(settings.backend)
-    descriptor, report = tempfile.mkstemp(prefix=REPORT_PREFIX)
+    descriptor, report = tempfile.mkstemp(prefix=f"{REPORT_PREFIX}{os.getpid()}-")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # tells `cloudops sweep` that we live
         stdout = sys.stderr if as_json else None
         status = _run(argv, _environment(settings, report, command), stdout)
         lines = [json.loads(line) for line in Path(report).read_text().splitlines()]
         _show_rehearsal(lines, settings.strict, as_json, whole=status == 0)
+        if status == -signal.SIGINT:
+            raise KeyboardInterrupt
         if status < 0:
             return 128 - status
         return status or _verdict(lines)

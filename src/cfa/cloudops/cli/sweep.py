@@ -25,7 +25,7 @@ from cfa.cloudops import backends
 from cfa.cloudops.beneath import Place
 from cfa.cloudops.cli import output
 from cfa.cloudops.cli.agent import agent_may_live
-from cfa.cloudops.cli.run import REPORT_PREFIX
+from cfa.cloudops.client.rerun import REPORT_PREFIX
 from cfa.cloudops.errors import BackendError, CloudOpsError, UntrustedWorkspaceError
 from cfa.cloudops.provider.executor import Executor, NodeStatus
 from cfa.cloudops.service import owner, reserve

@@ -1,17 +1,22 @@
-"""How a script ends: by Ctrl-C, or with a status that is set where `sys.exit` means nothing."""
+"""How a script ends: by Ctrl-C, with an error of ours, or with a status that is set where `sys.exit`
+means nothing."""
 
 from __future__ import annotations
 
 import builtins
 import functools
+import logging
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, NoReturn, Self
+
+from cfa.cloudops.client import logs
+from cfa.cloudops.errors import CloudOpsError
 
 #: Seconds in which a further Ctrl-C means the same as the one before.
 _AGAIN_S = 1.0
@@ -131,32 +136,64 @@ def _flush() -> None:
 
 @functools.cache
 def remember_status() -> Callable[[], int]:
-    """Have `sys.exit`, `exit` and `quit` remember what they are given: handlers of `atexit` are not
-    told.
+    """Have the status remembered with which the script leaves: handlers of `atexit` are not told.
 
     Returns:
         Gives the exit status that the script chose, 0 when there is none: also 1 for an exception
-        that nobody caught. What `raise SystemExit` says is not known.
+        that nobody caught. Before Python 3.12 only `sys.exit`, `exit` and `quit` can be seen, and not
+        what `raise SystemExit` says.
     """
     given = 0
 
-    def remembering(leave: Callable[[Any], NoReturn]) -> Callable[..., NoReturn]:
+    def take(status: object) -> None:
+        nonlocal given
+        given = status & 0xFF if isinstance(status, int) else int(status is not None)
+
+    if not _see_unwinding(take):
+        _see_functions(take)
+    return lambda: given if getattr(sys, "last_type", None) is None else 1
+
+
+def _see_unwinding(take: Callable[[object], None]) -> bool:
+    """Have a function told what a `SystemExit` says that leaves the script. False: Python cannot."""
+    if sys.version_info < (3, 12):
+        return False
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    if frame is None:  # a program into which Python is built
+        return False
+    while frame.f_back is not None:
+        frame = frame.f_back
+    script = frame.f_code
+
+    def unwind(code: CodeType, _offset: int, error: BaseException) -> None:
+        if code is script and isinstance(error, SystemExit):
+            take(error.code)
+
+    monitoring = sys.monitoring
+    for tool in (4, 3):  # those that have no meaning of their own
+        if monitoring.get_tool(tool) is None:
+            monitoring.use_tool_id(tool, "cloudops")
+            monitoring.register_callback(tool, monitoring.events.PY_UNWIND, unwind)
+            monitoring.set_events(tool, monitoring.events.PY_UNWIND)
+            return True
+    return False
+
+
+def _see_functions(take: Callable[[object], None]) -> None:
+    """Have a function told what `sys.exit`, `exit` and `quit` are given in the main thread."""
+
+    def telling(leave: Callable[[Any], NoReturn]) -> Callable[..., NoReturn]:
         @functools.wraps(leave)
-        def leave_and_remember(status: Any = None, /) -> NoReturn:
-            nonlocal given
+        def tell_and_leave(status: Any = None, /) -> NoReturn:
             if threading.current_thread() is threading.main_thread():
-                given = status & 0xFF if isinstance(status, int) else int(status is not None)
+                take(status)
             leave(status)
 
-        return leave_and_remember
-
-    def chosen() -> int:
-        return given if getattr(sys, "last_type", None) is None else 1
+        return tell_and_leave
 
     for place, name in ((sys, "exit"), (builtins, "exit"), (builtins, "quit")):
         if hasattr(place, name):  # without `site` there is only the first
-            setattr(place, name, remembering(getattr(place, name)))
-    return chosen
+            setattr(place, name, telling(getattr(place, name)))
 
 
 def end_quietly(error: KeyboardInterrupt, text: str) -> None:
@@ -176,3 +213,30 @@ def end_quietly(error: KeyboardInterrupt, text: str) -> None:
 
     sys.excepthook = hook
     vars(error)["_render_traceback_"] = lambda: [text]  # IPython asks for it
+
+
+@functools.cache
+def shorten_tracebacks() -> None:
+    """Let an error of ours that ends the script show the script's lines and the call that failed, and
+    not what that called in turn. With LOG_LEVEL=debug, or where people inspect it, it shows all.
+    """
+    if logs.level() <= logging.DEBUG or hasattr(sys, "ps1") or sys.flags.inspect:
+        return
+    before = sys.excepthook
+
+    def hook(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, CloudOpsError):
+            entry = error.__traceback__
+            while entry is not None and not _is_ours(entry.tb_frame):
+                entry = entry.tb_next
+            if entry is not None:
+                entry.tb_next = None
+        before(kind, error, traceback)
+
+    sys.excepthook = hook
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return f"{frame.f_globals.get('__name__')}.".startswith("cfa.cloudops.")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from cfa.cloudops.client import forks
 from cfa.cloudops.client.ending import (
     OneInterrupt,
     end_by_interrupt,
@@ -17,28 +17,18 @@ from cfa.cloudops.client.ending import (
     remember_status,
     set_exit_status,
 )
+from cfa.cloudops.client.rerun import REPORT_PREFIX, REPORT_VARIABLE, fresh_run, run_id
 from cfa.cloudops.client.view import say, say_detached
 from cfa.cloudops.errors import CloudOpsError, NotFoundError
-from cfa.cloudops.model.plain import plain, some
+from cfa.cloudops.model.plain import some
 from cfa.cloudops.model.values import TaskResult
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.watch import Watch
     from cfa.cloudops.provider.batch import BatchProvider
 
-#: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
-#: how the tasks that it added ended. The variable may outlive the file.
-REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
-#: The command line of the `cloudops run` that made that file, as JSON in three parts: up to the name of
-#: the command, its options, its words. Not for tasks: see `settings.own_environment`.
-COMMAND_VARIABLE = "CLOUDOPS_RUN_COMMAND"
-#: Modules of programs that run what a user wrote, or commands: to start them again says nothing.
-_RUNNERS = frozenset({"cfa.cloudops.cli", "ipykernel", "pydevd", "pytest"})
-
-
-def run_id() -> str:
-    """Stands for all processes of a `cloudops run`, and is kept with their jobs; '' without one."""
-    return os.path.basename(os.environ.get(REPORT_VARIABLE, ""))
+#: Clients of this process, and of those from which it was forked.
+_names: set[str] = set()
 
 
 class Farewell:
@@ -46,7 +36,8 @@ class Farewell:
 
     The exit status stays what the script made it. It is 1 instead of 0 when `on_failure` is `exit` and
     tasks failed. Ctrl-C detaches: the tasks go on, and the script ends by SIGINT, which is status 130
-    for a shell. `cloudops run`, whose exit status is about the tasks as well, gets a report.
+    for a shell. `cloudops run`, whose exit status is about the tasks as well, gets a report. What
+    forked children added counts as if the script had.
     """
 
     def __init__(
@@ -57,8 +48,12 @@ class Farewell:
         *,
         existing_job: str = "error",
         on_failure: str = "show",
+        workspace: str = "",
     ) -> None:
         self._batch = batch
+        self._workspace = workspace
+        self._name = f"{os.getpid()}-{len(_names)}"
+        _names.add(self._name)
         self._at_end = at_end
         self._existing_job = existing_job
         self._on_failure = on_failure
@@ -70,15 +65,52 @@ class Farewell:
         self._pid = os.getpid()
         self._interactive = hasattr(sys, "ps1") or "ipykernel" in sys.modules
         self._detach = at_exit == "detach" or self._interactive
-        watched = on_failure == "exit" and not self._interactive
-        self._own_status = remember_status() if watched else lambda: 0
+        self._own_status: Callable[[], int] = int if self._interactive else remember_status()
         atexit.register(self._at_exit)
 
     def expect(self, job_id: str, task_ids: Iterable[str]) -> None:
         """Tasks that this script added."""
         new = set(task_ids)
+        self._expect(job_id, new)
+        self._tell(job_id, new)
+
+    def _expect(self, job_id: str, new: Iterable[str]) -> None:
         self._expected.setdefault(job_id, set()).update(new)
         self._added.setdefault(job_id, set()).update(new)
+
+    def _tell(self, job_id: str, ids: Iterable[str], *, done: bool = False) -> None:
+        """In a forked child: let the script know of tasks."""
+        forks.tell(
+            forks.Note(
+                self._name,
+                self._workspace,
+                self._detach,
+                self._on_failure,
+                job_id,
+                sorted(ids),
+                done,
+            )
+        )
+
+    def _hear(self, *, others: bool = True) -> None:
+        """Take over what forked children added with this client and nobody has waited for.
+
+        Args:
+            others: also what they added with clients of their own, in the same workspace.
+        """
+
+        def wanted(note: forks.Note) -> bool:
+            if note.client in _names:
+                return note.client == self._name
+            return others and note.workspace == self._workspace
+
+        for note in forks.told(wanted):
+            if not note.done:
+                self._expect(note.job_id, note.task_ids)
+            elif expected := self._expected.get(note.job_id):
+                expected.difference_update(note.task_ids)
+                if not expected:
+                    del self._expected[note.job_id]
 
     def made(self, job_id: str) -> None:
         """A job that this script made."""
@@ -95,21 +127,22 @@ class Farewell:
 
     def forget(self, job_id: str) -> None:
         """The user has seen how the job ended, or deleted it."""
-        self._expected.pop(job_id, None)
+        self._hear()
+        self._tell(job_id, self._expected.pop(job_id, set()), done=True)
 
     def detach(self, job_id: str) -> None:
-        """Ctrl-C while a job was watched: say what goes on, if the service can tell."""
+        """Ctrl-C while a job was watched: say what goes on."""
         self._detached.add(job_id)
-        try:
-            say_detached(self._batch, job_id)
-        except CloudOpsError as error:
-            say(str(error))
+        say_detached(self._batch, job_id)
 
     def cancel(self) -> None:
         """The client is closed: nothing is shown at exit."""
         atexit.unregister(self._at_exit)
         if os.getpid() == self._pid:
-            self._report(0)
+            self._hear(others=False)
+            self._let_go()
+            if self._report(0) and self._decides():
+                atexit.register(self._fail)
             if self._at_end is not None:
                 self._at_end()
 
@@ -125,6 +158,9 @@ class Farewell:
         try:
             if interrupted():
                 interrupt.hold()
+            else:
+                forks.join_workers()
+            self._hear()
             if self._expected:
                 if self._detach or interrupted():
                     self._say_detached()
@@ -134,8 +170,8 @@ class Farewell:
                 self._clear_way()
         except KeyboardInterrupt:
             status = 130
-            for job_id in self._expected.keys() - self._detached:
-                self.detach(job_id)
+            self._hear()
+            self._say_detached()
         except BrokenPipeError:
             # Nobody reads any more; the tasks go on. Python flushes once more when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -145,6 +181,7 @@ class Farewell:
         finally:
             interrupt.hold()
             try:
+                self._let_go()
                 bad = self._report(status)
                 if self._at_end is not None:
                     self._at_end()
@@ -152,8 +189,24 @@ class Farewell:
             finally:
                 if status == 130 or interrupt.seen:
                     end_by_interrupt()
-                elif bad and self._on_failure == "exit" and not interrupted():
-                    set_exit_status(self._own_status() or status or 1)
+                elif bad and self._decides():
+                    self._fail(status)
+
+    def _decides(self) -> bool:
+        """Whether what tasks came to decides over the exit status. A `cloudops run` that started this
+        very process sees to that by itself, and so sees the script's own status."""
+        ours = f"{REPORT_PREFIX}{os.getppid()}-"
+        return self._on_failure == "exit" and not run_id().startswith(ours)
+
+    def _fail(self, status: int = 1) -> None:
+        """Let the script end with its own exit status, or else with this one, or 1."""
+        if os.getpid() == self._pid and not interrupted():
+            set_exit_status(self._own_status() or status or 1)
+
+    def _let_go(self) -> None:
+        """In a forked child that has a client of its own: who forked it need not wait again."""
+        for job_id, ids in self._expected.items():
+            self._tell(job_id, ids, done=True)
 
     def _report(self, status: int) -> bool:
         """Write how the tasks of this client ended, if anybody asked; whether something is wrong.
@@ -233,10 +286,11 @@ class Farewell:
     def _clear_way(self) -> None:
         """See that a script that went wrong can run again: its jobs would be in its way."""
         error = getattr(sys, "last_type", None)
+        failed = error is not None or self._own_status() != 0
         for job_id in sorted(self._made):
             try:
                 if self._batch.task_counts(job_id).total == 0:
-                    if error is not None or job_id in self._refused:
+                    if failed or job_id in self._refused:
                         self._batch.delete_job(job_id)
                         say(f"the job {job_id}, which has no tasks, was removed.")
                 elif (
@@ -275,45 +329,34 @@ class Farewell:
 
     def _say_detached(self) -> None:
         for job_id in self._expected.keys() - self._detached:
-            say_detached(self._batch, job_id)
+            self.detach(job_id)
 
 
-def replacing(choice: str) -> str:
-    """How to run again so that jobs are replaced.
+@atexit.register  # before any client does, and so called after all of them
+def _stay_for_workers() -> None:
+    """Stay with what forked children added in workspaces of which the script has no client itself."""
+    try:
+        with OneInterrupt():
+            if not interrupted():
+                forks.join_workers()
+    except KeyboardInterrupt:
+        end_by_interrupt()
+    for note in forks.senders():
+        from cfa.cloudops import backends, settings
 
-    Args:
-        choice: the setting, `replace` or `force-replace`.
-    """
-    command = fresh_run(*(["--force"] if choice == "force-replace" else []))
-    variable = f"CLOUDOPS_EXISTING_JOB={choice}"
-    return f"{command}, or {variable}" if command else variable
-
-
-def fresh_run(*options: str) -> str:
-    """The command that runs this script again, as it was started, and replaces its jobs.
-
-    Returns:
-        The command; empty where there is none: no file is run, or what runs is not the user's script.
-    """
-    if not _RUNNERS.isdisjoint(sys.modules):
-        return ""
-    head, given, words = _command()
-    wanted = ["--fresh", *options]
-    command = [*head, *wanted, *(one for one in given if one not in wanted), *words]
-    if not words or any(word != plain(word) for word in command):
-        return ""
-    return shlex.join(command)
-
-
-def _command() -> tuple[list[str], list[str], list[str]]:
-    """The `cloudops run` of this script, its options, and its words, none if it is not known."""
-    if os.path.exists(os.environ.get(REPORT_VARIABLE, "")) and COMMAND_VARIABLE in os.environ:
-        head, given, words = json.loads(os.environ[COMMAND_VARIABLE])
-        return head, given, words
-    python, *words = sys.orig_argv or [""]
-    if not words or (sys.argv or [""])[0] in ("", "-", "-c"):  # typed or piped
-        return [], [], []
-    if not words[0].startswith("-") or words[0] == "-m":
-        return ["cloudops", "run"], [], words
-    # Options of Python; with -c it is a worker of multiprocessing.
-    return ["cloudops", "run"], ["--"], [] if "-c" in words else [python, *words]
+        if not os.path.isdir(note.workspace):
+            continue  # deleted, and not to be made anew
+        home = {"CLOUDOPS_HOME": note.workspace}
+        try:
+            batch = backends.load_batch("local")(
+                settings.load(default_backend="auto", arguments=home)
+            )
+        except CloudOpsError as error:
+            say(str(error))
+            continue
+        Farewell(
+            batch,
+            "detach" if note.detach else "wait",
+            on_failure=note.on_failure,
+            workspace=note.workspace,
+        )._at_exit()

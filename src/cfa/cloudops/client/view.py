@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from attrs import define, field
 
 from cfa.cloudops.client.screen import COLOURS, shows_lines
-from cfa.cloudops.errors import NotFoundError
+from cfa.cloudops.errors import CloudOpsError, NotFoundError
 from cfa.cloudops.model.colours import coloured
 from cfa.cloudops.model.plain import counted, plain
 from cfa.cloudops.model.values import Event
@@ -238,10 +238,14 @@ def say(text: str) -> None:
 
 
 def say_detached(batch: BatchProvider, job_id: str) -> None:
-    """Say that the tasks of a job go on, how to follow them and how to stop them."""
+    """Say that the tasks of a job go on, how to follow them and how to stop them, or why the service
+    cannot tell."""
     try:
         counts = batch.task_counts(job_id)
     except NotFoundError:
+        return
+    except CloudOpsError as error:
+        say(str(error))
         return
     left = counts.active + counts.running
     if left:

@@ -1,0 +1,67 @@
+"""What `cloudops run` tells the scripts that it runs, and how to run a script again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+
+from cfa.cloudops.model.plain import plain
+
+#: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
+#: how the tasks that it added ended. The variable may outlive the file.
+REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
+#: Beginning of that file's name, before the process id of the `cloudops run` and a further hyphen.
+REPORT_PREFIX = "cloudops-run-"
+#: The command line of the `cloudops run` that made that file, as JSON in three parts: up to the name of
+#: the command, its options, its words. Not for tasks: see `settings.own_environment`.
+COMMAND_VARIABLE = "CLOUDOPS_RUN_COMMAND"
+#: Modules of programs that run what a user wrote, or commands: to start them again says nothing.
+_RUNNERS = frozenset({"cfa.cloudops.cli", "ipykernel", "pydevd", "pytest"})
+
+
+def run_id() -> str:
+    """Stands for all processes of a `cloudops run`, and is kept with their jobs; '' without one."""
+    return os.path.basename(os.environ.get(REPORT_VARIABLE, ""))
+
+
+def replacing(choice: str) -> str:
+    """How to run again so that jobs are replaced.
+
+    Args:
+        choice: the setting, `replace` or `force-replace`.
+    """
+    command = fresh_run(*(["--force"] if choice == "force-replace" else []))
+    variable = f"CLOUDOPS_EXISTING_JOB={choice}"
+    return f"{command}, or {variable}" if command else variable
+
+
+def fresh_run(*options: str) -> str:
+    """The command that runs this script again, as it was started, and replaces its jobs.
+
+    Returns:
+        The command; empty where there is none: no file is run, or what runs is not the user's script.
+    """
+    if not _RUNNERS.isdisjoint(sys.modules):
+        return ""
+    head, given, words = _command()
+    wanted = ["--fresh", *options]
+    command = [*head, *wanted, *(one for one in given if one not in wanted), *words]
+    if not words or any(word != plain(word) for word in command):
+        return ""
+    return shlex.join(command)
+
+
+def _command() -> tuple[list[str], list[str], list[str]]:
+    """The `cloudops run` of this script, its options, and its words, none if it is not known."""
+    if os.path.exists(os.environ.get(REPORT_VARIABLE, "")) and COMMAND_VARIABLE in os.environ:
+        head, given, words = json.loads(os.environ[COMMAND_VARIABLE])
+        return head, given, words
+    python, *words = sys.orig_argv or [""]
+    if not words or (sys.argv or [""])[0] in ("", "-", "-c"):  # typed or piped
+        return [], [], []
+    if not words[0].startswith("-") or words[0] == "-m":
+        return ["cloudops", "run"], [], words
+    # Options of Python; with -c it is a worker of multiprocessing.
+    return ["cloudops", "run"], ["--"], [] if "-c" in words else [python, *words]
