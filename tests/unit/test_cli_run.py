@@ -18,7 +18,7 @@ from attrs import evolve
 from cfa.cloudops.cli import logs, monitor, programs
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.client import view as view_module
-from cfa.cloudops.client.farewell import REPORT_VARIABLE, Farewell
+from cfa.cloudops.client.farewell import Farewell
 from cfa.cloudops.client.view import OutputView, last_lines
 from cfa.cloudops.errors import AgentError, JobNotFoundError, WaitTimeoutError
 from cfa.cloudops.model.values import (
@@ -32,6 +32,7 @@ from cfa.cloudops.model.values import (
     TaskResult,
     TaskState,
 )
+from cfa.cloudops.settings import REPORT_VARIABLE
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PROGRAM = [sys.executable, "-m", "cfa.cloudops.cli"]

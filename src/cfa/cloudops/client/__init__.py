@@ -16,7 +16,7 @@ from cfa.cloudops import backends, settings
 from cfa.cloudops.client import logs
 from cfa.cloudops.client.credentials import CredentialHandler
 from cfa.cloudops.client.dags import DagMixin
-from cfa.cloudops.client.farewell import REPORT_VARIABLE, Farewell
+from cfa.cloudops.client.farewell import Farewell
 from cfa.cloudops.client.handles import (
     BatchHandle,
     BatchManagementHandle,
@@ -240,7 +240,7 @@ def _warn_of_unknown(names: Iterable[str]) -> None:
 def _rehearsal(batch: BatchProvider) -> Rehearsal:
     from cfa.cloudops.rehearsal import Rehearsal  # only strict clients load the rules
 
-    return Rehearsal(batch, os.environ.get(REPORT_VARIABLE))
+    return Rehearsal(batch, os.environ.get(settings.REPORT_VARIABLE))
 
 
 def _text(value: Any) -> str | None:
