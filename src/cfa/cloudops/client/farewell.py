@@ -35,7 +35,7 @@ _RUNNERS = frozenset({"cfa.cloudops.cli", "ipykernel", "pydevd", "pytest"})
 
 
 def run_id() -> str:
-    """Stands for all processes of a living `cloudops run`, and is kept with their jobs; '' without one."""
+    """Stands for all processes of a living `cloudops run`, and is kept with their jobs; else ''."""
     report = os.environ.get(REPORT_VARIABLE, "")
     return os.path.basename(report) if os.path.exists(report) else ""
 
