@@ -167,8 +167,8 @@ def read_dotenv(path: str | Path | None, *, required: bool = True) -> dict[str, 
 
     Args:
         path: the file.
-        required: False: a file that does not exist has no entries, as for the cloud's client, and
-            the log says so.
+        required: as the command line has it, whose `--dotenv` names the file. False: a file that does
+            not exist has no entries, as for the cloud's client, and the log says so.
 
     Raises:
         SettingError: a file that was named does not exist or cannot be read.
@@ -176,7 +176,10 @@ def read_dotenv(path: str | Path | None, *, required: bool = True) -> dict[str, 
     file = Path(path) if path is not None else Path(".env")
     if not file.is_file():
         if path is not None and required:
-            raise SettingError(f"The dotenv file {str(path)!r} does not exist.", "Check its path.")
+            raise SettingError(
+                f"The dotenv file {str(path)!r} does not exist.",
+                "Correct --dotenv, or leave it out.",
+            )
         if path is not None:
             _log.info("The dotenv file %r does not exist: no settings come from it.", str(path))
         return {}

@@ -13,7 +13,7 @@ import click
 from cfa.cloudops.beneath import Place
 from cfa.cloudops.cli import completion, output
 from cfa.cloudops.cli.context import Json, Raw, listed, one_of, open_batch, open_client
-from cfa.cloudops.cli.declare import Commands, argument, option
+from cfa.cloudops.cli.declare import AddCommand, Commands, argument, option
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model.plain import counted
 from cfa.cloudops.model.values import Task, TaskResult
@@ -29,7 +29,7 @@ _LAST_LINES = 20
 _LAST_BYTES = 1 << 16
 
 
-@commands.add()
+@commands.add(cls=AddCommand)
 def add(
     ctx: click.Context,
     job_name: Annotated[
@@ -37,7 +37,7 @@ def add(
     ],
     command_line: Annotated[
         str,
-        option("--command-line", help="What it runs; sh -c '...' for a shell's signs."),
+        option("--command-line", help="What it runs, unless that comes after --; sh -c '...' for a shell's signs."),
     ],
     name_suffix: Suffix = "",
     depends_on: Annotated[
@@ -66,7 +66,10 @@ def add(
         option("-t", "--timeout", metavar="MINUTES", help="Minutes that one try may take."),
     ] = None,
 ) -> None:  # fmt: skip
-    """Add a task and print its id. It runs in the background."""
+    """Add a task and print its id. It runs in the background.
+
+    What it runs comes after --: cloudops task add -j fit -- python3 fit.py --rate 0.1
+    """
     number_range = None if depends_on_range is None else _range(depends_on_range)
     with open_client(ctx) as client:
         task_id = client.add_task(
