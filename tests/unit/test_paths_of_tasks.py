@@ -102,6 +102,7 @@ ALLOWED: dict[str, str] = {
             "client/selection:walk",
             "client/farewell:Farewell._report",
             "client/farewell:_command",
+            "client/farewell:run_id",
             "backends/cloudops_fsspec/_files:open_source",
             "backends/cloudops_fsspec/_files:open_target_folder",
             "backends/cloudops_fsspec/_files:source_status",
