@@ -542,8 +542,26 @@ def test_who_stops_waiting_ends(bench):
     bench.client().delete_job("j")
 
 
+def test_numbers_are_not_used_again(bench):
+    """What was deleted leaves its number to nobody: what still knows a number means the same row."""
+    client = bench.ready()
+    jobs, tasks = [], []
+    for _ in range(3):
+        client.create_job("j", "p", existing_job="replace")
+        client.add_task("j", "true")
+        client.add_task("j", "true")
+        bench.finished(client)
+        client._batch.delete_task("j", "j--2")
+        client.add_task("j", "true")
+        bench.finished(client)
+        jobs += client._batch._store.rows("SELECT number FROM job")
+        tasks += client._batch._store.rows("SELECT number FROM task")
+    assert jobs == [(2,), (3,), (4,)]
+    assert tasks == [(1,), (3,), (4,), (6,), (7,), (9,)]
+
+
 def test_deletions_beside_additions(bench):
-    """A job is deleted though the next one gets its number at once."""
+    """A job is deleted though another one is made at once."""
     bench.ready().delete_job("j")
 
     def again(name):

@@ -196,6 +196,7 @@ class Endings:
         )
         self._store.execute("DELETE FROM event WHERE job = ?", (number,))
         self._store.execute("DELETE FROM node WHERE job = ?", (number,))
+        self._store.retire_numbers("job", "task")
         self._store.execute("DELETE FROM job WHERE number = ?", (number,))
         self._store.execute("DELETE FROM meta WHERE name = ?", (f"given-ids-{number}",))
         job = self._scheduler.jobs.pop(number, None)

@@ -211,11 +211,6 @@ class Store:
         with self._turn, self._translated("write to"):
             self._db.executemany(sql, rows)
 
-    def insert(self, sql: str, values: Iterable[Any] = ()) -> int:
-        """Run an INSERT; the number of the new row."""
-        with self._turn, self._translated("write to"):
-            return int(self._db.execute(sql, tuple(values)).lastrowid or 0)
-
     def row(self, sql: str, values: Iterable[Any] = ()) -> tuple[Any, ...] | None:
         with self._turn, self._translated("read"):
             found: tuple[Any, ...] | None = self._db.execute(sql, tuple(values)).fetchone()
@@ -265,6 +260,26 @@ class Store:
         """Outside or inside a transaction; writes only what changed."""
         if self.meta(name) != value:
             self.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (name, value))
+
+    # --- numbers
+
+    def next_number(self, table: str) -> int:
+        """The number for a new row of `job` or `task`, which no row has had. In its transaction."""
+        row = self.row(  # one statement: it is asked for at each addition
+            f"SELECT MAX(number), (SELECT {sums.sound('meta.value')} FROM meta WHERE name = ?) "  # noqa: S608
+            f"FROM {table}",
+            (f"used-{table}",),
+        )
+        return max(int(number or 0) for number in row or (0,)) + 1
+
+    def retire_numbers(self, *tables: str) -> None:
+        """Before rows of `job` or `task` are deleted: see that no later one gets their numbers.
+
+        Written at deletions, so that additions only read it: SQLite's own AUTOINCREMENT would write at
+        each of them.
+        """
+        for table in tables:
+            self.set_meta(f"used-{table}", str(self.next_number(table) - 1))
 
     # --- errors
 
