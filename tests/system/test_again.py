@@ -16,7 +16,7 @@ from attrs import evolve
 
 from cfa.cloudops.errors import AmbiguousCallError, InvalidInputError, JobExistsError
 from cfa.cloudops.local import CloudClient
-from cfa.cloudops.model.values import PULLS, TaskCounts
+from cfa.cloudops.model.values import TaskCounts
 
 ONE = pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
 UP = "sh -c 'echo up; until [ -e gate ]; do sleep 0.05; done'"
@@ -498,7 +498,7 @@ def test_a_pull_is_no_problem(bench, monkeypatch):
 
     def pulling(job_id):
         job = get_job(job_id)
-        return evolve(job, problem=f"{PULLS} x.", counts=TaskCounts(active=1))
+        return evolve(job, problem="It pulls.", pulling="x", counts=TaskCounts(active=1))
 
     monkeypatch.setattr(client._batch, "get_job", pulling)
     with pytest.raises(JobExistsError, match="1 waiting"):

@@ -46,8 +46,24 @@ _EXAMINED_TABLES = ("meta", "pool", "job", "schedule")
 
 _NO_SUM = "A row does not have its checksum."
 
+#: How the entries of `meta` begin that hold the image that nodes of a job wait for.
+_PULLING = "pulling-"
+#: SQL for that image of a row of `job`, NULL where there is none.
+PULLING = f"(SELECT {sums.sound('meta.value')} FROM meta WHERE name = '{_PULLING}' || job.number)"  # noqa: S608
+
 #: The condition of a task that ran and whose logs are not saved yet; it has an index.
 OWED = "log_day IS NOT NULL AND state = 3 AND attempt > 0"
+
+
+def pulling_name(job_number: int) -> str:
+    """The name of the entry of `meta` with the image that nodes of a job wait for."""
+    return f"{_PULLING}{job_number}"
+
+
+def pulled(store: Store) -> list[int]:
+    """Numbers of jobs that have such an entry."""
+    rows = store.rows("SELECT name FROM meta WHERE name GLOB ?", (f"{_PULLING}*",))
+    return [int(name.removeprefix(_PULLING)) for (name,) in rows]
 
 
 class Store:
