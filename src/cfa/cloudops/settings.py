@@ -30,7 +30,8 @@ VARIABLES = {
     "CLOUDOPS_AT_EXIT": "wait (show unfinished tasks when a script ends) or detach",
     "CLOUDOPS_EXISTING_JOB": (
         "what create_job does when the job exists: error (the default), resume (go on with it), replace "
-        "(delete it with its results, unless its tasks run), force-replace (also while they run)"
+        "(delete it with its results if it was there before the run, unless its tasks run), "
+        "force-replace (also while they run)"
     ),
     "CLOUDOPS_ON_FAILURE": (
         "show (failed tasks are shown, the default) or exit (the script also ends with status 1, unless "

@@ -39,7 +39,7 @@ def run(
     ] = None,
     detach: Annotated[bool, option("--detach", help="Do not wait for the script's tasks.")] = False,
     fresh: Annotated[
-        bool, option("--fresh", help="Replace the script's jobs of an earlier run.")
+        bool, option("--fresh", help="Replace its jobs of earlier runs, whatever the script says.")
     ] = False,
     force: Annotated[
         bool, option("--force", help="With --fresh: also jobs whose tasks run.")

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from cfa.cloudops.client.watch import Watch
     from cfa.cloudops.provider.batch import BatchProvider
 
-#: The command line of the `cloudops run`, as JSON in three parts: up to the name of
-#: the command, its options, its words. Not for tasks: see `settings.own_environment`.
+#: The command line of `cloudops run`, as JSON in three parts: up to the name of the
+#: command, its options, its words. Not for tasks: see `settings.own_environment`.
 COMMAND_VARIABLE = "CLOUDOPS_RUN_COMMAND"
 #: Modules of programs that run what a user wrote, or commands: to start them again says nothing.
 _RUNNERS = frozenset({"cfa.cloudops.cli", "ipykernel", "pydevd", "pytest"})
