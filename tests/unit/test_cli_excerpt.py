@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from cfa.cloudops.cli import excerpt
 from cfa.cloudops.cli.excerpt import Excerpt, Part, moment
-from cfa.cloudops.client import tail
-from cfa.cloudops.client.tail import tail_offset
 from cfa.cloudops.client.view import OutputView
 from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.model import tail
+from cfa.cloudops.model.tail import tail_offset
 from cfa.cloudops.model.values import Event, Task, TaskState
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)

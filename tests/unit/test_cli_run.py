@@ -20,9 +20,9 @@ from cfa.cloudops.cli import logs, monitor, programs
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.client import view as view_module
 from cfa.cloudops.client.farewell import Farewell
-from cfa.cloudops.client.tail import last_lines
 from cfa.cloudops.client.view import OutputView, as_shown
 from cfa.cloudops.errors import AgentError, JobNotFoundError, WaitTimeoutError
+from cfa.cloudops.model.tail import last_lines
 from cfa.cloudops.model.values import (
     Event,
     Failure,

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, frozen
 
 from cfa.cloudops.cli.output import when
-from cfa.cloudops.client.tail import Read, tail_offset
 from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.model.tail import Read, tail_offset
 
 if TYPE_CHECKING:
     from cfa.cloudops.model.values import Event

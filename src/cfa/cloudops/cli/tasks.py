@@ -11,9 +11,9 @@ import click
 from cfa.cloudops.cli import completion, output
 from cfa.cloudops.cli.context import Json, Raw, listed, one_of, open_batch, open_client
 from cfa.cloudops.cli.declare import AddCommand, Commands, argument, option
-from cfa.cloudops.client.tail import last_lines
 from cfa.cloudops.errors import FileAccessError, InvalidInputError
 from cfa.cloudops.model.plain import counted
+from cfa.cloudops.model.tail import last_lines
 from cfa.cloudops.model.values import Task, TaskResult
 
 if TYPE_CHECKING:

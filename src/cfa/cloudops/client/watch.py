@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from cfa.cloudops.client.notebook import NotebookScreen, in_notebook
 from cfa.cloudops.client.screen import Piece, Screen, can_draw
-from cfa.cloudops.client.tail import last_lines
 from cfa.cloudops.client.view import (
     LOOK_S,
     STREAMS,
@@ -28,6 +27,7 @@ from cfa.cloudops.client.view import (
 )
 from cfa.cloudops.errors import NotFoundError
 from cfa.cloudops.model.plain import plain, shortened, some
+from cfa.cloudops.model.tail import last_lines
 from cfa.cloudops.model.values import Event, Job, JobState, TaskCounts
 from cfa.cloudops.model.words import clock, duration
 
