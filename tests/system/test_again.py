@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from attrs import evolve
 
 from cfa.cloudops.errors import AmbiguousCallError, InvalidInputError, JobExistsError
 from cfa.cloudops.local import CloudClient
-from cfa.cloudops.model.values import PULLS, TaskCounts
+from cfa.cloudops.model.values import TaskCounts
 
 ONE = pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
 UP = "sh -c 'echo up; until [ -e gate ]; do sleep 0.05; done'"
@@ -117,7 +118,8 @@ def test_replace_refuses_what_runs(bench):
     with pytest.raises(JobExistsError, match="1 running") as caught:
         client.create_job("j", "p", existing_job="replace")
     assert "cloudops job terminate j" in str(caught.value)
-    assert "CLOUDOPS_EXISTING_JOB=force-replace" in str(caught.value)
+    assert "existing_job='force-replace'" in str(caught.value)
+    assert "CLOUDOPS_EXISTING_JOB" not in str(caught.value)  # the call wins over it
     assert "cloudops run" not in str(caught.value)  # which would start the tests
     assert client._batch.task_counts("j").running == 1
     client.create_job("j", "p", existing_job="force-replace")
@@ -211,7 +213,7 @@ def test_fresh_and_force(bench):
     status, _, err = cloudops("run", "--fresh", "script.py", "my data")
     assert status == 1
     assert "1 running" in err
-    assert "cloudops run --fresh --force script.py 'my data', or CLOUDOPS_EXISTING_JOB=force" in err
+    assert "cloudops run --fresh --force script.py 'my data'. In the script: existing_job=" in err
     status, _, err = cloudops("run", "--force", "script.py")
     assert status == 2
     assert "--fresh" in err
@@ -370,6 +372,141 @@ def test_fresh_wins_over_exist_ok(bench):
         assert set(outcome(bench)) == {"j--1", "j--2"}
 
 
+def test_fresh_wins(bench):
+    """`cloudops run --fresh` and `--force` win over what the script says, of its client or its job."""
+    (bench.place / "data").mkdir()
+    for words in ("exist_ok=True", "existing_job='error'", "existing_job='resume'", "client"):
+        text = SCRIPT.replace('("j", "p")', f'("j", "p", {words})')
+        if words == "client":
+            text = SCRIPT.replace("Client()", "Client(existing_job='error')")
+        (bench.place / "one.py").write_text(text)
+        for _ in range(2):
+            done = run_fresh(bench, "one.py")
+            assert done.returncode == 0, done.stderr
+            assert set(outcome(bench)) == {"j--1"}
+    first = bench.client()
+    first.add_task("j", UP)
+    bench.running(first, "j--2")
+    assert "1 running" in run_fresh(bench, "one.py").stderr
+    done = run_fresh(bench, "--force", "one.py")
+    assert (done.returncode, done.stdout) == (0, "j--1 | said\n"), done.stderr
+
+
+def test_force_of_the_script_stays(bench):
+    """`--fresh` takes nothing from a script that ends what runs."""
+    (bench.place / "data").mkdir()
+    for text in (
+        SCRIPT.replace('("j", "p")', '("j", "p", existing_job="force-replace")'),
+        SCRIPT.replace("Client()", "Client(existing_job='force-replace')"),
+    ):
+        first = bench.ready()
+        bench.running(first, first.add_task("j", UP))
+        (bench.place / "one.py").write_text(text)
+        done = run_fresh(bench, "one.py")
+        assert (done.returncode, done.stdout) == (0, "j--1 | said\n"), done.stderr
+        first.delete_job("j")
+
+
+LOOP = """\
+import os
+from cfa.cloudops.local import CloudClient
+client = None
+for rate in ("1", "2"):
+    if client is None or os.environ.get("CLIENTS"):
+        client = CloudClient(CLIENT)
+    client.create_pool("p", container_image_name="busybox")
+    client.create_job("j", "pCALL)
+    client.add_task("j", f"echo {rate}")
+    client.monitor_job("j")
+"""
+
+
+@pytest.mark.promise(
+    "create_job",
+    "`replace`, as a setting, replaces only what was there before the run.",
+    local="a name made twice in a run is an error; `existing_job` in the call replaces",
+    cloud="there is no such choice",
+    difference="ours only",
+)
+@pytest.mark.parametrize("clients", ["", "1"], ids=["one client", "several"])
+@pytest.mark.parametrize("way", ["client", "environment", "fresh", "run", "nothing"])
+def test_a_loop_that_makes_a_job_twice(bench, way, clients):
+    """The setting spares what the run itself has made, and the error says what helps then."""
+    mine = "existing_job='replace'" if way in ("client", "run") else ""
+    (bench.place / "loop.py").write_text(LOOP.replace("CLIENT)", f"{mine})").replace("CALL", '"'))
+    words = {"fresh": ["run", "--fresh", "loop.py"], "run": ["run", "loop.py"]}.get(way)
+    environment = {"CLIENTS": clients}
+    if way == "environment":
+        environment["CLOUDOPS_EXISTING_JOB"] = "replace"
+    for _ in range(1 if way == "nothing" else 2):
+        done = subprocess.run(
+            [sys.executable, *(["-m", "cfa.cloudops.cli", *words] if words else ["loop.py"])],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1, done.stdout
+        error = done.stderr[done.stderr.index("JobExistsError: ") :].splitlines()[0]
+        assert "This run has made it" in error
+        assert "existing_job='replace' in this call" in error
+        assert "--fresh" not in error
+        assert "CLOUDOPS_EXISTING_JOB" not in error
+        assert outcome(bench) == {"j--1": "success"}
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["python", "fresh"])
+def test_a_loop_that_asks_for_it(bench, fresh):
+    """A call that says `replace` replaces what the run itself has made."""
+    text = LOOP.replace("CLIENT)", ")").replace("CALL", '", existing_job="replace"')
+    (bench.place / "loop.py").write_text(text)
+    if fresh:
+        done = run_fresh(bench, "loop.py")
+        assert done.returncode == 0, done.stderr
+    else:
+        assert bench.run(text)[0] == 0
+    assert outcome(bench) == {"j--1": "success"}
+    assert bench.client().read_task_output("j", "j--1") == "2\n"
+
+
+def test_advice_is_about_what_counts(bench):
+    """Where the script says `error`, the advice names no variable, which would not count."""
+    (bench.place / "data").mkdir()
+    assert bench.run(SCRIPT)[0] == 0
+    for text, ways in (
+        (SCRIPT.replace("Client()", "Client(existing_job='error')"), "exist_ok=True"),
+        (SCRIPT.replace('"p")', '"p", existing_job="error")'), "existing_job='resume'"),
+    ):
+        _, _, err = bench.run(text)
+        error = err[err.index("JobExistsError: ") :].splitlines()[0]
+        assert "cloudops run --fresh " in error
+        assert "CLOUDOPS_EXISTING_JOB" not in error
+        assert error.endswith(f"In the script: existing_job='replace' or {ways}.")
+
+
+def test_a_left_behind_shell_is_not_fresh(bench, monkeypatch):
+    """What outlives its `cloudops run --fresh` replaces nothing."""
+    bench.ready().add_task("j", "true")
+    monkeypatch.setenv("CLOUDOPS_RUN_REPORT", str(bench.place / "gone"))
+    monkeypatch.setenv("CLOUDOPS_RUN_FRESH", "replace")
+    with pytest.raises(JobExistsError):
+        bench.client().create_job("j", "p")
+
+
+def test_a_run_keeps_exist_ok(bench):
+    """Only `--fresh` wins over `exist_ok`, not a client's setting below a plain `cloudops run`."""
+    (bench.place / "data").mkdir()
+    (bench.place / "one.py").write_text(
+        SCRIPT.replace("Client()", "Client(existing_job='replace')").replace(
+            '"p")', '"p", exist_ok=True)'
+        )
+    )
+    for ids in ({"j--1"}, {"j--1", "j--2"}):
+        assert cloudops("run", "one.py")[0] == 0
+        assert set(outcome(bench)) == ids
+
+
 def test_a_pull_is_no_problem(bench, monkeypatch):
     """A job whose image is being pulled is about to run: `replace` refuses."""
     client = bench.ready()
@@ -377,7 +514,7 @@ def test_a_pull_is_no_problem(bench, monkeypatch):
 
     def pulling(job_id):
         job = get_job(job_id)
-        return evolve(job, problem=f"{PULLS} x.", counts=TaskCounts(active=1))
+        return evolve(job, problem="It pulls.", pulling="x", counts=TaskCounts(active=1))
 
     monkeypatch.setattr(client._batch, "get_job", pulling)
     with pytest.raises(JobExistsError, match="1 waiting"):
@@ -421,8 +558,26 @@ def test_who_stops_waiting_ends(bench):
     bench.client().delete_job("j")
 
 
+def test_numbers_are_not_used_again(bench):
+    """What was deleted leaves its number to nobody: what still knows a number means the same row."""
+    client = bench.ready()
+    jobs, tasks = [], []
+    for _ in range(3):
+        client.create_job("j", "p", existing_job="replace")
+        client.add_task("j", "true")
+        client.add_task("j", "true")
+        bench.finished(client)
+        client._batch.delete_task("j", "j--2")
+        client.add_task("j", "true")
+        bench.finished(client)
+        jobs += client._batch._store.rows("SELECT number FROM job")
+        tasks += client._batch._store.rows("SELECT number FROM task")
+    assert jobs == [(2,), (3,), (4,)]
+    assert tasks == [(1,), (3,), (4,), (6,), (7,), (9,)]
+
+
 def test_deletions_beside_additions(bench):
-    """A job is deleted though the next one gets its number at once."""
+    """A job is deleted though another one is made at once."""
     bench.ready().delete_job("j")
 
     def again(name):

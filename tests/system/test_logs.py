@@ -248,7 +248,7 @@ def test_logs_that_cannot_be_saved(bench, capsys):
     difference="other files are not saved, and the log says so",
 )
 def test_logs_of_single_tasks(bench):
-    """Tasks say themselves where their logs go and after which end; others of the job go on as it says."""
+    """Tasks say where their own logs go and after which end; others of the job go on as it says."""
     client = bench.client()
     for name in ("output-test", "own", "failures"):
         client.create_blob_container(name)

@@ -83,6 +83,22 @@ def test_waiting_work_runs(version: int, workdir: Path) -> None:
             assert states(client, "nightly:job-1") == [("nightly-job", "success", 0)]
 
 
+@pytest.mark.timeout(120)
+def test_numbers_go_on(version: int) -> None:
+    """Jobs and tasks that are made after deletions get numbers that nothing in the store has had."""
+    with contextlib.closing(CloudClient()) as client:
+        client.monitor_job("mixed", timeout=1)
+        store = client._batch._store  # type: ignore[attr-defined]  # that of this machine
+        newest = [store.next_number(table) - 1 for table in ("job", "task")]
+        assert all(newest), version
+        for job in client.list_jobs():
+            client.delete_job(job.id)
+        client.create_job("new", client.list_pools()[1].id)
+        client.add_task("new", "true")
+        (made,) = store.rows("SELECT job, number FROM task")
+        assert list(made) == [number + 1 for number in newest]
+
+
 def tables(home: Path) -> int:
     with contextlib.closing(sqlite3.connect(home / "store.db")) as db:
         return int(db.execute("PRAGMA user_version").fetchone()[0])

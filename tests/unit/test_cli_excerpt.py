@@ -11,9 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cfa.cloudops.cli import excerpt
-from cfa.cloudops.cli.excerpt import Excerpt, Part, moment, tail_offset
+from cfa.cloudops.cli.excerpt import Excerpt, Part, moment
 from cfa.cloudops.client.view import OutputView
 from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.model import tail
+from cfa.cloudops.model.tail import tail_offset
 from cfa.cloudops.model.values import Event, Task, TaskState
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -81,7 +83,7 @@ class TestTail:
         every = data.splitlines(keepends=True)
         wanted = b"".join(every[len(every) - min(count, len(every)) :])
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(excerpt, "_CHUNK", 16)
+            patch.setattr(tail, "_CHUNK", 16)
             assert data[tail_offset(reader(data), count) :] == wanted
 
     def test_of_much(self):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -74,6 +74,16 @@ class TestStatus:
         assert found["workspace"] == str(workdir / ".cloudops")
         assert found["agent"]["state"] == "none"
         assert (found["pools"], found["jobs"]) == ({"p": "subprocess"}, [])
+
+    def test_json_is_complete(self, cloudops, batch, monkeypatch):
+        """As JSON it has all jobs, all tasks that run and all that failed, however many there are."""
+        for number in range(MANY):
+            batch.create_job(JobSpec(id=f"job{number}", pool_id="p"))
+        found = json.loads(cloudops("status", "--json")[1])
+        assert len(found["jobs"]) == MANY
+        monkeypatch.setattr(overview, "open_batch", lambda _: nullcontext(Crowd(MANY)))
+        found = json.loads(cloudops("status", "--json")[1])
+        assert [len(found[key]) for key in ("jobs", "running", "failed")] == [MANY] + [MANY * 3] * 2
 
     def test_nothing_yet(self, cloudops, batch):
         """A workspace without jobs is shown."""

@@ -338,6 +338,22 @@ class TestTasks:
         """Each process goes on where the one before it stopped, and prints the id alone."""
         assert cloudops("add_task", "-jn", "j", "-c", "true") == (0, "j--1\n", "")
         assert cloudops("task", "add", "-j", "j", "--command-line", "true") == (0, "j--2\n", "")
+        words = ("-j", "j", "-d", "j--1", "j--2", "--", "sh", "-c", "echo $1", "--", "a b", "-x")
+        assert cloudops("task", "add", *words) == (0, "j--3\n", "")
+        added = list(batch.list_tasks("j"))[-1]
+        assert added.command_line == "sh -c 'echo $1' -- 'a b' -x"
+        assert added.waits_for == 2
+        for wrong in (
+            ["-j", "j"],
+            ["-j", "j", "--"],
+            ["-j", "j", "--command-line", "a", "--", "b"],
+        ):
+            status, _, err = cloudops("task", "add", *wrong)
+            assert status == 2
+            assert "--command-line" in err
+        status, _, err = cloudops("task", "add", "-j", "j", "echo", "hi")
+        assert status == 2
+        assert "after --" in err
 
     @pytest.mark.parametrize("given", ["1-2", "1,2", "1 2"])
     def test_range(self, cloudops, batch, given):
@@ -613,7 +629,7 @@ class TestCommonOptions:
         assert done.stderr.count("The dotenv file 'no.env' does not exist") == 1
         assert cloudops("check_job_status", "-n", "k", "-p", "no.env")[:2] == (0, "active\n")
         status, _, err = cloudops("job", "status", "k", "--dotenv", "no.env")
-        assert (status, err.splitlines()[1]) == (2, "  Check its path.")
+        assert (status, err.splitlines()[1]) == (2, "  Correct --dotenv, or leave it out.")
 
     def test_scripts_alone(self):
         """How to log in is an option of the scripts, whose letters our commands do not take over."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,9 @@ from cfa.cloudops.cli import logs, monitor, programs
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.client import view as view_module
 from cfa.cloudops.client.farewell import Farewell
-from cfa.cloudops.client.rerun import REPORT_VARIABLE
-from cfa.cloudops.client.view import OutputView, last_lines
+from cfa.cloudops.client.view import OutputView, as_shown
 from cfa.cloudops.errors import AgentError, JobNotFoundError, WaitTimeoutError
+from cfa.cloudops.model.tail import last_lines
 from cfa.cloudops.model.values import (
     Event,
     Failure,
@@ -33,6 +34,7 @@ from cfa.cloudops.model.values import (
     TaskResult,
     TaskState,
 )
+from cfa.cloudops.settings import REPORT_VARIABLE
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PROGRAM = [sys.executable, "-m", "cfa.cloudops.cli"]
@@ -567,8 +569,9 @@ def test_last_lines(size):
     """The last lines of what a task wrote are found however long it is, and are only shown."""
     data = b"x" * size + b"\nfirst\n50 %\rsecond\n\x1b[31mthird\n"
     batch = FakeBatch(files={("a", "stderr.txt"): data})
-    assert last_lines(batch, "j", "a", 3) == ["first", "second", r"\x1b[31mthird"]
-    assert last_lines(batch, "j", "b", 3) == []
+    found = last_lines(partial(batch.read_task_file, "j", "a", "stderr.txt"), 3, 1 << 12)
+    assert list(map(as_shown, found)) == ["first", "second", r"\x1b[31mthird"]
+    assert last_lines(partial(batch.read_task_file, "j", "b", "stderr.txt"), 3, 1 << 12) == []
 
 
 def test_prefixes_have_one_width(capsys):

@@ -9,11 +9,13 @@ from types import SimpleNamespace
 import pytest
 
 from cfa.cloudops.errors import BackendUnavailableError, NodeError
-from cfa.cloudops.model.values import Isolation
+from cfa.cloudops.model.values import Isolation, JobSpec
 from cfa.cloudops.provider.executor import ImageProgress
 from cfa.cloudops.service import crew
 from cfa.cloudops.service import scheduler as module
 from cfa.cloudops.service.agent import Agent
+from cfa.cloudops.service.definitions import JOB_COLUMNS, job_value
+from cfa.cloudops.service.ledger import insert_job
 from cfa.cloudops.service.nodes import Group, GroupKey, LiveNode
 from cfa.cloudops.service.placement import Job
 from cfa.cloudops.service.scheduler import Scheduler
@@ -83,6 +85,31 @@ def test_a_node_that_comes_up_clears_the_count(scheduler: Scheduler) -> None:
     assert not given_up(scheduler)
 
 
+def test_a_pull_is_no_problem(scheduler: Scheduler) -> None:
+    """The store says which image a job waits for, until it is there, and not what keeps it besides."""
+
+    def told() -> tuple[str | None, str | None, bool]:
+        row = scheduler.store.row(f"SELECT {JOB_COLUMNS} FROM job")
+        assert row is not None
+        job = job_value(row)
+        return job.pulling, job.problem, job.stuck
+
+    assert insert_job(scheduler.store, JobSpec(id="j", pool_id="p"), 0.0) == 1
+    assert told() == (None, None, False)
+    scheduler.pulling(1, "alpine")
+    scheduler.turn()
+    assert told() == ("alpine", "Pulling the image alpine.", False)
+    scheduler.problem(1, "The disk is full.")
+    scheduler.turn()
+    assert told() == (None, "The disk is full.", True)
+    scheduler.problem(1, None)
+    scheduler.turn()
+    assert told() == ("alpine", "Pulling the image alpine.", False)
+    scheduler.recover()  # as the agent that comes after one that was killed
+    scheduler.turn()
+    assert told() == (None, None, False)
+
+
 def test_a_pull_is_said(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a node's image is fetched its job says so, once, and no longer when that is over."""
     said: list[str | None] = []
@@ -90,13 +117,13 @@ def test_a_pull_is_said(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -
     def fetch(_executors: object, _what: object, progress: Callable[[ImageProgress], None]) -> None:
         for status in ("Pulling", "Extracting"):
             progress(ImageProgress(image="alpine", status=status))
-            said.append(scheduler._problems.get(1))
+            said.append(scheduler._pulling.get(1))
         raise BackendUnavailableError("it does not answer")
 
     def work(task: Callable[[], object], done: Callable[[object, BaseException], None]) -> None:
         with pytest.raises(BackendUnavailableError) as caught:
             task()
-        scheduler._problems.clear()
+        assert scheduler._problems.pop(1) is None
         done(None, caught.value)
 
     posted: list[None] = []
@@ -106,9 +133,10 @@ def test_a_pull_is_said(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(scheduler.crew, "_remove", lambda *_: None)
     [node] = enlist(scheduler, 1)
     scheduler.crew.open(node, SimpleNamespace(image="alpine"))  # type: ignore[arg-type]  # all it reads
-    assert said == ["Pulling the image alpine."] * 2
+    assert said == ["alpine"] * 2
     assert len(posted) == 1
     assert scheduler._problems == {1: "it does not answer"}
+    assert scheduler._pulling == {1: None}
 
 
 def test_a_line_without_end_is_not_kept() -> None:

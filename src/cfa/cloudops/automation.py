@@ -107,10 +107,11 @@ def _check(plan: plans.Plan, client: CloudClient) -> bool:
     choice = client._existing_job(job_id, bool(plan.job.get("exist_ok")), None)
     new = client.check_job_status(job_id) == _ABSENT
     if not new and choice == "error":
+        again = client._replacing(job_id, "replace")
         raise JobExistsError(
             f"{here / 'job_name'}the job {plan.job['job_name']!r} exists.",
-            "Change job_name, add exist_ok = true to go on with the job, or replace it with its "
-            "results: CLOUDOPS_EXISTING_JOB=replace.",
+            "Change job_name, or add exist_ok = true to go on with the job."
+            + (f" Replace it and its results: {again}." if again else ""),
         )
     if not new and choice != "resume":
         client._check_replacement(job_id, choice)

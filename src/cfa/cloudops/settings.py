@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, TypeAlias, cast, get_args
 
 from attrs import frozen
 
@@ -29,7 +30,8 @@ VARIABLES = {
     "CLOUDOPS_AT_EXIT": "wait (show unfinished tasks when a script ends) or detach",
     "CLOUDOPS_EXISTING_JOB": (
         "what create_job does when the job exists: error (the default), resume (go on with it), replace "
-        "(delete it with its results, unless its tasks run), force-replace (also while they run)"
+        "(delete it with its results if it was there before the run, unless its tasks run), "
+        "force-replace (also while they run)"
     ),
     "CLOUDOPS_ON_FAILURE": (
         "show (failed tasks are shown, the default) or exit (the script also ends with status 1, unless "
@@ -39,7 +41,12 @@ VARIABLES = {
 }
 
 #: What `create_job` may do when the job exists.
-EXISTING_JOB = ("error", "resume", "replace", "force-replace")
+ExistingJob: TypeAlias = Literal["error", "resume", "replace", "force-replace"]
+EXISTING_JOB: tuple[ExistingJob, ...] = get_args(ExistingJob)
+#: Whether a script that ends stays with its tasks.
+AtExit: TypeAlias = Literal["wait", "detach"]
+#: What failed tasks do to the exit status of a script.
+OnFailure: TypeAlias = Literal["show", "exit"]
 
 #: Workspaces of others that the user trusts, or `*`. Only the real environment counts: a dotenv file may
 #: lie in the strange directory itself.
@@ -48,7 +55,7 @@ TRUST = "CLOUDOPS_TRUST"
 
 @frozen(kw_only=True)
 class Setting:
-    """A value and its origin: `argument`, `environment`, a file's path, or `default`."""
+    """A value and its origin: `argument`, `environment`, a file's path, `default`, or `FRESH`."""
 
     value: str
     origin: str
@@ -64,12 +71,17 @@ class Settings:
     isolation: Isolation
     max_parallel: int
     autoscale_interval_s: float
-    at_exit: str
-    existing_job: str
-    on_failure: str
+    at_exit: AtExit
+    existing_job: ExistingJob
+    on_failure: OnFailure
     registry: str
     strict: bool
     origins: Mapping[str, str]
+
+    @property
+    def fresh(self) -> bool:
+        """Whether a person typed `cloudops run --fresh`, which wins over what the script says."""
+        return self.origins["CLOUDOPS_EXISTING_JOB"] == FRESH
 
 
 #: Of a whole number: Python reads no endless ones, and nothing here counts that far.
@@ -129,6 +141,8 @@ def load(
         "CLOUDOPS_ON_FAILURE": get("CLOUDOPS_ON_FAILURE", "show"),
         "CLOUDOPS_STRICT": get("CLOUDOPS_STRICT", "0"),
     }
+    if fresh := _typed_fresh(env, found["CLOUDOPS_EXISTING_JOB"]):
+        found["CLOUDOPS_EXISTING_JOB"] = fresh
     strict = _switch(found, "CLOUDOPS_STRICT")
     if strict and found["CLOUDOPS_ISOLATION"].origin == "default":
         # As on the cloud: a script must not come to rely on what tasks share.
@@ -140,9 +154,9 @@ def load(
         isolation=Isolation(_choice(found, "CLOUDOPS_ISOLATION", tuple(Isolation))),
         max_parallel=_positive(found, "CLOUDOPS_MAX_PARALLEL"),
         autoscale_interval_s=_seconds(found, "CLOUDOPS_AUTOSCALE_INTERVAL_S"),
-        at_exit=_choice(found, "CLOUDOPS_AT_EXIT", ("wait", "detach")),
-        existing_job=_choice(found, "CLOUDOPS_EXISTING_JOB", EXISTING_JOB),
-        on_failure=_choice(found, "CLOUDOPS_ON_FAILURE", ("show", "exit")),
+        at_exit=cast("AtExit", _choice(found, "CLOUDOPS_AT_EXIT", get_args(AtExit))),
+        existing_job=cast("ExistingJob", _choice(found, "CLOUDOPS_EXISTING_JOB", EXISTING_JOB)),
+        on_failure=cast("OnFailure", _choice(found, "CLOUDOPS_ON_FAILURE", get_args(OnFailure))),
         registry=_registry(found),
         strict=strict,
         origins={name: setting.origin for name, setting in found.items()},
@@ -154,8 +168,8 @@ def read_dotenv(path: str | Path | None, *, required: bool = True) -> dict[str, 
 
     Args:
         path: the file.
-        required: False: a file that does not exist has no entries, as for the cloud's client, and
-            the log says so.
+        required: as the command line has it, whose `--dotenv` names the file. False: a file that does
+            not exist has no entries, as for the cloud's client, and the log says so.
 
     Raises:
         SettingError: a file that was named does not exist or cannot be read.
@@ -163,7 +177,10 @@ def read_dotenv(path: str | Path | None, *, required: bool = True) -> dict[str, 
     file = Path(path) if path is not None else Path(".env")
     if not file.is_file():
         if path is not None and required:
-            raise SettingError(f"The dotenv file {str(path)!r} does not exist.", "Check its path.")
+            raise SettingError(
+                f"The dotenv file {str(path)!r} does not exist.",
+                "Correct --dotenv, or leave it out.",
+            )
         if path is not None:
             _log.info("The dotenv file %r does not exist: no settings come from it.", str(path))
         return {}
@@ -183,6 +200,22 @@ _replaced: dict[str, tuple[str | None, str]] = {}
 #: How the variables begin that `cloudops run` gives to a program, and to nobody that it starts for long:
 #: `..._SCRIPTS` is the directory of the cloud's scripts, which is on its `PATH`.
 OF_A_RUN = "CLOUDOPS_RUN_"
+#: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
+#: how the tasks that it added ended. The variable may outlive the file.
+REPORT_VARIABLE = f"{OF_A_RUN}REPORT"
+#: What its option `--fresh` stands for: `replace`, or `force-replace` with `--force`.
+FRESH_VARIABLE = f"{OF_A_RUN}FRESH"
+#: The origin of that setting.
+FRESH = "cloudops run --fresh"
+
+
+def _typed_fresh(env: Mapping[str, str], script: Setting) -> Setting | None:
+    """The setting of a living `cloudops run --fresh`. A script that asks for more gets it."""
+    fresh = env.get(FRESH_VARIABLE)
+    if not fresh or not os.path.exists(env.get(REPORT_VARIABLE, "")):
+        return None
+    most = script.value.strip().lower() == "force-replace"
+    return Setting(value="force-replace" if most else fresh, origin=FRESH)
 
 
 def export_dotenv(entries: Mapping[str, str]) -> None:

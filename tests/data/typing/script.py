@@ -1,15 +1,30 @@
 """What a user's typed script calls: type checkers accept all of it but the lines that say `# error`."""
 
 from datetime import timedelta
+from pathlib import Path
 
+from cfa.cloudops import CloudClient as AnywhereClient
 from cfa.cloudops import Task as CloudTask
 from cfa.cloudops.local import CloudClient, Task
 
 client = CloudClient(backend="subprocess", exclude_cli_credential=True)
+CloudClient(
+    existing_job="replace", at_exit="detach", on_failure="exit", isolation="task", strict=True
+)
+CloudClient("cloud.env", max_parallel=2, home=Path("here"), azure_tenant_id="x")
+CloudClient(existing_job="replce")  # error
+CloudClient(at_exit="wiat")  # error
+CloudClient(on_failure="stop")  # error
+CloudClient(isolation="jobs")  # error
+CloudClient(max_parallel=[])  # error
+AnywhereClient(existing_job="resume", backend="docker")
+AnywhereClient(existing_job="resum")  # error
 made = client.create_pool("p", mounts=["input-test"], vm_size="small", autoscale=False)
 pool_id: str = made["pool_id"]
 client.create_pool("p", mountss=[])  # error
 client.create_job("j", "p", exist_ok=True)
+client.create_job("j", "p", existing_job="force-replace")
+client.create_job("j", "p", existing_job="force_replace")  # error
 
 # --- the four forms of add_task
 first: str = client.add_task("j", "true")

@@ -39,7 +39,7 @@ def run(
     ] = None,
     detach: Annotated[bool, option("--detach", help="Do not wait for the script's tasks.")] = False,
     fresh: Annotated[
-        bool, option("--fresh", help="Replace the script's jobs of an earlier run.")
+        bool, option("--fresh", help="Replace its jobs of earlier runs, whatever the script says.")
     ] = False,
     force: Annotated[
         bool, option("--force", help="With --fresh: also jobs whose tasks run.")
@@ -70,12 +70,12 @@ def run(
     """
     from cfa.cloudops.cli.run import existing_job, run
 
+    choice = existing_job(fresh=fresh, force=force)
     settings = load_settings(
         ctx,
         {
             "CLOUDOPS_MAX_PARALLEL": max_parallel,
             "CLOUDOPS_AT_EXIT": "detach" if detach else None,
-            "CLOUDOPS_EXISTING_JOB": existing_job(fresh=fresh, force=force),
             "CLOUDOPS_ON_FAILURE": "exit" if check else None,
             "CLOUDOPS_STRICT": "1" if strict else None,
         },
@@ -83,7 +83,8 @@ def run(
     if as_json and not settings.strict:
         raise AmbiguousCallError("--json is about what --strict finds.", "Add --strict.")
     argv = programs.argv(words, module=module, program=programs.after_dashes(ctx))
-    raise Exit(run(argv, settings, programs.command(ctx, words), as_json=as_json))
+    command = programs.command(ctx, words)
+    raise Exit(run(argv, settings, command, fresh=choice, as_json=as_json))
 
 
 @root.add()

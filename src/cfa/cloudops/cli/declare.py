@@ -88,6 +88,43 @@ class Command(click.Command):
                     formatter.write_dl(rows)
 
 
+class AddCommand(Command):
+    """A command whose option `--command-line` may also be written as words after `--`, which stay
+    words."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        before, words = args, []
+        if "--" in args:
+            place = args.index("--")
+            before, words = args[:place], args[place + 1 :]
+        if words and "command_line" in self.make_parser(ctx).parse_args(list(before))[0]:
+            raise click.UsageError("--command-line and a program after -- exclude each other.", ctx)
+        if words:
+            from cfa.cloudops.model import commands
+
+            before = [*before, "--command-line", commands.joined(words)]
+        try:
+            return super().parse_args(ctx, before)
+        except click.MissingParameter as error:
+            if error.param is not None and error.param.name == "command_line":
+                raise click.UsageError(
+                    "No program is given. Write it with its arguments after --, or as one text with "
+                    "--command-line.",
+                    ctx,
+                ) from None
+            raise
+        except click.UsageError as error:
+            if words or "unexpected extra argument" not in error.message:
+                raise
+            raise click.UsageError(
+                f"{error.message}. A program and its arguments come after --.", ctx
+            ) from None
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """What the usage shows."""
+        return [*super().collect_usage_pieces(ctx), "[-- PROGRAM [ARGS]...]"]
+
+
 class Commands:
     """The commands of a module, by name.
 

@@ -8,24 +8,21 @@ had written before anybody looked, that of the task's end.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, frozen
 
 from cfa.cloudops.cli.output import when
 from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.model.tail import Read, tail_offset
 
 if TYPE_CHECKING:
     from cfa.cloudops.model.values import Event
     from cfa.cloudops.provider.batch import BatchProvider
 
-#: Bytes from an offset on, at most so many; fewer only at the end.
-Read: TypeAlias = Callable[[int, int], bytes]
-
-_CHUNK = 1 << 16
 _LINES = re.compile(rb"[^\n]*\n|[^\n]+")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -117,47 +114,6 @@ class Excerpt:
         found = b"".join(before + line for line in _LINES.findall(data))
         found, place.begun = found[len(before) * place.begun :], not data.endswith(b"\n")
         return found
-
-
-def tail_offset(read: Read, lines: int) -> int:
-    """The offset at which the last lines of a file begin; a last line without an end counts."""
-    size = _size(read)
-    width = _CHUNK
-    while True:
-        start = max(0, size - width)
-        data = _all(read, start, size)
-        ends = [found.end() for found in re.finditer(rb"\n", data)]
-        if data.endswith(b"\n"):
-            ends.pop()
-        if lines == 0:
-            return size
-        if len(ends) >= lines:
-            return start + ends[-lines]
-        if start == 0:
-            return 0
-        width *= 4
-
-
-def _size(read: Read) -> int:
-    """The size of a file, by few reads."""
-    first = len(read(0, _CHUNK))
-    if first < _CHUNK:
-        return first
-    low, high = _CHUNK, 2 * _CHUNK
-    while read(high - 1, 1):
-        low, high = high, 2 * high
-    while high - low > 1:  # there are `low` bytes, and fewer than `high`
-        middle = (low + high) // 2
-        low, high = (middle, high) if read(middle - 1, 1) else (low, middle)
-    return low
-
-
-def _all(read: Read, start: int, end: int) -> bytes:
-    parts = []
-    while start < end and (data := read(start, min(1 << 20, end - start))):
-        parts.append(data)
-        start += len(data)
-    return b"".join(parts)
 
 
 def moment(text: str, now: datetime | None = None) -> datetime:

@@ -42,12 +42,14 @@ _WORDS = 60
 def status(ctx: click.Context, as_json: Json = False) -> None:
     """Show on one screen the jobs, what runs, what failed, the agent and the backend.
 
+    As JSON it is all jobs, all tasks that run and all that failed, however many there are.
+
     It is also what cloudops shows without a command in a directory with a workspace.
     """
     settings = load_settings(ctx)
     agent = agent_state(find_workspace(settings))
     screen = None if as_json else output.screen()
-    most = _TASKS if screen is None else screen.lines
+    most = None if as_json else _TASKS if screen is None else screen.lines
     with open_batch(ctx) as batch:
         every = sorted(batch.list_jobs(), key=_latest, reverse=True)
         pools = {pool.spec.id: pool.spec.backend for pool in batch.list_pools()}
@@ -60,7 +62,7 @@ def status(ctx: click.Context, as_json: Json = False) -> None:
                 "backend": {"name": settings.backend, "origin": _origin(settings)},
                 "agent": agent,
                 "pools": pools,
-                "jobs": every[:_JOBS],
+                "jobs": every,
                 "running": running,
                 "failed": failed,
             }
@@ -128,15 +130,15 @@ def _tasks(
     batch: BatchProvider,
     counts: Sequence[tuple[Job, int]],
     wanted: Callable[[Task], bool],
-    most: int,
+    most: int | None,
 ) -> list[Task]:
-    """The first wanted tasks of all jobs together, at most so many.
+    """The first wanted tasks of all jobs together.
 
     Args:
         batch: the service.
         counts: how many each job has: nothing is looked at once all are found.
         wanted: whether a task is meant.
-        most: of all jobs together.
+        most: how many at most; None: all.
     """
     found = (
         task

@@ -25,15 +25,15 @@ from attrs import evolve
 
 from cfa.cloudops import backends
 from cfa.cloudops.cli import output, programs
-from cfa.cloudops.client.rerun import COMMAND_VARIABLE, REPORT_PREFIX, REPORT_VARIABLE
+from cfa.cloudops.client.rerun import COMMAND_VARIABLE, REPORT_PREFIX
 from cfa.cloudops.errors import AmbiguousCallError
 from cfa.cloudops.rehearsal import read_report
 from cfa.cloudops.rehearsal import report as rehearsal_report
-from cfa.cloudops.settings import Settings
+from cfa.cloudops.settings import FRESH_VARIABLE, REPORT_VARIABLE, ExistingJob, Settings
 
 
-def existing_job(*, fresh: bool, force: bool) -> str | None:
-    """The setting that `--fresh` and `--force` stand for; None: neither is given.
+def existing_job(*, fresh: bool, force: bool) -> ExistingJob | None:
+    """The choice that `--fresh` and `--force` stand for; None: neither is given.
 
     Raises:
         AmbiguousCallError: `--force` without `--fresh`.
@@ -48,6 +48,7 @@ def run(
     settings: Settings,
     command: Sequence[Sequence[str]],
     *,
+    fresh: ExistingJob | None = None,
     as_json: bool = False,
 ) -> int:
     """Run a script or another program with these settings; the exit status for the command.
@@ -57,6 +58,7 @@ def run(
         settings: those with another origin than `default` go into its environment, and the backend
             always does, because the cloud's client would default to the cloud.
         command: our command line, for advice on how to run again; see `programs.command`.
+        fresh: what becomes of jobs that were there before, whatever the script says of them.
         as_json: print what a rehearsal found as one JSON document, on standard output, which the
             script then does not have: what it prints goes to standard error.
 
@@ -75,7 +77,10 @@ def run(
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # tells `cloudops sweep` that we live
         stdout = sys.stderr if as_json else None
-        status = _run(argv, _environment(settings, report, command), stdout)
+        environment = _environment(settings, report, command)
+        if fresh is not None:
+            environment[FRESH_VARIABLE] = fresh
+        status = _run(argv, environment, stdout)
         lines = [json.loads(line) for line in Path(report).read_text().splitlines()]
         _show_rehearsal(lines, settings.strict, as_json, whole=status == 0)
         if status == -signal.SIGINT:

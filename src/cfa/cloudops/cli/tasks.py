@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections import deque
-from pathlib import Path
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import click
 
-from cfa.cloudops.beneath import Place
 from cfa.cloudops.cli import completion, output
 from cfa.cloudops.cli.context import Json, Raw, listed, one_of, open_batch, open_client
-from cfa.cloudops.cli.declare import Commands, argument, option
-from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.cli.declare import AddCommand, Commands, argument, option
+from cfa.cloudops.errors import FileAccessError, InvalidInputError
 from cfa.cloudops.model.plain import counted
+from cfa.cloudops.model.tail import last_lines
 from cfa.cloudops.model.values import Task, TaskResult
+
+if TYPE_CHECKING:
+    from cfa.cloudops.provider.batch import BatchProvider
 
 commands = Commands()
 
@@ -29,7 +30,7 @@ _LAST_LINES = 20
 _LAST_BYTES = 1 << 16
 
 
-@commands.add()
+@commands.add(cls=AddCommand)
 def add(
     ctx: click.Context,
     job_name: Annotated[
@@ -37,7 +38,10 @@ def add(
     ],
     command_line: Annotated[
         str,
-        option("--command-line", help="What it runs; sh -c '...' for a shell's signs."),
+        option(
+            "--command-line",
+            help="What it runs, unless that comes after --; sh -c '...' for a shell's signs.",
+        ),
     ],
     name_suffix: Suffix = "",
     depends_on: Annotated[
@@ -66,7 +70,10 @@ def add(
         option("-t", "--timeout", metavar="MINUTES", help="Minutes that one try may take."),
     ] = None,
 ) -> None:  # fmt: skip
-    """Add a task and print its id. It runs in the background."""
+    """Add a task and print its id. It runs in the background.
+
+    What it runs comes after --: cloudops task add -j fit -- python3 fit.py --rate 0.1
+    """
     number_range = None if depends_on_range is None else _range(depends_on_range)
     with open_client(ctx) as client:
         task_id = client.add_task(
@@ -216,34 +223,34 @@ def show(
 ) -> None:
     """Show a task; of one that failed also why, and the last lines of its standard error."""
     with open_batch(ctx) as batch:
-        found, root = batch.get_task(job, task), batch.workspace.root
-    if as_json:
-        output.document(found)
-        return
-    output.facts(
-        [
-            ("task", found.id),
-            ("job", found.job_id),
-            ("state", found.state),
-            ("result", found.result),
-            ("exit code", found.exit_code),
-            ("failure", found.failure.code if found.failure else None),
-            ("message", found.failure.message if found.failure else None),
-            ("command", found.command_line),
-            ("image", found.image),
-            ("node", found.node_id),
-            ("waits for", counted(found.waits_for, "other task") if found.waits_for else None),
-            ("created", output.when(found.created)),
-            ("started", output.when(found.started)),
-            ("ended", output.when(found.ended)),
-            ("time", _runtime(found)),
-            ("retries", found.retry_count or None),
-            ("requeued", found.requeue_count or None),
-            ("directory", found.directory),
-        ]
-    )
-    if found.result is TaskResult.FAILURE:
-        _show_end(root, found.directory, raw)
+        found = batch.get_task(job, task)
+        if as_json:
+            output.document(found)
+            return
+        output.facts(
+            [
+                ("task", found.id),
+                ("job", found.job_id),
+                ("state", found.state),
+                ("result", found.result),
+                ("exit code", found.exit_code),
+                ("failure", found.failure.code if found.failure else None),
+                ("message", found.failure.message if found.failure else None),
+                ("command", found.command_line),
+                ("image", found.image),
+                ("node", found.node_id),
+                ("waits for", counted(found.waits_for, "other task") if found.waits_for else None),
+                ("created", output.when(found.created)),
+                ("started", output.when(found.started)),
+                ("ended", output.when(found.ended)),
+                ("time", _runtime(found)),
+                ("retries", found.retry_count or None),
+                ("requeued", found.requeue_count or None),
+                ("directory", found.directory),
+            ]
+        )
+        if found.result is TaskResult.FAILURE:
+            _show_end(batch, found, raw)
 
 
 @commands.add()
@@ -286,23 +293,17 @@ def _tries(task: Task) -> int:
     return 0 if task.started is None else 1 + task.retry_count + task.requeue_count
 
 
-def _show_end(root: Path, directory: str, raw: bool) -> None:
-    lines = _last_lines(root, os.path.relpath(os.path.join(directory, "stderr.txt"), root))
+def _show_end(batch: BatchProvider, task: Task, raw: bool) -> None:
+    read = partial(batch.read_task_file, task.job_id, task.id, "stderr.txt")
+    try:
+        lines = last_lines(read, _LAST_LINES, _LAST_BYTES)
+    except FileAccessError as error:
+        output.line("")
+        output.line(error.message)
+        return
     if not lines:
         print("\nIt wrote nothing to standard error.")
         return
     print("\nThe end of its standard error:")
     for line in lines:
         output.text(f"  {line}", raw=raw)
-
-
-def _last_lines(root: Path, way: str) -> list[str]:
-    """The last lines of a file below a directory; none of what is no ordinary file."""
-    try:
-        with Place.open(root) as place:
-            size = place.status(way).st_size
-            data = place.read(way, _LAST_BYTES, max(0, size - _LAST_BYTES))
-    except OSError:
-        return []
-    lines = data.decode(errors="replace").rstrip("\n").split("\n")
-    return list(deque((line.rstrip("\r") for line in lines), _LAST_LINES)) if data else []

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cfa.cloudops import backends, settings
 from cfa.cloudops.client import logs
@@ -31,7 +31,6 @@ from cfa.cloudops.client.listings import ListingMixin
 from cfa.cloudops.client.lookups import LookupMixin
 from cfa.cloudops.client.parameters import ParameterMixin
 from cfa.cloudops.client.pools import PoolMixin
-from cfa.cloudops.client.rerun import REPORT_VARIABLE
 from cfa.cloudops.client.results import ResultMixin
 from cfa.cloudops.client.schedules import ScheduleMixin
 from cfa.cloudops.client.tasks import TaskMixin
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
     from cfa.cloudops.provider.blob import BlobProvider
     from cfa.cloudops.rehearsal import Rehearsal
+    from cfa.cloudops.settings import AtExit, ExistingJob, OnFailure
 
 __all__ = [
     "CloudClient",
@@ -51,12 +51,6 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-
-#: Keywords that stand for `CLOUDOPS_*` variables.
-_SETTINGS = (
-    "backend", "storage", "home", "isolation", "max_parallel", "at_exit", "existing_job", "on_failure",
-    "registry", "strict",
-)  # fmt: skip
 
 #: Attributes that each process has of its own.
 _CONNECTIONS = frozenset(
@@ -85,20 +79,30 @@ class CloudClient(
     settings, attributes and credentials, and connects by itself to the same workspace and storage.
 
     Args:
-        keyvault: name of an Azure Key Vault; only Azure needs it.
+        keyvault: name of an Azure Key Vault; only Azure needs it. For a local client, what looks like a
+            path is `dotenv_path`, which comes first there in the cloud's package.
         dotenv_path: file of `NAME=value` lines with settings; `.env` here when not given and present.
             One that does not exist is no error; the log says so at level info.
         use_sp: use a service principal; only Azure needs it.
         use_federated: use the default credential chain; only Azure needs it.
         force_keyvault: let Key Vault values win; only Azure needs it.
-        **kwargs: `backend`, `storage`, `home`, `isolation`, `max_parallel`, `at_exit`,
-            `existing_job`, `on_failure`, `registry`, `strict` stand for the variables
-            `CLOUDOPS_BACKEND` and so on, and win over them. Names that begin with `azure_` are
-            credential fields of the cloud client: kept in `cred`, not needed here. Only
-            `azure_blob_storage_account` means something: the blob containers of another account than
-            the one in AZURE_BLOB_STORAGE_ACCOUNT lie in the folder `@<account>` of the storage root.
-            Names that begin with `exclude_` choose among its ways to log in, and mean nothing here.
-            Other names are ignored with a warning.
+        backend: stands for the variable `CLOUDOPS_BACKEND` and wins over it, as the next ones do for
+            theirs.
+        storage: for `CLOUDOPS_STORAGE`.
+        home: for `CLOUDOPS_HOME`.
+        isolation: for `CLOUDOPS_ISOLATION`: `job` or `task`.
+        max_parallel: for `CLOUDOPS_MAX_PARALLEL`.
+        at_exit: for `CLOUDOPS_AT_EXIT`: `wait` or `detach`.
+        existing_job: for `CLOUDOPS_EXISTING_JOB`: `error`, `resume`, `replace` or `force-replace`; see
+            `create_job`.
+        on_failure: for `CLOUDOPS_ON_FAILURE`: `show` or `exit`.
+        registry: for `CLOUDOPS_REGISTRY`.
+        strict: for `CLOUDOPS_STRICT`.
+        **kwargs: names that begin with `azure_` are credential fields of the cloud client: kept in
+            `cred`, not needed here. Only `azure_blob_storage_account` means something: the blob
+            containers of another account than the one in AZURE_BLOB_STORAGE_ACCOUNT lie in the folder
+            `@<account>` of the storage root. Names that begin with `exclude_` choose among its ways to
+            log in, and mean nothing here. Other names are ignored with a warning.
 
     Attributes:
         cred: carries the `azure_*` values that a script for the cloud reads back.
@@ -131,18 +135,42 @@ class CloudClient(
 
     def __init__(
         self,
-        keyvault: str | None = None,
-        dotenv_path: str | None = None,
+        keyvault: str | os.PathLike[str] | None = None,
+        dotenv_path: str | os.PathLike[str] | None = None,
         use_sp: bool = False,
         use_federated: bool = False,
         force_keyvault: bool = False,
-        **kwargs: Any,
+        *,
+        backend: str | None = None,
+        storage: str | os.PathLike[str] | None = None,
+        home: str | os.PathLike[str] | None = None,
+        isolation: Literal["job", "task"] | None = None,
+        max_parallel: int | None = None,
+        at_exit: AtExit | None = None,
+        existing_job: ExistingJob | None = None,
+        on_failure: OnFailure | None = None,
+        registry: str | None = None,
+        strict: bool | None = None,
+        **kwargs: str | bool | None,
     ) -> None:
         shorten_tracebacks()
+        keyvault, dotenv_path = self._names(keyvault, dotenv_path)
         if force_keyvault and keyvault is None:
             raise InvalidInputError(
                 "force_keyvault=True needs a key vault.", "Pass keyvault='<name>' as well."
             )
+        given: dict[str, object] = {
+            "backend": backend,
+            "storage": storage,
+            "home": home,
+            "isolation": isolation,
+            "max_parallel": max_parallel,
+            "at_exit": at_exit,
+            "existing_job": existing_job,
+            "on_failure": on_failure,
+            "registry": registry,
+            "strict": strict,
+        }
         logs.configure()
         dotenv = settings.read_dotenv(dotenv_path, required=False)
         self._dotenv_path = dotenv_path
@@ -150,11 +178,9 @@ class CloudClient(
             default_backend=self._default_backend,
             dotenv_path=dotenv_path,
             dotenv=dotenv,
-            arguments={
-                f"CLOUDOPS_{name.upper()}": _text(kwargs.pop(name, None)) for name in _SETTINGS
-            },
+            arguments={f"CLOUDOPS_{name.upper()}": _text(value) for name, value in given.items()},
         )
-        _warn_of_unknown(kwargs)
+        _warn_of_unknown(kwargs, list(given))
         if self._settings.backend != "auto":
             backends.choose(self._settings.backend)
         self.cred = _credentials(keyvault, dotenv, kwargs, override=not use_federated)
@@ -180,6 +206,15 @@ class CloudClient(
         self.task_id_max = 0
         self.jobs: set[str] = set()
         self._latest_job: str | None = None
+
+    @classmethod
+    def _names(
+        cls,
+        keyvault: str | os.PathLike[str] | None,
+        dotenv_path: str | os.PathLike[str] | None,
+    ) -> tuple[str | None, str | None]:
+        """What is meant by the first two arguments."""
+        return _text(keyvault), _text(dotenv_path)
 
     def _connect(self) -> None:
         """Open what cannot be handed to another process; see `_CONNECTIONS`."""
@@ -238,25 +273,25 @@ class CloudClient(
         self._blobs.close()
 
 
-def _warn_of_unknown(names: Iterable[str]) -> None:
+def _warn_of_unknown(names: Iterable[str], known: Sequence[str]) -> None:
     """Say which keywords mean nothing: they may be misspelt settings."""
     for name in names:
         if name.startswith(("azure_", "exclude_")):
             continue
         import difflib  # only for a script that has a mistake
 
-        near = difflib.get_close_matches(name, _SETTINGS, n=1)
-        advice = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(_SETTINGS)}."
+        near = difflib.get_close_matches(name, known, n=1)
+        advice = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(known)}."
         _log.warning("CloudClient does not know the keyword %r and ignores it. %s", name, advice)
 
 
 def _rehearsal(batch: BatchProvider) -> Rehearsal:
     from cfa.cloudops.rehearsal import Rehearsal  # only strict clients load the rules
 
-    return Rehearsal(batch, os.environ.get(REPORT_VARIABLE))
+    return Rehearsal(batch, os.environ.get(settings.REPORT_VARIABLE))
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 

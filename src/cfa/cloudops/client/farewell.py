@@ -17,11 +17,12 @@ from cfa.cloudops.client.ending import (
     remember_status,
     set_exit_status,
 )
-from cfa.cloudops.client.rerun import REPORT_PREFIX, REPORT_VARIABLE, fresh_run, run_id
+from cfa.cloudops.client.rerun import REPORT_PREFIX, fresh_run, run_id
 from cfa.cloudops.client.view import say, say_detached
 from cfa.cloudops.errors import CloudOpsError, NotFoundError
 from cfa.cloudops.model.plain import some
 from cfa.cloudops.model.values import TaskResult
+from cfa.cloudops.settings import REPORT_VARIABLE
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.watch import Watch

@@ -6,10 +6,11 @@ import contextlib
 import logging
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfa.cloudops.client.pools import owner_metadata
-from cfa.cloudops.client.rerun import replacing, run_id
+from cfa.cloudops.client.rerun import replacing, run_id, runs_script
 from cfa.cloudops.errors import (
     AmbiguousCallError,
     BlobContainerNotFoundError,
@@ -19,7 +20,7 @@ from cfa.cloudops.errors import (
 )
 from cfa.cloudops.model import names
 from cfa.cloudops.model.values import Job, JobSpec, JobState
-from cfa.cloudops.settings import EXISTING_JOB
+from cfa.cloudops.settings import EXISTING_JOB, ExistingJob
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.farewell import Farewell
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from cfa.cloudops.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+#: Jobs that clients of this process made or went on with: workspace and key of the name.
+_of_this_process: set[tuple[Path, str]] = set()
 
 
 class JobMixin:
@@ -61,7 +65,7 @@ class JobMixin:
         exist_ok: bool = False,
         verify_pool: bool = True,
         verbose: bool = False,
-        existing_job: str | None = None,
+        existing_job: ExistingJob | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         """Make a job: a named set of tasks on a pool.
@@ -85,10 +89,11 @@ class JobMixin:
             existing_job: what to do when a job of this name exists. `error`: raise. `resume`: as
                 `exist_ok`. `replace`: delete it, with its tasks and their files, and make it anew;
                 raise when its tasks run or are about to. `force-replace`: end them instead. Blobs
-                that its tasks wrote stay. When not given, `exist_ok` and then CLOUDOPS_EXISTING_JOB
-                decide, `error` when not set. The setting never replaces a job that this client made,
-                nor one that any client of the same `cloudops run` made. `cloudops run --fresh` wins
-                over `exist_ok`.
+                that its tasks wrote stay. When not given, `exist_ok`, then that of the client, then
+                CLOUDOPS_EXISTING_JOB decide, `error` when not set. The last two replace only what was
+                there before the run, which is the script's process, or all that one `cloudops run`
+                starts: there, a name made twice is an error. `cloudops run --fresh` replaces whatever
+                was there before, whatever the script says.
             metadata: names and values that are kept with the job, such as `model_version`.
 
         Raises:
@@ -129,13 +134,15 @@ class JobMixin:
         if self.rehearsal is not None:
             self.rehearsal.job(spec)
         if choice in ("replace", "force-replace"):
-            self._replace(job_id, choice)
+            self._replace(job_id, choice, existing_job)
         try:
             job = self._batch.create_job(spec)
             said = f"Created job {job_id}."
         except JobExistsError as error:
             if choice != "resume":
-                raise JobExistsError(error.message, _exists_advice()) from None
+                raise JobExistsError(
+                    error.message, self._exists_advice(job_id, existing_job)
+                ) from None
             job = self._batch.get_job(job_id)
             said = f"Job {job_id} exists."
         else:
@@ -145,62 +152,99 @@ class JobMixin:
             print(said)  # noqa: T201  asked for
         self._adopt(job)
 
-    def _existing_job(self, job_id: str, exist_ok: bool, existing_job: str | None) -> str:
-        """What to do when the job exists: one of `EXISTING_JOB`. What the call says wins, but `exist_ok`
-        does not win over `cloudops run --fresh`.
+    def _existing_job(
+        self, job_id: str, exist_ok: bool, existing_job: ExistingJob | None
+    ) -> ExistingJob:
+        """What to do when the job exists. What the call says wins over the setting, and `cloudops run
+        --fresh` over both; but neither of the latter replaces a job of this run.
 
         Raises:
             InvalidInputError: the call says something else. AmbiguousCallError: it says two things.
         """
-        if existing_job is None:
-            choice = self._settings.existing_job
-            if choice in ("replace", "force-replace"):
-                # In a run of several clients, nobody but the first replaces what was there before.
-                if self._is_of_this_run(job_id):
-                    choice = "error"
-                elif exist_ok and run_id():
-                    return choice
-            return "resume" if exist_ok else choice
-        if existing_job not in EXISTING_JOB:
+        if existing_job is not None and existing_job not in EXISTING_JOB:
             raise InvalidInputError(
                 f"existing_job={existing_job!r} is not one of {', '.join(EXISTING_JOB)}.",
                 "Use one of them.",
             )
-        if exist_ok and existing_job != "resume":
+        if exist_ok and existing_job not in (None, "resume"):
             raise AmbiguousCallError(
                 f"exist_ok=True and existing_job={existing_job!r} exclude each other.",
                 "Leave one of them out.",
             )
-        return existing_job
+        said: ExistingJob | None = "resume" if exist_ok else existing_job
+        setting = self._settings.existing_job
+        if setting in ("error", "resume") or (said is not None and not self._settings.fresh):
+            return said or setting
+        if self._is_of_this_run(job_id):
+            return said or "error"
+        return "force-replace" if "force-replace" in (said, setting) else "replace"
 
     def _is_of_this_run(self, job_id: str) -> bool:
-        if names.key(job_id) in map(names.key, self.jobs):
+        """Whether this run made a job, or went on with it. A cell of a notebook may well run again."""
+        key = names.key(job_id)
+        if key in map(names.key, self.jobs):
             return not self._farewell.interactive
         try:
             job = self._batch.get_job(job_id)
         except JobNotFoundError:
             return False
-        return bool(run_id()) and dict(job.spec.metadata).get("run") == run_id()
+        if run_id() and ("run", run_id()) in job.spec.metadata:
+            return True
+        here = (self._settings.home, key) in _of_this_process
+        return here and runs_script() and not self._farewell.interactive
 
-    def _replace(self, job_id: str, choice: str) -> None:
+    def _replacing(self, job_id: str, choice: str, said: ExistingJob | None = None) -> str:
+        """How to run again so that a job is replaced; empty where only an edit helps.
+
+        Args:
+            job_id: the job.
+            choice: `replace` or `force-replace`.
+            said: what the call says, which wins over a variable.
+        """
+        if self._is_of_this_run(job_id):
+            return ""
+        return replacing(choice, by_variable=said is None and self._takes_variable)
+
+    @property
+    def _takes_variable(self) -> bool:
+        """Whether CLOUDOPS_EXISTING_JOB counts, because nothing that wins over it is given."""
+        origin = self._settings.origins["CLOUDOPS_EXISTING_JOB"]
+        return origin != "argument" and not self._settings.fresh
+
+    def _exists_advice(self, job_id: str, said: ExistingJob | None) -> str:
+        if self._is_of_this_run(job_id):
+            return (
+                "This run has made it, or gone on with it, and replaces only what was there before. "
+                "Choose another name. In the script: exist_ok=True or existing_job='replace' in this "
+                "call."
+            )
+        again = self._replacing(job_id, "replace", said)
+        ways = [f"Replace it and its results: {again}."] if again else []
+        if said is None and self._takes_variable:
+            ways.append("Go on with it: CLOUDOPS_EXISTING_JOB=resume.")
+        resume = "exist_ok=True" if said is None else "existing_job='resume'"
+        return " ".join((*ways, f"In the script: existing_job='replace' or {resume}."))
+
+    def _replace(self, job_id: str, choice: str, said: ExistingJob | None) -> None:
         """Delete a job if it exists. Raises: JobExistsError: its tasks run."""
         with contextlib.suppress(JobNotFoundError):
-            self._check_replacement(job_id, choice)
+            self._check_replacement(job_id, choice, said)
             self.delete_job(job_id)
 
-    def _check_replacement(self, job_id: str, choice: str) -> None:
+    def _check_replacement(self, job_id: str, choice: str, said: ExistingJob | None = None) -> None:
         """Raises: JobExistsError: the job's tasks run or are about to. JobNotFoundError: no job."""
         job = self._batch.get_job(job_id)
         counts = job.counts
         goes_on = counts.running or (counts.active and not job.stuck)
         if choice == "replace" and goes_on and job.state is JobState.ACTIVE:
+            again = self._replacing(job_id, "force-replace", said)
             raise JobExistsError(
                 f"The job {job_id!r} was not replaced: it has {counts.running} running and "
                 f"{counts.active} waiting tasks.",
                 f"Wait for them: cloudops job monitor {job_id}   "
                 f"End them: cloudops job terminate {job_id}   "
-                f"Replace the job all the same: {replacing('force-replace')}. "
-                "In the script: existing_job='force-replace'.",
+                + (f"Replace the job all the same: {again}. " if again else "")
+                + "In the script: existing_job='force-replace'.",
             )
 
     def _has_job(self, job_id: str) -> bool:
@@ -218,6 +262,7 @@ class JobMixin:
         self.task_id_ints = job.spec.integer_task_ids
         self.task_id_max = job.last_task_number
         self.jobs.add(job.spec.id)
+        _of_this_process.add((self._settings.home, names.key(job.spec.id)))
         self._latest_job = job.spec.id
 
     def delete_job(self, job_name: str) -> None:
@@ -235,6 +280,7 @@ class JobMixin:
         self._batch.delete_job(job_id)
         self._farewell.forget(job_id)
         self.jobs.discard(job_id)
+        _of_this_process.discard((self._settings.home, names.key(job_id)))
         if self._latest_job == job_id:
             self._latest_job = None
 
@@ -260,13 +306,6 @@ class JobMixin:
         )
         keep_going(self._batch, job)
         return "complete" if job.state is JobState.COMPLETED else str(job.state)
-
-
-def _exists_advice() -> str:
-    return (
-        f"Replace it and its results: {replacing('replace')}. Go on with it: "
-        "CLOUDOPS_EXISTING_JOB=resume. In the script: existing_job='replace' or exist_ok=True."
-    )
 
 
 def check_log_container(blobs: BlobProvider, container: str, account: str = "") -> None:

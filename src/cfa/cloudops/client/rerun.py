@@ -8,13 +8,12 @@ import shlex
 import sys
 
 from cfa.cloudops.model.plain import plain
+from cfa.cloudops.settings import REPORT_VARIABLE
 
-#: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
-#: how the tasks that it added ended. The variable may outlive the file.
-REPORT_VARIABLE = "CLOUDOPS_RUN_REPORT"
-#: Beginning of that file's name, before the process id of the `cloudops run` and a further hyphen.
+#: Beginning of the name of a report (see `settings.REPORT_VARIABLE`), before the process id of the
+#: `cloudops run` and a further hyphen.
 REPORT_PREFIX = "cloudops-run-"
-#: The command line of the `cloudops run` that made that file, as JSON in three parts: up to the name of
+#: The command line of the `cloudops run` that made the report, as JSON in three parts: up to the name of
 #: the command, its options, its words. Not for tasks: see `settings.own_environment`.
 COMMAND_VARIABLE = "CLOUDOPS_RUN_COMMAND"
 #: Modules of programs that run what a user wrote, or commands: to start them again says nothing.
@@ -22,19 +21,26 @@ _RUNNERS = frozenset({"cfa.cloudops.cli", "ipykernel", "pydevd", "pytest"})
 
 
 def run_id() -> str:
-    """Stands for all processes of a `cloudops run`, and is kept with their jobs; '' without one."""
-    return os.path.basename(os.environ.get(REPORT_VARIABLE, ""))
+    """Stands for all processes of a living `cloudops run`, and is kept with their jobs; else ''."""
+    report = os.environ.get(REPORT_VARIABLE, "")
+    return os.path.basename(report) if os.path.exists(report) else ""
 
 
-def replacing(choice: str) -> str:
-    """How to run again so that jobs are replaced.
+def replacing(choice: str, *, by_variable: bool = True) -> str:
+    """How to run again so that jobs are replaced; empty where only an edit helps.
 
     Args:
         choice: the setting, `replace` or `force-replace`.
+        by_variable: whether the variable of the setting would count, too.
     """
     command = fresh_run(*(["--force"] if choice == "force-replace" else []))
-    variable = f"CLOUDOPS_EXISTING_JOB={choice}"
-    return f"{command}, or {variable}" if command else variable
+    variable = f"CLOUDOPS_EXISTING_JOB={choice}" if by_variable else ""
+    return ", or ".join(filter(None, (command, variable)))
+
+
+def runs_script() -> bool:
+    """Whether what runs is a user's script, and not a program that runs what a user wrote."""
+    return _RUNNERS.isdisjoint(sys.modules)
 
 
 def fresh_run(*options: str) -> str:
@@ -43,7 +49,7 @@ def fresh_run(*options: str) -> str:
     Returns:
         The command; empty where there is none: no file is run, or what runs is not the user's script.
     """
-    if not _RUNNERS.isdisjoint(sys.modules):
+    if not runs_script():
         return ""
     head, given, words = _command()
     wanted = ["--fresh", *options]

@@ -9,8 +9,7 @@ from typing import Any
 from cfa.cloudops import backends
 from cfa.cloudops.client import logs
 from cfa.cloudops.client.blobs import BlobMixin
-from cfa.cloudops.client.rerun import REPORT_VARIABLE
-from cfa.cloudops.settings import Settings
+from cfa.cloudops.settings import REPORT_VARIABLE, Settings
 
 
 class Storage(BlobMixin):

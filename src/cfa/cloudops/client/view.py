@@ -28,8 +28,6 @@ LOOK_S = 0.1
 _CHUNK = 1 << 16
 #: Bytes after which a line is shown though its end has not come.
 _LONGEST = 1 << 16
-#: Bytes of a failed task's output in which its last lines are looked for.
-_LAST_BYTES = 1 << 12
 STREAMS = ("stdout.txt", "stderr.txt")
 
 
@@ -196,7 +194,7 @@ class OutputView:
 
         What a program wrote over is not shown, as on a terminal of its own.
         """
-        text = plain(line.decode(errors="replace").rstrip("\r").rpartition("\r")[2], keep="\t")
+        text = as_shown(line.decode(errors="replace"))
         prefix = plain(task_id).ljust(self._width)
         wrong = name == "stderr.txt"
         if self._screen is None:
@@ -211,6 +209,11 @@ class OutputView:
     def _colour(self, task_id: str) -> str:
         """The colour of a task's prefix, one after the other."""
         return self._colours.setdefault(task_id, COLOURS[len(self._colours) % len(COLOURS)])
+
+
+def as_shown(line: str) -> str:
+    """A line in signs that a terminal only shows, without what its program wrote over."""
+    return plain(line.rstrip("\r").rpartition("\r")[2], keep="\t")
 
 
 def _between_signs(data: bytes, place: int) -> int:
@@ -254,26 +257,3 @@ def say_detached(batch: BatchProvider, job_id: str) -> None:
             f"  Follow: cloudops logs -f {job_id}\n"
             f"  Stop: cloudops job terminate {job_id}"
         )
-
-
-def last_lines(batch: BatchProvider, job_id: str, task_id: str, most: int) -> list[str]:
-    """The last lines of a task's standard error, in signs that a terminal only shows.
-
-    Raises:
-        NotFoundError: there is no such task.
-    """
-
-    def there(offset: int) -> bool:
-        return bool(batch.read_task_file(job_id, task_id, "stderr.txt", offset, 1))
-
-    low, high = 0, _CHUNK
-    while there(high):
-        low, high = high, high * 2
-    while low < high:  # the first offset behind the end
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if there(middle) else (low, middle)
-    data = batch.read_task_file(
-        job_id, task_id, "stderr.txt", max(0, low - _LAST_BYTES), _LAST_BYTES
-    )
-    lines = data.decode(errors="replace").rstrip("\n").split("\n") if data else []
-    return [plain(line.rstrip("\r").rpartition("\r")[2], keep="\t") for line in lines[-most:]]

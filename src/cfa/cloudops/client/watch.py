@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,13 @@ from cfa.cloudops.client.view import (
     LOOK_S,
     STREAMS,
     OutputView,
-    last_lines,
+    as_shown,
     say,
     write,
 )
 from cfa.cloudops.errors import NotFoundError
 from cfa.cloudops.model.plain import plain, shortened, some
+from cfa.cloudops.model.tail import last_lines
 from cfa.cloudops.model.values import Event, Job, JobState, TaskCounts
 from cfa.cloudops.model.words import clock, duration
 
@@ -37,6 +39,8 @@ _MOST_FAILURES = 20
 _FAILED = "cloudops task list --failed"
 #: Lines of a failed task's standard error.
 _LAST_LINES = 5
+#: Bytes in which they are looked for.
+_LAST_BYTES = 1 << 12
 #: Seconds between two lines of counts where there is no terminal.
 _PLAIN_S = 5.0
 #: Signs that take turns while something is watched.
@@ -164,14 +168,13 @@ class Watch:
         try:
             task = self._batch.get_task(job_id, task_id)
             # Where output is shown, the lines have just been seen.
-            lines = (
-                [] if self._shows_errors else last_lines(self._batch, job_id, task_id, _LAST_LINES)
-            )
+            read = partial(self._batch.read_task_file, job_id, task_id, "stderr.txt")
+            lines = [] if self._shows_errors else last_lines(read, _LAST_LINES, _LAST_BYTES)
         except NotFoundError:
             return  # deleted since
         reason = task.failure.message if task.failure else "It failed."
         head = f"{task_id} failed: {shortened(reason, 1000)}"
-        more = [f"  {line}" for line in lines]
+        more = [f"  {as_shown(line)}" for line in lines]
         if task.started is not None:
             more.append(f"  More: cloudops task show {job_id} {task_id}")
         if self._screen is None:

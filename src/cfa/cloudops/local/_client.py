@@ -31,25 +31,22 @@ class CloudClient(_CloudClient):
 
     _default_backend: ClassVar[str] = "auto"
 
-    def __init__(
-        self,
-        keyvault: str | os.PathLike[str] | None = None,
-        dotenv_path: str | None = None,
-        use_sp: bool = False,
-        use_federated: bool = False,
-        force_keyvault: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    @classmethod
+    def _names(
+        cls,
+        keyvault: str | os.PathLike[str] | None,
+        dotenv_path: str | os.PathLike[str] | None,
+    ) -> tuple[str | None, str | None]:
         first = None if keyvault is None else os.fspath(keyvault)
         # The cloud package's local client has dotenv_path first. No key vault has such a name.
-        if first is not None and {".", "/"} & set(first):
-            if dotenv_path is not None:
-                raise AmbiguousCallError(
-                    f"keyvault={first!r} looks like a path, and dotenv_path is given too.",
-                    "Pass the dotenv file alone, as dotenv_path.",
-                )
-            first, dotenv_path = None, first
-        super().__init__(first, dotenv_path, use_sp, use_federated, force_keyvault, **kwargs)
+        if first is None or not {".", "/"} & set(first):
+            return super()._names(first, dotenv_path)
+        if dotenv_path is not None:
+            raise AmbiguousCallError(
+                f"keyvault={first!r} looks like a path, and dotenv_path is given too.",
+                "Pass the dotenv file alone, as dotenv_path.",
+            )
+        return None, first
 
     @_called_as(_CloudClient.create_pool)
     def create_pool(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # more than None

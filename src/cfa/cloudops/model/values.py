@@ -180,10 +180,6 @@ class JobSpec:
     metadata: tuple[tuple[str, str], ...] = ()
 
 
-#: How the problem of a job begins whose image is being pulled.
-PULLS = "Pulling the image"
-
-
 @frozen(kw_only=True)
 class TaskCounts:
     """Tasks of a job by state. `active` includes tasks that wait for dependencies; `completed` is
@@ -221,7 +217,8 @@ class TaskCounts:
 class Job:
     """A job as the service holds it. `last_task_number` is the number of the newest numbered id,
     `logs_owed` the number of completed tasks whose logs are still to be saved. `problem`, for people:
-    why nothing runs, or what could not be saved."""
+    why nothing runs, or what could not be saved. `pulling`: the image that its tasks wait for, which
+    `problem` then names."""
 
     spec: JobSpec
     state: JobState
@@ -232,6 +229,7 @@ class Job:
     counts: TaskCounts = TaskCounts()
     problem: str | None = None
     logs_owed: int = 0
+    pulling: str | None = None
 
     @property
     def id(self) -> str:
@@ -244,7 +242,7 @@ class Job:
     @property
     def stuck(self) -> bool:
         """Whether something keeps its tasks from running, and not only the pull of their image."""
-        return bool(self.problem) and not str(self.problem).startswith(PULLS)
+        return bool(self.problem) and self.pulling is None
 
     @property
     def settled(self) -> bool:

@@ -48,7 +48,7 @@ def add(store: Store, job_id: str, specs: Sequence[TaskSpec]) -> list[str]:
     job, number = _open_job(store, job_id)
     _check_image(store, job, specs)
     identifiers, last = _identifiers(job, specs)
-    first = int((store.row("SELECT COALESCE(MAX(number), 0) FROM task") or (0,))[0] + 1)
+    first = store.next_number("task")
     edges, blocked = _dependencies(store, number, specs, identifiers, first)
     _insert(store, number, job, specs, identifiers, first, edges)
     numbered = last - job.last_task_number

@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cfa.cloudops.errors import BackendUnavailableError, CloudOpsError, NodeError
-from cfa.cloudops.model.values import PULLS
 from cfa.cloudops.provider.executor import ImageProgress, NodeEnd
 from cfa.cloudops.service import journal
 from cfa.cloudops.service.disks import NO_PROCESS
@@ -100,11 +99,11 @@ class Crew:
     def _pulls(self, node: LiveNode, image: str | None) -> None:
         """Opening takes long, because the engine fetches an image."""
         node.pulls = True
-        self._scheduler.problem(node.group.job, f"{PULLS} {image}.")
+        self._scheduler.pulling(node.group.job, image)
 
     def _opened(self, node: LiveNode, opened: Opened | None, error: BaseException | None) -> None:
         if node.pulls:
-            self._scheduler.problem(node.group.job, None)
+            self._scheduler.pulling(node.group.job, None)
         if opened is None:
             error = error or RuntimeError("no node")
             if not isinstance(error, CloudOpsError):

@@ -42,7 +42,7 @@ from cfa.cloudops.service.sums import sound
 POOL_COLUMNS = f"{sound('pool.definition')}, state, created, scaling"
 JOB_COLUMNS = (
     f"{sound('job.definition')}, state, created, ended, terminate_reason, last_task_number, "  # noqa: S608
-    "active, running, succeeded, failed, COALESCE(problem, log_problem), "
+    f"active, running, succeeded, failed, problem, log_problem, {store.PULLING}, "
     f"(SELECT COUNT(*) FROM task WHERE task.job = job.number AND {store.OWED})"
 )
 SCHEDULE_COLUMNS = f"{sound('schedule.definition')}, state, created, ended, used, recent_job"
@@ -244,9 +244,14 @@ def pool_value(row: store.Row) -> Pool:
 def job_value(row: store.Row) -> Job:
     """A row of `JOB_COLUMNS`."""
     (
-        text, state, created, ended, reason, last, active, running, succeeded, failed, problem, owed,
+        text, state, created, ended, reason, last, active, running, succeeded, failed, problem,
+        log_problem, pulling, owed,
     ) = row  # fmt: skip
     spec = job_spec(text)
+    if problem is not None or state == JobState.COMPLETED:
+        pulling = None  # that no longer is what keeps its tasks from running
+    elif pulling is not None:
+        problem = f"Pulling the image {pulling}."
     with _readable("a job"):
         return Job(
             spec=spec,
@@ -256,8 +261,9 @@ def job_value(row: store.Row) -> Job:
             terminate_reason=reason,
             last_task_number=last,
             counts=TaskCounts(active=active, running=running, succeeded=succeeded, failed=failed),
-            problem=problem,
+            problem=log_problem if problem is None else problem,
             logs_owed=owed,
+            pulling=pulling,
         )
 
 

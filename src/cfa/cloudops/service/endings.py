@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cfa.cloudops.errors import CloudOpsError
 from cfa.cloudops.service.additions import BY_ITSELF
 from cfa.cloudops.service.placement import Job
-from cfa.cloudops.service.store import COMPLETED, DELETE, NOTHING
+from cfa.cloudops.service.store import COMPLETED, DELETE, NOTHING, pulling_name
 
 if TYPE_CHECKING:
     from cfa.cloudops.service.ledger import Attempt
@@ -196,8 +196,10 @@ class Endings:
         )
         self._store.execute("DELETE FROM event WHERE job = ?", (number,))
         self._store.execute("DELETE FROM node WHERE job = ?", (number,))
+        self._store.retire_numbers("job", "task")
         self._store.execute("DELETE FROM job WHERE number = ?", (number,))
-        self._store.execute("DELETE FROM meta WHERE name = ?", (f"given-ids-{number}",))
+        for name in (f"given-ids-{number}", pulling_name(number)):
+            self._store.execute("DELETE FROM meta WHERE name = ?", (name,))
         job = self._scheduler.jobs.pop(number, None)
         if job is not None:
             self._scheduler.after(partial(self._scheduler.strip, job))

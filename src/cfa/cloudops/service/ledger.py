@@ -87,10 +87,12 @@ _ATTEMPT_COLUMNS = (
 
 def insert_job(store: Store, spec: JobSpec, now: float) -> int:
     """Write a new job, in a transaction; its number."""
-    number = store.insert(
-        "INSERT INTO job (id, pool, state, definition, auto_complete, manager, deadline, created) "
-        "VALUES (?, ?, 'active', ?, ?, ?, ?, ?)",
+    number = store.next_number("job")
+    store.execute(
+        "INSERT INTO job (number, id, pool, state, definition, auto_complete, manager, deadline, "
+        "created) VALUES (?, ?, ?, 'active', ?, ?, ?, ?, ?)",
         (
+            number,
             spec.id,
             spec.pool_id,
             definition(spec),
@@ -224,6 +226,7 @@ class Ledger:
             return
         task_id, state, failure = row
         children = self._take_edges(number)
+        self._store.retire_numbers("task")
         self._store.execute("DELETE FROM task WHERE number = ?", (number,))
         if state == COMPLETED:
             self._count(job, succeeded=-(failure is None), failed=-(failure is not None))

@@ -251,15 +251,11 @@ class LocalBatch(LocalSchedules):
         with self._store.transaction():
             number, _ = self._job_state(job_id)
             self._store.execute("UPDATE job SET state = 'deleting' WHERE number = ?", (number,))
-            created = self._store.row("SELECT created FROM job WHERE number = ?", (number,))
         self._link.wake()
         found: list[tuple[Any, ...] | None] = [None]
 
         def ended() -> bool:
-            found[0] = self._store.row(  # the next job may have its number
-                "SELECT state, problem FROM job WHERE number = ? AND created = ?",
-                (number, *(created or ())),
-            )
+            found[0] = self._store.row("SELECT state, problem FROM job WHERE number = ?", (number,))
             return found[0] is None or found[0][0] != "deleting"
 
         self._wait_until(ended, timeout_s, f"job {job_id!r} to be deleted")

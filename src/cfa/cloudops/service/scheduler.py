@@ -32,7 +32,7 @@ from cfa.cloudops.service.placement import Job, Placement, StaleNodeError
 from cfa.cloudops.service.recovery import Recovery
 from cfa.cloudops.service.scaling import Scaling
 from cfa.cloudops.service.schedules import Schedules
-from cfa.cloudops.service.store import ACTIVE, DELETE, OWED, RUNNING
+from cfa.cloudops.service.store import ACTIVE, DELETE, OWED, RUNNING, pulled, pulling_name
 from cfa.cloudops.service.sums import sound
 from cfa.cloudops.service.workspace import STREAMS
 
@@ -83,6 +83,7 @@ class Scheduler:
         self._ended_nodes: list[tuple[str, str]] = []
         self._failed_groups: list[tuple[GroupKey, Outcome]] = []
         self._problems: dict[int, str | None] = {}
+        self._pulling: dict[int, str | None] = {}
         self._short: set[int] = set()  # jobs whose problem is that something was short
         self._deletes: set[int] = set()
         # What is to be done after the commit.
@@ -95,6 +96,7 @@ class Scheduler:
         self._look = True
 
     def recover(self) -> None:
+        self._pulling = dict.fromkeys(pulled(self.store))  # by nodes of a dead agent
         self._read_jobs()
         self.recovery.begin()
 
@@ -152,6 +154,11 @@ class Scheduler:
     def problem(self, job: int, text: str | None) -> None:
         """Why a job makes no progress, for people; None: it does again."""
         self._problems[job] = text
+
+    def pulling(self, job: int, image: str | None) -> None:
+        """Nodes of a job wait for an image, which is no problem; None: no longer."""
+        self._problems[job] = None
+        self._pulling[job] = image
 
     def node_ended(self, node_id: str, reason: str) -> None:
         self._ended_nodes.append((node_id, reason))
@@ -296,6 +303,7 @@ class Scheduler:
             or self._ended_nodes
             or self._failed_groups
             or self._problems
+            or self._pulling
             or self.endings.news
             or self.outputs.news
             or self.scaling.due
@@ -440,6 +448,12 @@ class Scheduler:
         problems, self._problems = self._problems, {}
         for number, problem in problems.items():
             self.store.execute("UPDATE job SET problem = ? WHERE number = ?", (problem, number))
+        pulling, self._pulling = self._pulling, {}
+        for number, image in pulling.items():
+            if image is not None and number in self.jobs:
+                self.store.set_meta(pulling_name(number), image)
+            else:
+                self.store.execute("DELETE FROM meta WHERE name = ?", (pulling_name(number),))
         self.endings.settle()
 
     def _take_exit(self, attempt: Attempt, code: str) -> None:

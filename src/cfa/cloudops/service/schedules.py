@@ -92,9 +92,9 @@ class Schedules:
         at = now.timestamp()
         row = insert_job(self._store, job, at)
         self._store.execute(
-            "INSERT INTO task (job, id, command, retries, release, created) "
-            "VALUES (?, ?, ?, 0, 0, ?)",
-            (row, manager, spec.command_line, at),
+            "INSERT INTO task (number, job, id, command, retries, release, created) "
+            "VALUES (?, ?, ?, ?, 0, 0, ?)",
+            (self._store.next_number("task"), row, manager, spec.command_line, at),
         )
         self._store.execute(f"{SUM_TASK} WHERE job = ?", (row,))
         self._store.execute("UPDATE job SET active = 1 WHERE number = ?", (row,))

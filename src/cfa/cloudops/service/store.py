@@ -46,8 +46,24 @@ _EXAMINED_TABLES = ("meta", "pool", "job", "schedule")
 
 _NO_SUM = "A row does not have its checksum."
 
+#: How the entries of `meta` begin that hold the image that nodes of a job wait for.
+_PULLING = "pulling-"
+#: SQL for that image of a row of `job`, NULL where there is none.
+PULLING = f"(SELECT {sums.sound('meta.value')} FROM meta WHERE name = '{_PULLING}' || job.number)"  # noqa: S608
+
 #: The condition of a task that ran and whose logs are not saved yet; it has an index.
 OWED = "log_day IS NOT NULL AND state = 3 AND attempt > 0"
+
+
+def pulling_name(job_number: int) -> str:
+    """The name of the entry of `meta` with the image that nodes of a job wait for."""
+    return f"{_PULLING}{job_number}"
+
+
+def pulled(store: Store) -> list[int]:
+    """Numbers of jobs that have such an entry."""
+    rows = store.rows("SELECT name FROM meta WHERE name GLOB ?", (f"{_PULLING}*",))
+    return [int(name.removeprefix(_PULLING)) for (name,) in rows]
 
 
 class Store:
@@ -211,11 +227,6 @@ class Store:
         with self._turn, self._translated("write to"):
             self._db.executemany(sql, rows)
 
-    def insert(self, sql: str, values: Iterable[Any] = ()) -> int:
-        """Run an INSERT; the number of the new row."""
-        with self._turn, self._translated("write to"):
-            return int(self._db.execute(sql, tuple(values)).lastrowid or 0)
-
     def row(self, sql: str, values: Iterable[Any] = ()) -> tuple[Any, ...] | None:
         with self._turn, self._translated("read"):
             found: tuple[Any, ...] | None = self._db.execute(sql, tuple(values)).fetchone()
@@ -265,6 +276,26 @@ class Store:
         """Outside or inside a transaction; writes only what changed."""
         if self.meta(name) != value:
             self.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (name, value))
+
+    # --- numbers
+
+    def next_number(self, table: str) -> int:
+        """The number for a new row of `job` or `task`, which no row has had. In its transaction."""
+        row = self.row(  # one statement: it is asked for at each addition
+            f"SELECT MAX(number), (SELECT {sums.sound('meta.value')} FROM meta WHERE name = ?) "  # noqa: S608
+            f"FROM {table}",
+            (f"used-{table}",),
+        )
+        return max(int(number or 0) for number in row or (0,)) + 1
+
+    def retire_numbers(self, *tables: str) -> None:
+        """Before rows of `job` or `task` are deleted: see that no later one gets their numbers.
+
+        Written at deletions, so that additions only read it: SQLite's own AUTOINCREMENT would write at
+        each of them.
+        """
+        for table in tables:
+            self.set_meta(f"used-{table}", str(self.next_number(table) - 1))
 
     # --- errors
 
