@@ -411,6 +411,57 @@ def test_many_threads(bench, terminal):
     assert "running" not in text
 
 
+MONITORS = """\
+import threading
+client.create_job("other", "p")
+client.add_task("other", {slow!r})
+client.add_task("my-job", {command!r})
+results = {{}}
+
+def monitor(job, own):
+    one = CloudClient() if own else client
+    results[job] = one.monitor_job(job)
+
+threads = [threading.Thread(target=monitor, args=("my-job", False))]
+threads += [threading.Thread(target=monitor, args=("other", {own}))]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("results", [results[job]["success"] for job in ("my-job", "other")])
+"""
+
+
+@WIDTHS
+@pytest.mark.parametrize("own", [False, True], ids=["one client", "a client each"])
+def test_monitors_share_a_terminal(bench, terminal, columns, own):
+    """Jobs that threads monitor at once stand below one another; each has its result."""
+    gate, later = bench.place / "gate", bench.place / "later"
+    command = f"sh -c 'until [ -e {gate} ]; do sleep 0.05; done; echo wrong >&2; exit 3'"
+    slow = WAITS.format(gate=later)
+    script = HEAD + MONITORS.format(command=command, slow=slow, own=own)
+    shown = terminal(script, columns=columns)
+    both = r"my-job: 0 of 1 done, 1 running\n  my-job--1 [0-9]+ s\n"
+    other = r"[|/\\-] [0-9]+ s other: 0 of 1 done, 1 running\n  other--1 [0-9]+ s\n"
+    foot = "  Ctrl-C detaches, tasks go on"
+    text = shown.until(rf"({both}{other}|{other}.*{both}){foot}$")
+    for _ in range(3):  # each draws again
+        text = shown.until(rf"({both}{other}|{other}.*{both}){foot}$")
+        assert len(text.splitlines()) == 5, text
+        time.sleep(0.3)
+    gate.touch()
+    shown.until(r"'fail': ?1")
+    text = shown.until(rf"{other}{foot}$")
+    assert "my-job--1 failed: " in text
+    assert "my-job: " not in text
+    later.touch()
+    assert shown.end() == 0
+    assert "results [0, 1]" in shown.lines
+    assert "Ctrl-C" not in shown.text
+    assert "running" not in shown.text
+    assert shown.cursor_is_seen
+
+
 def test_standard_error_elsewhere(bench, terminal):
     """What goes to standard error stays there when that is a file."""
     gate = bench.place / "gate"
