@@ -18,7 +18,7 @@ from attrs import evolve
 
 from cfa.cloudops import backends, settings
 from cfa.cloudops.cli import main, output, pools
-from cfa.cloudops.client.view import say
+from cfa.cloudops.client.remarks import say
 from cfa.cloudops.errors import BackendUnavailableError, CloudOpsError, InvalidInputError
 from cfa.cloudops.model.plain import counted
 from cfa.cloudops.model.values import JobSpec, Mount, PoolSpec, Resources

@@ -17,7 +17,7 @@ from cfa.cloudops.client.ending import (
     remember_status,
     set_exit_status,
 )
-from cfa.cloudops.client.view import say, say_detached
+from cfa.cloudops.client.remarks import say, say_detached
 from cfa.cloudops.errors import CloudOpsError, NotFoundError
 from cfa.cloudops.model.plain import plain, some
 from cfa.cloudops.model.values import TaskResult

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, TextIO
 
 from attrs import define, field
 
+from cfa.cloudops.client.remarks import write
 from cfa.cloudops.client.screen import COLOURS, shows_lines
 from cfa.cloudops.errors import NotFoundError
 from cfa.cloudops.model.colours import coloured
-from cfa.cloudops.model.plain import counted, plain
+from cfa.cloudops.model.plain import plain
 from cfa.cloudops.model.values import Event
 
 if TYPE_CHECKING:
@@ -219,37 +220,6 @@ def _between_signs(data: bytes, place: int) -> int:
         if data[cut] & 0xC0 != 0x80:
             return cut
     return place
-
-
-def write(stream: TextIO, text: str) -> None:
-    """Write text; signs that the stream cannot show are escaped."""
-    try:
-        stream.write(text)
-    except UnicodeEncodeError:
-        encoding = stream.encoding or "ascii"
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-
-
-def say(text: str) -> None:
-    """A line of ours, when the script has ended: on standard error, if there is one."""
-    if sys.stderr is not None:
-        name = coloured("cloudops:", "yellow", sys.stderr)
-        write(sys.stderr, f"{name} {plain(text, keep=chr(10))}\n")
-
-
-def say_detached(batch: BatchProvider, job_id: str) -> None:
-    """Say that the tasks of a job go on, how to follow them and how to stop them."""
-    try:
-        counts = batch.task_counts(job_id)
-    except NotFoundError:
-        return
-    left = counts.active + counts.running
-    if left:
-        say(
-            f"detached; {counted(left, 'task')} of {job_id} {'goes' if left == 1 else 'go'} on.\n"
-            f"  Follow: cloudops logs -f {job_id}\n"
-            f"  Stop: cloudops job terminate {job_id}"
-        )
 
 
 def last_lines(batch: BatchProvider, job_id: str, task_id: str, most: int) -> list[str]:

@@ -15,15 +15,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cfa.cloudops.client.notebook import NotebookScreen, in_notebook
+from cfa.cloudops.client.remarks import say, write
 from cfa.cloudops.client.screen import Piece, Screen, can_draw
-from cfa.cloudops.client.view import (
-    LOOK_S,
-    STREAMS,
-    OutputView,
-    last_lines,
-    say,
-    write,
-)
+from cfa.cloudops.client.view import LOOK_S, STREAMS, OutputView, last_lines
 from cfa.cloudops.errors import NotFoundError
 from cfa.cloudops.model.plain import plain, shortened, some
 from cfa.cloudops.model.values import Event, Job, JobState, TaskCounts
