@@ -191,6 +191,34 @@ def test_progress_of_a_task(bench, terminal):
 
 
 @WIDTHS
+def test_a_line_that_is_not_ended(bench, terminal, columns):
+    """What a task has written of a line stands beside the task until the line ends, in colours."""
+    gate, later = bench.place / "gate", bench.place / "later"
+    wait = "until [ -e {} ]; do sleep 0.05; done"
+    bar = "#" * 80
+    command = (
+        f"printf '10 %%\\r20 %%\\r'; {wait.format(gate)}; "
+        f"printf '\\033[2K\\033[32m90 %% {bar}\\033[0m' >&2; {wait.format(later)}; echo done"
+    )
+    (bench.place / "bar.sh").write_text(command)
+    shown = terminal(
+        HEAD + task(f"sh {bench.place}/bar.sh") + task(WAITS.format(gate=gate)), columns=columns
+    )
+    shown.until(r"\n  my-job--1 [0-9]+ s \| 20 %\n  my-job--2 [0-9]+ s\n  Ctrl-C")
+    gate.touch()
+    text = shown.until(r"\n  my-job--1 [0-9]+ s \| 90 % #+…\n  Ctrl-C")
+    assert max(map(len, text.splitlines())) == columns
+    later.touch()
+    assert shown.end() == 0
+    lines = "".join(shown.lines)
+    assert "my-job--1 | done" in lines
+    assert "my-job--1 ! 90 % #" in lines
+    assert "20 %" not in lines
+    assert shown.colour("90 %") == "green"
+    assert "Ctrl-C" not in shown.text
+
+
+@WIDTHS
 @pytest.mark.parametrize("way", ["monitor_job", "job monitor"])
 def test_a_failure_is_shown_when_it_happens(bench, terminal, columns, way):
     """A task that fails is shown at once with its last lines and the command for more."""
@@ -409,6 +437,26 @@ def test_many_threads(bench, terminal):
     assert [text.count(f"err-whole-{name}") for name in "abcd"] == [200] * 4
     assert "Ctrl-C" not in text
     assert "running" not in text
+
+
+def test_jobs_whose_tasks_have_the_same_ids(bench, terminal):
+    """Where a script waits for several jobs, a task whose id seems to be of another one shows its job."""
+    gate = bench.place / "gate"
+    command = WAITS.format(gate=gate)
+    script = HEAD + "client.create_job('my-job-b', 'p')\n"
+    script += f"client.add_task('my-job', {command!r}, name_suffix='b-')\n"
+    script += f"client.add_task('my-job-b', {command!r})\n"
+    shown = terminal(script)
+    shown.until(r"2 jobs: 0 of 2 done, 2 running")
+    text = shown.until(r"\n  .*my-job/my-job-b--1 \d+ s")
+    assert re.search(r"[ ,] my-job-b--1 \d+ s", text)
+    gate.touch()
+    assert shown.end() == 0
+    first, second = "my-job/my-job-b--1", "my-job-b--1"
+    found = sorted(re.sub(" +", " ", line) for line in shown.lines[:-1])
+    assert found == sorted(
+        f"{one} | {word}" for one in (first, second) for word in ("begun", "over")
+    )
 
 
 MONITORS = """\

@@ -563,7 +563,7 @@ def test_last_lines(size):
     """The last lines of what a task wrote are found however long it is, and are only shown."""
     data = b"x" * size + b"\nfirst\n50 %\rsecond\n\x1b[31mthird\n"
     batch = FakeBatch(files={("a", "stderr.txt"): data})
-    assert last_lines(batch, "j", "a", 3) == ["first", "second", r"\x1b[31mthird"]
+    assert last_lines(batch, "j", "a", 3) == ["first", "second", "third"]
     assert last_lines(batch, "j", "b", 3) == []
 
 
@@ -577,3 +577,18 @@ def test_prefixes_have_one_width(capsys):
     files = {(name, "stdout.txt"): b"said\n" for name in ("j--1", "j-long-2", "x")}
     OutputView(FakeBatch(events=events, files=files)).look("j", 100)
     assert capsys.readouterr().out == "j--1       | said\nj-long-2   | said\nx          | said\n"
+
+
+def test_prefixes_of_several_jobs(capsys):
+    """Where several jobs are looked at, prefixes name the job that an id does not begin with."""
+    files = {(name, "stdout.txt"): b"said\n" for name in ("a--1", "a-b--1", "x")}
+    batch = FakeBatch(
+        events=[event(n, "running", one[0]) for n, one in enumerate(files, 1)], files=files
+    )
+    for jobs in ((), ("a-b",)):
+        OutputView(batch, jobs=jobs).look("a-b")
+        assert capsys.readouterr().out == "a--1   | said\na-b--1 | said\nx      | said\n"
+    OutputView(batch, jobs=("a", "a-b")).look("a-b")
+    assert capsys.readouterr().out == "a-b/a--1 | said\na-b--1   | said\na-b/x    | said\n"
+    OutputView(batch, jobs=("a", "a-b")).look("a")
+    assert capsys.readouterr().out == "a--1     | said\na/a-b--1 | said\na/x      | said\n"

@@ -15,9 +15,10 @@ from typing import Any
 from cfa.cloudops.cli.declare import kebab
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.errors import CloudOpsError
-from cfa.cloudops.model.colours import coloured, is_terminal
+from cfa.cloudops.model.colours import coloured, in_colour, is_terminal
 from cfa.cloudops.model.plain import plain, shortened
 from cfa.cloudops.model.words import duration as duration
+from cfa.cloudops.model.words import when as when
 
 #: Longer tables are printed plain also on a terminal: laying them out would take minutes.
 _MOST_ROWS = 2000
@@ -91,6 +92,16 @@ def text(value: str, *, raw: bool = False) -> None:
     print(plain(value, keep="\n\t") if sys.stdout.isatty() and not raw else value)
 
 
+def written(line: bytes, before: str = "", *, raw: bool = False) -> None:
+    """Print a line that a program wrote: on a terminal as one of its own would show it."""
+    text = line.decode(errors="replace")
+    if sys.stdout.isatty() and not raw:
+        from cfa.cloudops.model.written import shown
+
+        text = shown(line, colours=in_colour(sys.stdout))
+    print(before + text)
+
+
 # --- JSON
 
 
@@ -119,11 +130,6 @@ def _plain(value: Any) -> Any:
 
 
 # --- words
-
-
-def when(time: datetime | None) -> str:
-    """A time of the user's clock with its zone, to the second: `2026-03-04 22:15:00+01:00`."""
-    return "" if time is None else time.astimezone().isoformat(" ", "seconds")
 
 
 def size(count: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import deque
 from pathlib import Path
 from typing import Annotated
 
@@ -293,10 +292,10 @@ def _show_end(root: Path, directory: str, raw: bool) -> None:
         return
     print("\nThe end of its standard error:")
     for line in lines:
-        output.text(f"  {line}", raw=raw)
+        output.written(line, "  ", raw=raw)
 
 
-def _last_lines(root: Path, way: str) -> list[str]:
+def _last_lines(root: Path, way: str) -> list[bytes]:
     """The last lines of a file below a directory; none of what is no ordinary file."""
     try:
         with Place.open(root) as place:
@@ -304,5 +303,5 @@ def _last_lines(root: Path, way: str) -> list[str]:
             data = place.read(way, _LAST_BYTES, max(0, size - _LAST_BYTES))
     except OSError:
         return []
-    lines = data.decode(errors="replace").rstrip("\n").split("\n")
-    return list(deque((line.rstrip("\r") for line in lines), _LAST_LINES)) if data else []
+    lines = data.rstrip(b"\n").split(b"\n") if data else []
+    return [line.rstrip(b"\r") for line in lines[-_LAST_LINES:]]

@@ -204,7 +204,9 @@ class Farewell:
         expected = self._expected
         open_jobs = set(expected)
         with Watch(
-            self._batch, lambda job_id, task_id: task_id in expected.get(job_id, ())
+            self._batch,
+            lambda job_id, task_id: task_id in expected.get(job_id, ()),
+            jobs=tuple(expected),
         ) as watch:
             while open_jobs:
                 for job_id in list(open_jobs):

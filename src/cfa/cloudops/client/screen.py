@@ -6,13 +6,15 @@ import os
 import sys
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from cfa.cloudops.client.terminal import Terminal
 
-#: A piece of text and its style.
-Piece = tuple[str, str]
+#: A piece of text and its style, or text that has its own.
+Piece: TypeAlias = "tuple[str, str] | Text"
 
 #: Lines that are kept until they are shown together: each showing draws the status again.
 _MOST_LINES = 500

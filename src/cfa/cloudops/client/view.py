@@ -7,17 +7,20 @@ tasks run and which are done; only files of running tasks are looked at again.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from attrs import define, field
 
 from cfa.cloudops.client.remarks import write
-from cfa.cloudops.client.screen import COLOURS, shows_lines
+from cfa.cloudops.client.screen import COLOURS, Piece, shows_lines
 from cfa.cloudops.errors import NotFoundError
-from cfa.cloudops.model.colours import coloured
+from cfa.cloudops.model.colours import coloured, in_colour
 from cfa.cloudops.model.plain import plain
 from cfa.cloudops.model.values import Event
+from cfa.cloudops.model.words import when
+from cfa.cloudops.model.written import settled, shown
 
 if TYPE_CHECKING:
     from cfa.cloudops.client.notebook import NotebookScreen
@@ -41,10 +44,18 @@ class _Tail:
     offsets: dict[str, int] = field(factory=lambda: dict.fromkeys(STREAMS, 0))
     #: The begun line, or the rest of a long one.
     rest: dict[str, bytes] = field(factory=lambda: dict.fromkeys(STREAMS, b""))
+    #: Streams with a begun line of which a part was shown.
+    parted: set[str] = field(factory=set)
+    #: The stream that was written to last.
+    latest: str = STREAMS[0]
+    #: Whether it was looked at before: what comes now was written since.
+    seen: bool = False
 
 
 class OutputView:
     """Shows output of tasks as it comes, each line prefixed with the task's id.
+
+    A terminal shows of each line what a terminal of the task's own would.
 
     Args:
         batch: the service.
@@ -52,6 +63,10 @@ class OutputView:
         out, err: where lines of standard output and standard error go.
         prefix: False shows lines as they are.
         raw: also to a terminal, where else control characters are shown as escapes.
+        timestamps: begin each line with its time, that of the arrival of its end; of what tasks that
+            are completed had written before the first look, that of their end. A line shows what a
+            terminal would, wherever it goes, unless `raw`.
+        jobs: the jobs that will be looked at. The prefixes of several name the job too.
         streams: `stdout.txt`, `stderr.txt` or both. One alone goes to `out`, whichever it is.
         screen: draws what is meant for a terminal.
     """
@@ -65,6 +80,8 @@ class OutputView:
         *,
         prefix: bool = True,
         raw: bool = False,
+        timestamps: bool = False,
+        jobs: Collection[str] = (),
         streams: Sequence[str] = STREAMS,
         screen: Screen | NotebookScreen | None = None,
     ) -> None:
@@ -74,6 +91,9 @@ class OutputView:
         pairs = zip(streams, targets, strict=False)
         self._streams = {name: target for name, target in pairs if target is not None}
         self._prefix = prefix
+        self._raw = raw
+        self._timestamps = timestamps
+        self._jobs = tuple(jobs)
         self._escaped = {
             name for name, target in self._streams.items() if not raw and shows_lines(target)
         }
@@ -103,7 +123,7 @@ class OutputView:
         events = self._batch.list_events(job_id, self._after.get(job_id, 0))
         # A try that another one followed has no files any more: the next one has written over them.
         latest = {event.task_id: event.number for event in events if event.what == "running"}
-        self._widen(latest, last_task_number)
+        self._widen(job_id, latest, last_task_number)
         for event in events:
             self._after[job_id] = event.number
             if event.task_id is None:
@@ -118,32 +138,45 @@ class OutputView:
                     self._running[key] = _Tail()
                     self.done.discard(key)
                 case "completed":
-                    self._show(key, self._running.pop(key, _Tail()), last=True)
+                    self._show(key, self._running.pop(key, _Tail()), ended=event.time)
                     self.done.add(key)
                 case "retry" | "requeue":
                     tail = self._running.pop(key, _Tail())
                     if event.number > latest.get(event.task_id, 0):
-                        self._show(key, tail, last=True)
+                        self._show(key, tail, ended=event.time)
                 case _:
                     pass
         for key, tail in self._running.items():
             if key[0] == job_id:
-                self._show(key, tail, last=False)
+                self._show(key, tail)
         self._flush()
         return found
 
-    def _widen(self, task_ids: Iterable[str | None], last_task_number: int) -> None:
+    def begun(self, job_id: str, task_id: str) -> str:
+        """What a terminal would show of the line that a running task has not ended; '' for none."""
+        tail = self._running.get((job_id, task_id))
+        return shown(tail.rest[tail.latest], begun=True).strip() if tail is not None else ""
+
+    def label(self, job_id: str, task_id: str) -> str:
+        """A task's id; where several jobs are looked at, with the job unless it begins with that."""
+        if len(self._jobs) < 2:
+            return task_id
+        begins = (job for job in self._jobs if task_id.startswith(f"{job}-"))
+        return task_id if max(begins, key=len, default="") == job_id else f"{job_id}/{task_id}"
+
+    def _widen(self, job_id: str, task_ids: Iterable[str | None], last_task_number: int) -> None:
         """Make room for the prefixes of these tasks, and of numbered ones that are still to run."""
         for task_id in filter(None, task_ids):
-            begin = task_id.rstrip("0123456789")
-            digits = max(len(task_id) - len(begin), len(str(last_task_number)))
-            width = len(begin) + digits if begin != task_id else len(task_id)
+            label = self.label(job_id, task_id)
+            begin = label.rstrip("0123456789")
+            digits = max(len(label) - len(begin), len(str(last_task_number)))
+            width = len(begin) + digits if begin != label else len(label)
             self._width = max(self._width, width)
 
     def finish(self) -> None:
         """Show also the begun lines of tasks that still run. The last call."""
         for key, tail in self._running.items():
-            self._show(key, tail, last=True)
+            self._show(key, tail, ended=datetime.now(UTC))
         self._flush()
 
     def _flush(self) -> None:
@@ -153,8 +186,13 @@ class OutputView:
         for stream in self._streams.values():
             stream.flush()
 
-    def _show(self, key: tuple[str, str], tail: _Tail, *, last: bool) -> None:
+    def _show(self, key: tuple[str, str], tail: _Tail, *, ended: datetime | None = None) -> None:
+        """Show what is new of a task; of one that has `ended` also the begun lines."""
+        stamp = ""
+        if self._timestamps:
+            stamp = f"{when(datetime.now(UTC) if ended is None or tail.seen else ended)} "
         for name in self._streams:
+            obeyed = name in self._escaped or (self._timestamps and not self._raw)
             while True:
                 try:
                     data = self._batch.read_task_file(*key, name, tail.offsets[name], _CHUNK)
@@ -163,55 +201,73 @@ class OutputView:
                 tail.offsets[name] += len(data)
                 *lines, rest = (tail.rest[name] + data).split(b"\n")
                 for line in lines:
-                    self._write(name, key[1], line)
+                    self._write(name, key, tail, line, stamp)
+                if data:
+                    tail.latest = name
+                    rest = settled(rest) if obeyed else rest
                 while len(rest) > _LONGEST:
                     cut = _between_signs(rest, _LONGEST)
-                    self._write(name, key[1], rest[:cut], ended=False)
+                    self._write(name, key, tail, rest[:cut], stamp, ended=False)
                     rest = rest[cut:]
                 tail.rest[name] = rest
                 if len(data) < _CHUNK:
                     break
-            if last and tail.rest[name]:
-                self._write(name, key[1], tail.rest[name])
+            if ended is not None and tail.rest[name]:
+                self._write(name, key, tail, tail.rest[name], stamp)
                 tail.rest[name] = b""
+        tail.seen = True
 
-    def _write(self, name: str, task_id: str, line: bytes, *, ended: bool = True) -> None:
+    def _write(
+        self,
+        name: str,
+        key: tuple[str, str],
+        tail: _Tail,
+        line: bytes,
+        stamp: str,
+        *,
+        ended: bool = True,
+    ) -> None:
         """Show a line, or a part of one that is too long; only a single file goes on in its line."""
-        stream, escaped = self._streams[name], name in self._escaped
-        if escaped:
-            self._write_line(name, task_id, line)
+        stamp = "" if name in tail.parted else stamp
+        (tail.parted.discard if ended else tail.parted.add)(name)
+        label = self.label(*key)
+        if name in self._escaped:
+            self._write_line(name, label, stamp, line)
             return
         end = "\n" if ended or self._prefix else ""
-        before = ""
+        before = stamp
         if self._prefix:
-            prefix = task_id.ljust(self._width)
-            before = f"{coloured(prefix, self._colour(task_id), stream)} | "
+            prefix = label.ljust(self._width)
+            before = f"{coloured(prefix, self._colour(label), self._streams[name])} | {stamp}"
+        if self._timestamps and not self._raw and b"\r" in line.rstrip(b"\r"):
+            line = shown(line).encode()
+        stream = self._streams[name]
         binary = getattr(stream, "buffer", None)
         if binary is not None:
             binary.write(before.encode() + line + end.encode())
             return
         write(stream, f"{before}{line.decode(errors='replace')}{end}")
 
-    def _write_line(self, name: str, task_id: str, line: bytes) -> None:
-        """Show a line on a terminal, which obeys none of its signs.
-
-        What a program wrote over is not shown, as on a terminal of its own.
-        """
-        text = plain(line.decode(errors="replace").rstrip("\r").rpartition("\r")[2], keep="\t")
-        prefix = plain(task_id).ljust(self._width)
+    def _write_line(self, name: str, label: str, stamp: str, line: bytes) -> None:
+        """Show a line on a terminal, which obeys none of its signs but colours."""
+        prefix = plain(label).ljust(self._width)
         wrong = name == "stderr.txt"
         if self._screen is None:
+            stream = self._streams[name]
             before = f"{prefix} {'!' if wrong else '|'} " if self._prefix else ""
-            write(self._streams[name], f"{before}{text}\n")
-        elif self._prefix:
-            mark = ("! ", "bold red") if wrong else ("| ", "dim")
-            self._screen.line((f"{prefix} ", self._colour(task_id)), mark, (text, ""))
-        else:
-            self._screen.line((text, ""))
+            write(stream, f"{before}{stamp}{shown(line, colours=in_colour(stream))}\n")
+            return
+        from rich.text import Text
 
-    def _colour(self, task_id: str) -> str:
+        pieces: list[Piece] = [(stamp, ""), Text.from_ansi(shown(line, colours=True))]
+        if self._prefix:
+            mark = ("! ", "bold red") if wrong else ("| ", "dim")
+            pieces = [(f"{prefix} ", self._colour(label)), mark, *pieces]
+        self._screen.line(*pieces)
+
+    def _colour(self, label: str) -> str:
         """The colour of a task's prefix, one after the other."""
-        return self._colours.setdefault(task_id, COLOURS[len(self._colours) % len(COLOURS)])
+        return self._colours.setdefault(label, COLOURS[len(self._colours) % len(COLOURS)])
 
 
 def _between_signs(data: bytes, place: int) -> int:
@@ -241,5 +297,5 @@ def last_lines(batch: BatchProvider, job_id: str, task_id: str, most: int) -> li
     data = batch.read_task_file(
         job_id, task_id, "stderr.txt", max(0, low - _LAST_BYTES), _LAST_BYTES
     )
-    lines = data.decode(errors="replace").rstrip("\n").split("\n") if data else []
-    return [plain(line.rstrip("\r").rpartition("\r")[2], keep="\t") for line in lines[-most:]]
+    lines = data.rstrip(b"\n").split(b"\n") if data else []
+    return [shown(line) for line in lines[-most:]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -33,6 +33,8 @@ _FAILED = "cloudops task list --failed"
 _LAST_LINES = 5
 #: Seconds between two lines of counts where there is no terminal.
 _PLAIN_S = 5.0
+#: Running tasks whose begun lines are shown.
+_MOST_BEGUN = 5
 #: Signs that take turns while something is watched.
 _HEARTBEAT = "|/-\\"
 #: Seconds that a job may wait for others before that is worth a line.
@@ -46,7 +48,8 @@ class Watch:
         batch: the service.
         wanted: whether a task of a job is of interest, by (job id, task id); all when not given.
         output: show what tasks write; else lines of counts where there is no terminal.
-        prefix: as for `OutputView`, with `raw` and `streams`. With `raw` nothing is drawn.
+        prefix: as for `OutputView`, with `raw`, `timestamps`, `jobs` and `streams`. With `raw` nothing
+            is drawn.
         source: gives another view of what tasks wrote than the service.
     """
 
@@ -58,6 +61,8 @@ class Watch:
         output: bool = True,
         prefix: bool = True,
         raw: bool = False,
+        timestamps: bool = False,
+        jobs: Collection[str] = (),
         streams: Sequence[str] = STREAMS,
         source: BatchProvider | None = None,
     ) -> None:
@@ -70,6 +75,8 @@ class Watch:
             wanted,
             prefix=prefix,
             raw=raw,
+            timestamps=timestamps,
+            jobs=jobs,
             streams=streams if output else (),
             screen=self._screen,
         )
@@ -164,7 +171,7 @@ class Watch:
         except NotFoundError:
             return  # deleted since
         reason = task.failure.message if task.failure else "It failed."
-        head = f"{task_id} failed: {shortened(reason, 1000)}"
+        head = f"{self.view.label(job_id, task_id)} failed: {shortened(reason, 1000)}"
         more = [f"  {line}" for line in lines]
         if task.started is not None:
             more.append(f"  More: cloudops task show {job_id} {task_id}")
@@ -240,7 +247,7 @@ class Watch:
         if owed := sum(job.logs_owed for job in jobs if not job.counts.running):
             lines.append([(f"  saving the logs of {owed} tasks", "")])
         if self._running:
-            lines.append([("  ", ""), (self._running_text(), "")])
+            lines += self._running_lines()
         else:
             reasons = list(filter(None, map(self._reasons.get, self._jobs)))
             if reasons or counts.active:
@@ -248,18 +255,32 @@ class Watch:
         lines.append([("  Ctrl-C detaches, tasks go on", "dim")])
         return lines
 
-    def _running_text(self) -> str:
-        """Running tasks with their times, longest first, as many as fit into a line."""
+    def _running_lines(self) -> list[list[Piece]]:
+        """Running tasks with their times, longest first: a line for each that has begun one itself, as
+        many as there is room for, and all others in one."""
+        begun: list[list[Piece]] = []
+        others = []
         now = datetime.now(UTC)
+        for (job_id, task_id), started in sorted(self._running.items(), key=lambda item: item[1]):
+            time_s = max(0.0, (now - started).total_seconds())
+            name = f"{plain(self.view.label(job_id, task_id))} {clock(time_s)}"
+            line = self.view.begun(job_id, task_id) if len(begun) < _MOST_BEGUN else ""
+            if line:
+                begun.append([(f"  {name} ", ""), ("| ", "dim"), (line, "")])
+            else:
+                others.append(name)
+        return [*begun, [("  ", ""), (self._listed(others), "")]] if others else begun
+
+    def _listed(self, names: Sequence[str]) -> str:
+        """As many names as fit into a line."""
         room = (self._screen.width if self._screen is not None else 80) - 2
         text = ""
-        left = len(self._running)
-        for (_, task_id), started in sorted(self._running.items(), key=lambda item: item[1]):
-            longer = f"{text}, " if text else ""
-            longer += f"{plain(task_id)} {clock(max(0.0, (now - started).total_seconds()))}"
+        for number, name in enumerate(names):
+            longer = f"{text}, {name}" if text else name
+            left = len(names) - number
             if text and len(longer) + (len(f", and {left - 1} more") if left > 1 else 0) > room:
                 return f"{text}, and {left} more"
-            text, left = longer, left - 1
+            text = longer
         return text
 
 
