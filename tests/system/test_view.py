@@ -190,6 +190,23 @@ def test_progress_of_a_task(bench, terminal):
     assert shown.lines == ["my-job--1 | done", "cloudops: 1 succeeded, 0 failed"]
 
 
+@pytest.mark.parametrize("before", [0, 1_000_000])
+def test_a_line_that_is_not_ended_of_a_monitored_job(bench, terminal, before):
+    """`monitor_job`, which shows no output, shows such lines, however much was written before."""
+    gate = bench.place / "gate"
+    (bench.place / "bar.sh").write_text(
+        f"head -c {before} /dev/zero; printf '\\ntext\\nbegun 1\\r'; printf 'begun 2'\n"
+        f"until [ -e {gate} ]; do sleep 0.05; done; echo; sleep 2\n"
+    )
+    more = "client.monitor_job('my-job')\n"
+    shown = terminal(HEAD + task(f"sh {bench.place}/bar.sh") + more)
+    shown.until(r"\n  my-job--1 [0-9]+ s \| begun 2\n  Ctrl-C")
+    gate.touch()
+    shown.until(r"\n  my-job--1 [0-9]+ s\n  Ctrl-C")
+    assert shown.end() == 0
+    assert "begun" not in shown.text
+
+
 @WIDTHS
 def test_a_line_that_is_not_ended(bench, terminal, columns):
     """What a task has written of a line stands beside the task until the line ends, in colours."""
@@ -440,7 +457,7 @@ def test_many_threads(bench, terminal):
 
 
 def test_jobs_whose_tasks_have_the_same_ids(bench, terminal):
-    """Where a script waits for several jobs, a task whose id seems to be of another one shows its job."""
+    """Where a script waits for several jobs, a task whose id seems to be of another shows its job."""
     gate = bench.place / "gate"
     command = WAITS.format(gate=gate)
     script = HEAD + "client.create_job('my-job-b', 'p')\n"

@@ -154,8 +154,31 @@ class OutputView:
 
     def begun(self, job_id: str, task_id: str) -> str:
         """What a terminal would show of the line that a running task has not ended; '' for none."""
-        tail = self._running.get((job_id, task_id))
-        return shown(tail.rest[tail.latest], begun=True).strip() if tail is not None else ""
+        key = (job_id, task_id)
+        tail = self._running.get(key)
+        if tail is None:
+            return ""
+        if not self._streams:
+            self._skip(key, tail)
+        return shown(tail.rest[tail.latest], begun=True).strip()
+
+    def _skip(self, key: tuple[str, str], tail: _Tail) -> None:
+        """Go on to the begun lines of a task whose output is not shown."""
+        for name in STREAMS:
+            start = tail.offsets[name]
+            try:
+                data = self._batch.read_task_file(*key, name, start, _CHUNK)
+                if len(data) == _CHUNK:
+                    start = max(start, _end(self._batch, key, name) - _LAST_BYTES)
+                    data = self._batch.read_task_file(*key, name, start, _CHUNK)
+                    tail.rest[name] = b""
+            except NotFoundError:
+                return  # deleted since
+            tail.offsets[name] = start + len(data)
+            if data:
+                tail.latest = name
+                rest = settled((tail.rest[name] + data).rpartition(b"\n")[2])
+                tail.rest[name] = rest[:_CHUNK]
 
     def label(self, job_id: str, task_id: str) -> str:
         """A task's id; where several jobs are looked at, with the job unless it begins with that."""
@@ -285,8 +308,19 @@ def last_lines(batch: BatchProvider, job_id: str, task_id: str, most: int) -> li
         NotFoundError: there is no such task.
     """
 
+    end = _end(batch, (job_id, task_id), "stderr.txt")
+    data = batch.read_task_file(
+        job_id, task_id, "stderr.txt", max(0, end - _LAST_BYTES), _LAST_BYTES
+    )
+    lines = data.rstrip(b"\n").split(b"\n") if data else []
+    return [shown(line) for line in lines[-most:]]
+
+
+def _end(batch: BatchProvider, key: tuple[str, str], name: str) -> int:
+    """The size of a task's stream, by few reads. Raises: NotFoundError."""
+
     def there(offset: int) -> bool:
-        return bool(batch.read_task_file(job_id, task_id, "stderr.txt", offset, 1))
+        return bool(batch.read_task_file(*key, name, offset, 1))
 
     low, high = 0, _CHUNK
     while there(high):
@@ -294,8 +328,4 @@ def last_lines(batch: BatchProvider, job_id: str, task_id: str, most: int) -> li
     while low < high:  # the first offset behind the end
         middle = (low + high) // 2
         low, high = (middle + 1, high) if there(middle) else (low, middle)
-    data = batch.read_task_file(
-        job_id, task_id, "stderr.txt", max(0, low - _LAST_BYTES), _LAST_BYTES
-    )
-    lines = data.rstrip(b"\n").split(b"\n") if data else []
-    return [shown(line) for line in lines[-most:]]
+    return low

@@ -33,8 +33,9 @@ _FAILED = "cloudops task list --failed"
 _LAST_LINES = 5
 #: Seconds between two lines of counts where there is no terminal.
 _PLAIN_S = 5.0
-#: Running tasks whose begun lines are shown.
+#: Running tasks whose begun lines are shown, and those in which one is looked for.
 _MOST_BEGUN = 5
+_MOST_ASKED = 20
 #: Signs that take turns while something is watched.
 _HEARTBEAT = "|/-\\"
 #: Seconds that a job may wait for others before that is worth a line.
@@ -261,10 +262,12 @@ class Watch:
         begun: list[list[Piece]] = []
         others = []
         now = datetime.now(UTC)
-        for (job_id, task_id), started in sorted(self._running.items(), key=lambda item: item[1]):
+        longest = sorted(self._running.items(), key=lambda item: item[1])
+        for number, ((job_id, task_id), started) in enumerate(longest):
             time_s = max(0.0, (now - started).total_seconds())
             name = f"{plain(self.view.label(job_id, task_id))} {clock(time_s)}"
-            line = self.view.begun(job_id, task_id) if len(begun) < _MOST_BEGUN else ""
+            asked = number < _MOST_ASKED and len(begun) < _MOST_BEGUN
+            line = self.view.begun(job_id, task_id) if asked else ""
             if line:
                 begun.append([(f"  {name} ", ""), ("| ", "dim"), (line, "")])
             else:
