@@ -166,6 +166,23 @@ def test_status_of_a_script_that_waits(bench, terminal, columns):
     assert shown.lines[-1] == "cloudops: 3 succeeded, 0 failed"
 
 
+@pytest.mark.parametrize("columns", [80, 60, 40])
+def test_long_names(bench, terminal, columns):
+    """Long names are shortened in the middle, so that counts and times are seen."""
+    gate = bench.place / "gate"
+    name = "influenza-sensitivity-of-the-north-east-2026-with-waning-60"
+    script = HEAD.replace("my-job", name) + task(WAITS.format(gate=gate)).replace("my-job", name)
+    script += f"client.monitor_job({name!r})\n"
+    shown = terminal(script, columns=columns)
+    text = shown.until(
+        r"(?m)^[|/\\-] \d+ s influen\S*…\S*60: 0 of 1 done, 1 run.*"
+        r"\n  influen\S*…\S*60--1 \d+ s$"
+    )
+    assert max(map(len, text.splitlines())) <= columns
+    gate.touch()
+    assert shown.end() == 0
+
+
 def test_output_on_a_terminal(bench, terminal):
     """Prefixes are aligned and coloured, standard error is marked, long lines stay whole."""
     script = HEAD + "for n in range(9):\n    client.add_task('my-job', 'true')\n"

@@ -102,6 +102,7 @@ def backends(as_json: Json = False) -> None:
             for one in found
         ),
         empty="no backends: install cfa-cloudops anew",
+        spared=("distribution", "group", "version"),
     )
 
 

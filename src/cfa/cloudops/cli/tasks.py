@@ -202,6 +202,7 @@ def list_tasks(
             for task in tasks
         ),
         empty="no failed tasks" if failed else "no tasks",
+        spared=("tries", "time", "exit", "command"),
     )
 
 

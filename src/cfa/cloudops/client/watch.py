@@ -19,7 +19,7 @@ from cfa.cloudops.client.remarks import say, write
 from cfa.cloudops.client.screen import Piece, Screen, can_draw
 from cfa.cloudops.client.view import LOOK_S, STREAMS, OutputView, last_lines
 from cfa.cloudops.errors import NotFoundError
-from cfa.cloudops.model.plain import plain, shortened, some
+from cfa.cloudops.model.plain import abbreviated, plain, shortened, some
 from cfa.cloudops.model.values import Event, Job, JobState, TaskCounts
 from cfa.cloudops.model.words import clock, duration
 
@@ -33,6 +33,8 @@ _FAILED = "cloudops task list --failed"
 _LAST_LINES = 5
 #: Seconds between two lines of counts where there is no terminal.
 _PLAIN_S = 5.0
+#: Signs of a name, however narrow the terminal is.
+_LEAST_NAME = 12
 #: Running tasks whose begun lines are shown, and those in which one is looked for.
 _MOST_BEGUN = 5
 _MOST_ASKED = 20
@@ -230,21 +232,20 @@ class Watch:
         elapsed = time.monotonic() - self._start_s
         jobs = list(self._jobs.values())
         counts = _sum([job.counts for job in jobs])
-        name = plain(jobs[0].spec.id) if len(jobs) == 1 else f"{len(jobs)} jobs"
-        first: list[Piece] = [
-            (_HEARTBEAT[int(elapsed * 4) % len(_HEARTBEAT)], "cyan"),
-            (f" {clock(elapsed)} ", ""),
-            (name, "bold"),
-            (f": {counts.completed} of {counts.total} done", ""),
-        ]
+        far: list[tuple[str, str]] = [(f": {counts.completed} of {counts.total} done", "")]
         for count, word, style in (
             (counts.failed, "failed", "bold red"),
             (counts.running, "running", "cyan"),
             (counts.active, "waiting", ""),
         ):
             if count:
-                first += [(", ", ""), (f"{count} {word}", style)]
-        lines = [first]
+                far += [(", ", ""), (f"{count} {word}", style)]
+        heartbeat = _HEARTBEAT[int(elapsed * 4) % len(_HEARTBEAT)]
+        past = f" {clock(elapsed)} "
+        name = plain(jobs[0].spec.id) if len(jobs) == 1 else f"{len(jobs)} jobs"
+        room = self._width - len(heartbeat) - len(past) - sum(len(text) for text, _ in far)
+        name = abbreviated(name, max(room, _LEAST_NAME))
+        lines: list[list[Piece]] = [[(heartbeat, "cyan"), (past, ""), (name, "bold"), *far]]
         if owed := sum(job.logs_owed for job in jobs if not job.counts.running):
             lines.append([(f"  saving the logs of {owed} tasks", "")])
         if self._running:
@@ -256,6 +257,11 @@ class Watch:
         lines.append([("  Ctrl-C detaches, tasks go on", "dim")])
         return lines
 
+    @property
+    def _width(self) -> int:
+        """Columns of the status."""
+        return self._screen.width if self._screen is not None else 80
+
     def _running_lines(self) -> list[list[Piece]]:
         """Running tasks with their times, longest first: a line for each that has begun one itself, as
         many as there is room for, and all others in one."""
@@ -265,18 +271,20 @@ class Watch:
         longest = sorted(self._running.items(), key=lambda item: item[1])
         for number, ((job_id, task_id), started) in enumerate(longest):
             time_s = max(0.0, (now - started).total_seconds())
-            name = f"{plain(self.view.label(job_id, task_id))} {clock(time_s)}"
+            name = plain(self.view.label(job_id, task_id))
             asked = number < _MOST_ASKED and len(begun) < _MOST_BEGUN
             line = self.view.begun(job_id, task_id) if asked else ""
             if line:
-                begun.append([(f"  {name} ", ""), ("| ", "dim"), (line, "")])
+                name = abbreviated(name, max(self._width // 3, _LEAST_NAME))
+                begun.append([(f"  {name} {clock(time_s)} ", ""), ("| ", "dim"), (line, "")])
             else:
-                others.append(name)
+                name = abbreviated(name, max(self._width // 2, _LEAST_NAME))
+                others.append(f"{name} {clock(time_s)}")
         return [*begun, [("  ", ""), (self._listed(others), "")]] if others else begun
 
     def _listed(self, names: Sequence[str]) -> str:
         """As many names as fit into a line."""
-        room = (self._screen.width if self._screen is not None else 80) - 2
+        room = self._width - 2
         text = ""
         for number, name in enumerate(names):
             longer = f"{text}, {name}" if text else name
