@@ -35,7 +35,7 @@ WAITS = "sh -c 'echo begun; until [ -e {gate} ]; do sleep 0.05; done; echo over'
 def surroundings(monkeypatch):
     """No warnings, and no wish about colours."""
     monkeypatch.setenv("LOG_LEVEL", "error")
-    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "CI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
 
@@ -580,10 +580,12 @@ def test_standard_output_elsewhere(bench, terminal):
 
 
 @pytest.mark.parametrize(
-    "environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii"}], ids=str
+    "environment",
+    [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"CI": "true"}, {"PYTHONIOENCODING": "ascii"}],
+    ids=str,
 )
 def test_no_colour(bench, terminal, environment):
-    """With NO_COLOR nothing is coloured; a terminal that is dumb or lacks signs gets lines only.
+    """With NO_COLOR nothing is coloured; in CI, a terminal that is dumb or lacks signs gets lines only.
 
     One that lacks signs may have colours.
     """

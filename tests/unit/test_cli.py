@@ -78,7 +78,7 @@ def on_terminal(*arguments, **environment):
         stdin=its_end,
         stdout=its_end,
         stderr=its_end,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "120", **environment},
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "CI": "", **environment},
         start_new_session=True,
     )
     os.close(its_end)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO, TypeAlias
+
+from cfa.cloudops.model.colours import is_terminal
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -40,8 +41,8 @@ def can_draw(stream: TextIO | None) -> bool:
     """Whether a terminal can also draw over what it shows, and has every sign."""
     return (
         stream is not None
-        and shows_lines(stream)
-        and os.environ.get("TERM") != "dumb"
+        and not stream.closed
+        and is_terminal(stream)
         and (stream.encoding or "").lower().replace("-", "") == "utf8"
     )
 
