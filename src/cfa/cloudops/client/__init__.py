@@ -92,9 +92,11 @@ class CloudClient(
         **kwargs: `backend`, `storage`, `home`, `isolation`, `max_parallel`, `at_exit`,
             `existing_job`, `on_failure`, `registry`, `strict` stand for the variables
             `CLOUDOPS_BACKEND` and so on, and win over them. Names that begin with `azure_` are
-            credential fields of the cloud client: kept in `cred`, not needed here; those that begin
-            with `exclude_` choose among its ways to log in, and mean nothing here. Other names are
-            ignored with a warning.
+            credential fields of the cloud client: kept in `cred`, not needed here. Only
+            `azure_blob_storage_account` means something: the blob containers of another account than
+            the one in AZURE_BLOB_STORAGE_ACCOUNT lie in the folder `@<account>` of the storage root.
+            Names that begin with `exclude_` choose among its ways to log in, and mean nothing here.
+            Other names are ignored with a warning.
 
     Attributes:
         cred: carries the `azure_*` values that a script for the cloud reads back.
@@ -152,8 +154,15 @@ class CloudClient(
         _warn_of_unknown(kwargs)
         if self._settings.backend != "auto":
             backends.choose(self._settings.backend)
-        self._connect()
         self.cred = _credentials(keyvault, dotenv, kwargs, override=not use_federated)
+        self._storage_url = self._settings.storage
+        if self.cred.azure_blob_storage_account:
+            from cfa.cloudops.client import accounts  # most scripts name none
+
+            self._storage_url = accounts.storage_url(
+                self._storage_url, self.cred.azure_blob_storage_account
+            )
+        self._connect()
         self.method = "default" if use_federated else "sp" if use_sp else "env"
         self.cred.method = self.method
         self.full_container_name: str | None = None
@@ -171,7 +180,7 @@ class CloudClient(
 
     def _connect(self) -> None:
         """Open what cannot be handed to another process; see `_CONNECTIONS`."""
-        self._blobs: BlobProvider = backends.load_storage(self._settings.storage)
+        self._blobs: BlobProvider = backends.load_storage(self._storage_url)
         self._batch: BatchProvider = backends.load_batch("local")(self._settings)
         self.batch_service_client = BatchHandle(self)
         self.batch_mgmt_client = BatchManagementHandle(self)
@@ -201,7 +210,7 @@ class CloudClient(
         known = self._settings
         return (
             f"{type(self).__name__}(backend={known.backend!r}, home={str(known.home)!r}, "
-            f"storage={known.storage!r})"
+            f"storage={self._storage_url!r})"
         )
 
     def _repr_html_(self) -> str:
@@ -212,7 +221,7 @@ class CloudClient(
             {
                 "backend": f"{known.backend} ({known.origins['CLOUDOPS_BACKEND']})",
                 "workspace": known.home,
-                "storage": known.storage,
+                "storage": self._storage_url,
                 "latest pool": self.pool_name,
                 "jobs of this client": ", ".join(sorted(self.jobs)),
             }

@@ -39,6 +39,7 @@ class PoolMixin:
     _batch: BatchProvider
     _blobs: BlobProvider
     _settings: settings.Settings
+    _storage_url: str
     pool_name: str | None
     rehearsal: Rehearsal | None
 
@@ -125,7 +126,7 @@ class PoolMixin:
             nodes=nodes,
             slots_per_node=slots,
             isolation=self._settings.isolation,
-            storage=self._settings.storage,
+            storage=self._storage_url,
             resources=self._resources(vm_size, None if own_formula else nodes),
             dedicated_nodes=0 if autoscale else dedicated,
             autoscale_formula=formula,
