@@ -523,17 +523,16 @@ def test_monitors_share_a_terminal(bench, terminal, columns, own):
     slow = WAITS.format(gate=later)
     script = HEAD + MONITORS.format(command=command, slow=slow, own=own)
     shown = terminal(script, columns=columns)
-    both = r"my-job: 0 of 1 done, 1 running\n  my-job--1 [0-9]+ s\n"
-    other = r"[|/\\-] [0-9]+ s other: 0 of 1 done, 1 running\n  other--1 [0-9]+ s\n"
-    foot = "  Ctrl-C detaches, tasks go on"
-    text = shown.until(rf"({both}{other}|{other}.*{both}){foot}$")
+    both = r"my-job: 0 of 1 done, 1 running\n  my-job--1 [0-9]+ s"
+    other = r"[|/\\-] [0-9]+ s other: 0 of 1 done, 1 running\n  other--1 [0-9]+ s"
+    text = shown.until(rf"({both}\n{other}|{other}\n.*{both})$")
     for _ in range(3):  # each draws again
-        text = shown.until(rf"({both}{other}|{other}.*{both}){foot}$")
-        assert len(text.splitlines()) == 5, text
+        text = shown.until(rf"({both}\n{other}|{other}\n.*{both})$")
+        assert len(text.splitlines()) == 4, text
         time.sleep(0.3)
     gate.touch()
     shown.until(r"'fail': ?1")
-    text = shown.until(rf"{other}{foot}$")
+    text = shown.until(rf"{other}$")
     assert "my-job--1 failed: " in text
     assert "my-job: " not in text
     later.touch()
@@ -542,6 +541,26 @@ def test_monitors_share_a_terminal(bench, terminal, columns, own):
     assert "Ctrl-C" not in shown.text
     assert "running" not in shown.text
     assert shown.cursor_is_seen
+
+
+def test_a_thread_that_nobody_waits_for(bench, terminal):
+    """Ctrl-C also removes what other threads have drawn; only where it detaches, the status says so."""
+    gate = bench.place / "gate"
+    command = WAITS.format(gate=gate)
+    script = HEAD + f"client.create_job('other', 'p')\nclient.add_task('other', {command!r})\n"
+    script += task(command) + "import threading\n"
+    script += "threading.Thread(target=client.monitor_job, args=('other',), daemon=True).start()\n"
+    shown = terminal(script + "client.monitor_job('my-job')\n")
+    shown.until(
+        r"s other: .*1 running\n.*\n.* my-job: .*1 running\n.*\n  Ctrl-C detaches, tasks go on$"
+    )
+    shown.ctrl_c()
+    assert shown.end() == -signal.SIGINT
+    assert "1 task of my-job goes on." in shown.text
+    assert "1 task of other goes on." in shown.text
+    assert "running" not in shown.text
+    assert "Ctrl-C" not in shown.text
+    gate.touch()
 
 
 def test_standard_error_elsewhere(bench, terminal):

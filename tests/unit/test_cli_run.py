@@ -19,7 +19,7 @@ from cfa.cloudops.cli import logs, monitor, programs
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.client import view as view_module
 from cfa.cloudops.client.farewell import REPORT_VARIABLE, Farewell
-from cfa.cloudops.client.view import OutputView, last_lines
+from cfa.cloudops.client.view import STREAMS, OutputView, last_lines
 from cfa.cloudops.errors import AgentError, JobNotFoundError, WaitTimeoutError
 from cfa.cloudops.model.values import (
     Event,
@@ -592,3 +592,25 @@ def test_prefixes_of_several_jobs(capsys):
     assert capsys.readouterr().out == "a-b/a--1 | said\na-b--1   | said\na-b/x    | said\n"
     OutputView(batch, jobs=("a", "a-b")).look("a")
     assert capsys.readouterr().out == "a--1     | said\na/a-b--1 | said\na/x      | said\n"
+
+
+@pytest.mark.parametrize("streams", [STREAMS, ()])
+def test_begun_lines(streams):
+    """The line that a task has not ended is that of the stream it wrote to last, if there is one."""
+    files = {("a", "stdout.txt"): b"1\nasks? ", ("a", "stderr.txt"): b"10 %\r20 %\r"}
+    batch = FakeBatch(events=[event(1, "running")], files=files)
+    view = OutputView(batch, out=io.StringIO(), err=Terminal(), streams=streams)
+    view.look("j")
+    assert view.begun("j", "a") == "20 %"
+    batch.files["a", "stderr.txt"] += b"\n"
+    view.look("j")
+    assert view.begun("j", "a") == "asks?"
+    batch.files["a", "stderr.txt"] += b"\x1b[31m30"
+    view.look("j")
+    assert view.begun("j", "a") == "30"
+    assert view.begun("j", "b") == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True

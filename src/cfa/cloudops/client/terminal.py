@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -48,6 +49,14 @@ def leave(screen: object) -> None:
                 _open.remove(terminal)
 
 
+@atexit.register
+def _give_all_back() -> None:
+    """Remove what threads draw that nobody waits for: it would stay when they end with the program."""
+    with _opening:
+        while _open:
+            _open.pop().give_back()
+
+
 class Terminal:
     """Lines that scroll, and below them the statuses of screens.
 
@@ -74,6 +83,8 @@ class Terminal:
         self._handlers: list[tuple[logging.StreamHandler[Any], TextIO, Above]] = []
         #: By screen.
         self._statuses: dict[object, Sequence[Text]] = {}
+        #: That of the main thread, which says what Ctrl-C does: it stands below the others.
+        self._main: object = None
         self._drawn_s = 0.0
 
     def has(self, screen: object) -> bool:
@@ -84,6 +95,8 @@ class Terminal:
         """Make room for a status; the first one takes the terminal."""
         first = not self._statuses
         self._statuses[screen] = ()
+        if threading.current_thread() is threading.main_thread():
+            self._main = screen
         if first:
             self._live.start()
             # A program that is stopped or killed cannot show the cursor again.
@@ -97,7 +110,7 @@ class Terminal:
             if self._statuses:
                 self._draw()
                 return False
-        self._give_back()
+        self.give_back()
         return True
 
     def print(self, text: Text) -> None:
@@ -114,12 +127,8 @@ class Terminal:
 
     def _draw(self) -> None:
         self._drawn_s = time.monotonic()
-        lines: list[Text] = []
-        for status in self._statuses.values():
-            # What several say, such as what Ctrl-C does, stands once, below all of them.
-            if lines and status and lines[-1] == status[-1]:
-                lines.pop()
-            lines += status
+        statuses = sorted(self._statuses.items(), key=lambda item: item[0] is self._main)
+        lines = [line for _, status in statuses for line in status]
         self._live.update(Group(*lines), refresh=True)
 
     def _redirect(self) -> None:
@@ -143,7 +152,7 @@ class Terminal:
             return None
         return Above(self.console, stream, self._drawing)
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
         """Remove what is drawn, and only then give back what was redirected."""
         try:
             with self._drawing:

@@ -160,7 +160,8 @@ class OutputView:
             return ""
         if not self._streams:
             self._skip(key, tail)
-        return shown(tail.rest[tail.latest], begun=True).strip()
+        lines = (shown(tail.rest[name], begun=True).strip() for name in (tail.latest, *STREAMS))
+        return next(filter(None, lines), "")
 
     def _skip(self, key: tuple[str, str], tail: _Tail) -> None:
         """Go on to the begun lines of a task whose output is not shown."""

@@ -7,6 +7,7 @@ shows a status: how far the jobs are, what runs and for how long, or why nothing
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -228,7 +229,7 @@ class Watch:
             self._counted = (text, elapsed)
 
     def _status(self) -> list[list[Piece]]:
-        """Lines of the status: how far, what runs or why nothing does, and what Ctrl-C does."""
+        """Lines of the status: how far, what runs or why nothing does, and what Ctrl-C does here."""
         elapsed = time.monotonic() - self._start_s
         jobs = list(self._jobs.values())
         counts = _sum([job.counts for job in jobs])
@@ -254,7 +255,8 @@ class Watch:
             reasons = list(filter(None, map(self._reasons.get, self._jobs)))
             if reasons or counts.active:
                 lines.append([(f"  {plain(reasons[0] if reasons else 'starting')}", "yellow")])
-        lines.append([("  Ctrl-C detaches, tasks go on", "dim")])
+        if threading.current_thread() is threading.main_thread():  # no other is interrupted
+            lines.append([("  Ctrl-C detaches, tasks go on", "dim")])
         return lines
 
     @property
