@@ -83,6 +83,18 @@ def test_a_line_that_is_drawn_for_hours():
     assert shown(line) == "4999 of 5000"
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "part",
+    [b"\x1b[1K", b"\x1b[2Ky", b"\x1b[K", b"\x1b[31mx", b"\x08", b"\r", b"\ry", b"\x1b[1", b"\x1b"],
+)
+def test_time_of_a_hostile_line(part):
+    """However a line is made, what it shows is found in time that grows with its length."""
+    line = b"x" * 200_000 + part * (500_000 // len(part))
+    shown(line, colours=True, begun=True)
+    shown(settled(line))
+
+
 @given(PARTS, PARTS)
 @example(["def", "\r", "\x1b[31m"], ["a"])
 def test_as_a_terminal_shows_it(first, second):

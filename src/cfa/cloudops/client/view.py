@@ -23,6 +23,8 @@ from cfa.cloudops.model.words import when
 from cfa.cloudops.model.written import settled, shown
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from cfa.cloudops.client.notebook import NotebookScreen
     from cfa.cloudops.client.screen import Screen
     from cfa.cloudops.provider.batch import BatchProvider
@@ -281,9 +283,8 @@ class OutputView:
             before = f"{prefix} {'!' if wrong else '|'} " if self._prefix else ""
             write(stream, f"{before}{stamp}{shown(line, colours=in_colour(stream))}\n")
             return
-        from rich.text import Text
-
-        pieces: list[Piece] = [(stamp, ""), Text.from_ansi(shown(line, colours=True))]
+        text = shown(line, colours=True)
+        pieces: list[Piece] = [(stamp, ""), _from_ansi(text) if "\x1b" in text else (text, "")]
         if self._prefix:
             mark = ("! ", "bold red") if wrong else ("| ", "dim")
             pieces = [(f"{prefix} ", self._colour(label)), mark, *pieces]
@@ -292,6 +293,12 @@ class OutputView:
     def _colour(self, label: str) -> str:
         """The colour of a task's prefix, one after the other."""
         return self._colours.setdefault(label, COLOURS[len(self._colours) % len(COLOURS)])
+
+
+def _from_ansi(text: str) -> Text:
+    from rich.text import Text
+
+    return Text.from_ansi(text)
 
 
 def _between_signs(data: bytes, place: int) -> int:
@@ -308,7 +315,6 @@ def last_lines(batch: BatchProvider, job_id: str, task_id: str, most: int) -> li
     Raises:
         NotFoundError: there is no such task.
     """
-
     end = _end(batch, (job_id, task_id), "stderr.txt")
     data = batch.read_task_file(
         job_id, task_id, "stderr.txt", max(0, end - _LAST_BYTES), _LAST_BYTES

@@ -30,6 +30,8 @@ _RESETS = {
 }  # fmt: skip
 _EXTENDED = {"38": "colour", "48": "background"}
 _END = "\x1b[0m"
+#: Columns of the widest terminal.
+_WIDEST = 4096
 
 
 def shown(line: bytes, *, colours: bool = False, begun: bool = False) -> str:
@@ -56,8 +58,8 @@ def settled(line: bytes) -> bytes:
     However long a program draws on one line, no more than that line is kept.
     """
     past, end, rest = line.rpartition(b"\r")
-    if not end:
-        return line
+    if b"\r" not in line.rstrip(b"\r"):
+        return line  # nothing was written over, so far
     row = _Row()
     row.write(past.decode(errors="replace"))
     return row.text(colours=True).encode() + row.pen.encode() + end + rest
@@ -92,11 +94,12 @@ class _Row:
             case "\x08":
                 self.place = max(0, self.place - 1)
             case "\x1b[K" | "\x1b[0K":
-                self._erase(self.place, len(self.signs))
+                self._cut()
             case "\x1b[1K":
-                self._erase(0, self.place + 1)  # the sign under the cursor, too
+                self._blank(self.place + 1)  # the sign under the cursor, too
             case "\x1b[2K":
-                self._erase(0, len(self.signs))
+                self._cut()
+                self._blank(self.place)
             case "\x1b[?25l" | "\x1b[?25h":  # hides the cursor and shows it
                 pass
             case _ if control.endswith("m") and "?" not in control:
@@ -104,10 +107,17 @@ class _Row:
             case _:
                 self.write(plain(control))
 
-    def _erase(self, start: int, end: int) -> None:
-        size = len(self.signs[start:end])
-        self.signs[start:end] = " " * size
-        self.pens[start:end] = [""] * size
+    def _cut(self) -> None:
+        """Erase from the cursor on."""
+        del self.signs[self.place :]
+        del self.pens[self.place :]
+
+    def _blank(self, end: int) -> None:
+        """Erase up to a place. A terminal would have broken a line that is very long, and erase less."""
+        size = min(end, len(self.signs))
+        if size <= _WIDEST:
+            self.signs[:end] = " " * size
+            self.pens[:end] = [""] * size
 
     def _colour(self, parameters: list[str]) -> None:
         codes = iter(parameters)
