@@ -259,7 +259,7 @@ class Terminal:
     def __init__(self, *arguments):
         pid, self._descriptor = pty.fork()
         if pid == 0:
-            os.environ.update(TERM="xterm", COLUMNS="120")
+            os.environ.update(TERM="xterm", COLUMNS="120", CI="")
             os.execv(sys.executable, [*PROGRAM, *arguments])
         self._pid = pid
         self.shown = ""

@@ -35,7 +35,7 @@ WAITS = "sh -c 'echo begun; until [ -e {gate} ]; do sleep 0.05; done; echo over'
 def surroundings(monkeypatch):
     """No warnings, and no wish about colours."""
     monkeypatch.setenv("LOG_LEVEL", "error")
-    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "CI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
 
@@ -166,6 +166,23 @@ def test_status_of_a_script_that_waits(bench, terminal, columns):
     assert shown.lines[-1] == "cloudops: 3 succeeded, 0 failed"
 
 
+@pytest.mark.parametrize("columns", [80, 60, 40])
+def test_long_names(bench, terminal, columns):
+    """Long names are shortened in the middle, so that counts and times are seen."""
+    gate = bench.place / "gate"
+    name = "influenza-sensitivity-of-the-north-east-2026-with-waning-60"
+    script = HEAD.replace("my-job", name) + task(WAITS.format(gate=gate)).replace("my-job", name)
+    script += f"client.monitor_job({name!r})\n"
+    shown = terminal(script, columns=columns)
+    text = shown.until(
+        r"(?m)^[|/\\-] \d+ s influen\S*…\S*60: 0 of 1 done, 1 run.*"
+        r"\n  influen\S*…\S*60--1 \d+ s$"
+    )
+    assert max(map(len, text.splitlines())) <= columns
+    gate.touch()
+    assert shown.end() == 0
+
+
 def test_output_on_a_terminal(bench, terminal):
     """Prefixes are aligned and coloured, standard error is marked, long lines stay whole."""
     script = HEAD + "for n in range(9):\n    client.add_task('my-job', 'true')\n"
@@ -188,6 +205,51 @@ def test_progress_of_a_task(bench, terminal):
     shown = terminal(HEAD + task(progress))
     assert shown.end() == 0
     assert shown.lines == ["my-job--1 | done", "cloudops: 1 succeeded, 0 failed"]
+
+
+@pytest.mark.parametrize("before", [0, 1_000_000])
+def test_a_line_that_is_not_ended_of_a_monitored_job(bench, terminal, before):
+    """`monitor_job`, which shows no output, shows such lines, however much was written before."""
+    gate = bench.place / "gate"
+    (bench.place / "bar.sh").write_text(
+        f"head -c {before} /dev/zero; printf '\\ntext\\nbegun 1\\r'; printf 'begun 2'\n"
+        f"until [ -e {gate} ]; do sleep 0.05; done; echo; sleep 2\n"
+    )
+    more = "client.monitor_job('my-job')\n"
+    shown = terminal(HEAD + task(f"sh {bench.place}/bar.sh") + more)
+    shown.until(r"\n  my-job--1 [0-9]+ s \| begun 2\n  Ctrl-C")
+    gate.touch()
+    shown.until(r"\n  my-job--1 [0-9]+ s\n  Ctrl-C")
+    assert shown.end() == 0
+    assert "begun" not in shown.text
+
+
+@WIDTHS
+def test_a_line_that_is_not_ended(bench, terminal, columns):
+    """What a task has written of a line stands beside the task until the line ends, in colours."""
+    gate, later = bench.place / "gate", bench.place / "later"
+    wait = "until [ -e {} ]; do sleep 0.05; done"
+    bar = "#" * 80
+    command = (
+        f"printf '10 %%\\r20 %%\\r'; {wait.format(gate)}; "
+        f"printf '\\033[2K\\033[32m90 %% {bar}\\033[0m' >&2; {wait.format(later)}; echo done"
+    )
+    (bench.place / "bar.sh").write_text(command)
+    shown = terminal(
+        HEAD + task(f"sh {bench.place}/bar.sh") + task(WAITS.format(gate=gate)), columns=columns
+    )
+    shown.until(r"\n  my-job--1 [0-9]+ s \| 20 %\n  my-job--2 [0-9]+ s\n  Ctrl-C")
+    gate.touch()
+    text = shown.until(r"\n  my-job--1 [0-9]+ s \| 90 % #+…\n  Ctrl-C")
+    assert max(map(len, text.splitlines())) == columns
+    later.touch()
+    assert shown.end() == 0
+    lines = "".join(shown.lines)
+    assert "my-job--1 | done" in lines
+    assert "my-job--1 ! 90 % #" in lines
+    assert "20 %" not in lines
+    assert shown.colour("90 %") == "green"
+    assert "Ctrl-C" not in shown.text
 
 
 @WIDTHS
@@ -437,6 +499,96 @@ def test_many_threads(bench, terminal):
     assert "running" not in text
 
 
+def test_jobs_whose_tasks_have_the_same_ids(bench, terminal):
+    """Where a script waits for several jobs, a task whose id seems to be of another shows its job."""
+    gate = bench.place / "gate"
+    command = WAITS.format(gate=gate)
+    script = HEAD + "client.create_job('my-job-b', 'p')\n"
+    script += f"client.add_task('my-job', {command!r}, name_suffix='b-')\n"
+    script += f"client.add_task('my-job-b', {command!r})\n"
+    shown = terminal(script)
+    shown.until(r"2 jobs: 0 of 2 done, 2 running")
+    text = shown.until(r"\n  .*my-job/my-job-b--1 \d+ s")
+    assert re.search(r"[ ,] my-job-b--1 \d+ s", text)
+    gate.touch()
+    assert shown.end() == 0
+    first, second = "my-job/my-job-b--1", "my-job-b--1"
+    found = sorted(re.sub(" +", " ", line) for line in shown.lines[:-1])
+    assert found == sorted(
+        f"{one} | {word}" for one in (first, second) for word in ("begun", "over")
+    )
+
+
+MONITORS = """\
+import threading
+client.create_job("other", "p")
+client.add_task("other", {slow!r})
+client.add_task("my-job", {command!r})
+results = {{}}
+
+def monitor(job, own):
+    one = CloudClient() if own else client
+    results[job] = one.monitor_job(job)
+
+threads = [threading.Thread(target=monitor, args=("my-job", False))]
+threads += [threading.Thread(target=monitor, args=("other", {own}))]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("results", [results[job]["success"] for job in ("my-job", "other")])
+"""
+
+
+@WIDTHS
+@pytest.mark.parametrize("own", [False, True], ids=["one client", "a client each"])
+def test_monitors_share_a_terminal(bench, terminal, columns, own):
+    """Jobs that threads monitor at once stand below one another; each has its result."""
+    gate, later = bench.place / "gate", bench.place / "later"
+    command = f"sh -c 'until [ -e {gate} ]; do sleep 0.05; done; echo wrong >&2; exit 3'"
+    slow = WAITS.format(gate=later)
+    script = HEAD + MONITORS.format(command=command, slow=slow, own=own)
+    shown = terminal(script, columns=columns)
+    both = r"my-job: 0 of 1 done, 1 running\n  my-job--1 [0-9]+ s"
+    other = r"[|/\\-] [0-9]+ s other: 0 of 1 done, 1 running\n  other--1 [0-9]+ s"
+    text = shown.until(rf"({both}\n{other}|{other}\n.*{both})$")
+    for _ in range(3):  # each draws again
+        text = shown.until(rf"({both}\n{other}|{other}\n.*{both})$")
+        assert len(text.splitlines()) == 4, text
+        time.sleep(0.3)
+    gate.touch()
+    shown.until(r"'fail': ?1")
+    text = shown.until(rf"{other}$")
+    assert "my-job--1 failed: " in text
+    assert "my-job: " not in text
+    later.touch()
+    assert shown.end() == 0
+    assert "results [0, 1]" in shown.lines
+    assert "Ctrl-C" not in shown.text
+    assert "running" not in shown.text
+    assert shown.cursor_is_seen
+
+
+def test_a_thread_that_nobody_waits_for(bench, terminal):
+    """Ctrl-C also removes what other threads have drawn; only where it detaches, the status says so."""
+    gate = bench.place / "gate"
+    command = WAITS.format(gate=gate)
+    script = HEAD + f"client.create_job('other', 'p')\nclient.add_task('other', {command!r})\n"
+    script += task(command) + "import threading\n"
+    script += "threading.Thread(target=client.monitor_job, args=('other',), daemon=True).start()\n"
+    shown = terminal(script + "client.monitor_job('my-job')\n")
+    shown.until(
+        r"s other: .*1 running\n.*\n.* my-job: .*1 running\n.*\n  Ctrl-C detaches, tasks go on$"
+    )
+    shown.ctrl_c()
+    assert shown.end() == -signal.SIGINT
+    assert "1 task of my-job goes on." in shown.text
+    assert "1 task of other goes on." in shown.text
+    assert "running" not in shown.text
+    assert "Ctrl-C" not in shown.text
+    gate.touch()
+
+
 def test_standard_error_elsewhere(bench, terminal):
     """What goes to standard error stays there when that is a file."""
     gate = bench.place / "gate"
@@ -473,10 +625,12 @@ def test_standard_output_elsewhere(bench, terminal):
 
 
 @pytest.mark.parametrize(
-    "environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii"}], ids=str
+    "environment",
+    [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"CI": "true"}, {"PYTHONIOENCODING": "ascii"}],
+    ids=str,
 )
 def test_no_colour(bench, terminal, environment):
-    """With NO_COLOR nothing is coloured; a terminal that is dumb or lacks signs gets lines only.
+    """With NO_COLOR nothing is coloured; in CI, a terminal that is dumb or lacks signs gets lines only.
 
     One that lacks signs may have colours.
     """

@@ -64,6 +64,17 @@ def shown(batch, **part):
     return out.getvalue()
 
 
+def stamped(batch, out=None, tail=None, **more):
+    """What a look shows with times."""
+    out = out or io.StringIO()
+    batch.happens("a", "completed")
+    source = Excerpt(batch, Part(tail=tail))
+    view = OutputView(source, out=out, err=io.StringIO(), timestamps=True, **more)
+    view.look("j")
+    view.finish()
+    return out.getvalue() if isinstance(out, io.StringIO) else ""
+
+
 def reader(data):
     return lambda offset, limit: data[offset : offset + limit]
 
@@ -193,20 +204,21 @@ class TestTimestamps:
     def test_completed(self):
         """Of a task that is completed it is the task's end."""
         batch = Batch(a=b"1\n\n2")
-        assert shown(batch, timestamps=True) == f"a | {STAMP}1\na | {STAMP}\na | {STAMP}2\n"
-        assert shown(Batch(a=b"1\n2"), timestamps=True, tail=1) == f"a | {STAMP}2\n"
+        assert stamped(batch) == f"a | {STAMP}1\na | {STAMP}\na | {STAMP}2\n"
+        assert stamped(Batch(a=b"1\n2"), tail=1) == f"a | {STAMP}2\n"
 
     def test_arrival(self):
-        """Of what comes while somebody looks it is when it came; a line in parts has one time."""
+        """Of what comes while somebody looks it is when its line ended; a line in parts has one."""
         batch = Batch(a=b"1\nbe")
-        batch.ended["a"] = None
         batch.happens("a", "running")
         out = io.StringIO()
-        view = OutputView(Excerpt(batch, Part(timestamps=True)), out=out, err=io.StringIO())
+        view = OutputView(batch, out=out, err=io.StringIO(), timestamps=True)
         before = datetime.now(UTC).replace(microsecond=0)
         for more in (b"", b"g", b"un\n", b"end"):
             batch.output["a"] += more
             view.look("j")
+        batch.happens("a", "completed")
+        view.look("j")
         view.finish()
         lines = [line.removeprefix("a | ") for line in out.getvalue().splitlines()]
         assert [line[26:] for line in lines] == ["1", "begun", "end"]
@@ -214,18 +226,31 @@ class TestTimestamps:
             before <= datetime.fromisoformat(line[:25]) <= datetime.now(UTC) for line in lines
         )
 
-    @given(st.binary(max_size=60), st.integers(1, 7))
-    @example(b"a\rb\r\nc", 2)
-    def test_nothing_lost(self, data, step):
-        """Without the times the bytes are those of the file, however they are read."""
-        batch = Batch(a=data)
-        part = Excerpt(batch, Part(timestamps=True))
-        found, size = b"", 0
-        while size < 2 * len(data) + 2:
-            found += part.read_task_file("j", "a", "stdout.txt", len(found), step)
-            size += step
-        assert found.replace(STAMP.encode(), b"") == data
-        assert found.count(STAMP.encode()) == len(data.split(b"\n")) - (data[-1:] in (b"", b"\n"))
+    def test_lines_that_were_written_over(self):
+        """A line has one time, and what a terminal would show of it."""
+        data = b"10 %\r20 %\r\x1b[Kdone\r\ncolour \x1b[31mred\n"
+        kept = "colour \x1b[31mred"
+        assert stamped(Batch(a=data)) == f"a | {STAMP}done\na | {STAMP}{kept}\n"
+        shown = f"{STAMP}10 %\r20 %\r\x1b[Kdone\r\n{STAMP}{kept}\n"
+        assert stamped(Batch(a=data), prefix=False, raw=True) == shown
+
+    @pytest.mark.parametrize("prefix", [True, False])
+    def test_parts_of_a_long_line(self, prefix):
+        """A line that is shown in parts has one time."""
+        found = stamped(Batch(a=b"x" * 200_000 + b"\nnext"), prefix=prefix)
+        assert found.count(STAMP) == 2
+        assert found.endswith(f"{STAMP}next\n")
+
+    @given(st.binary(max_size=60).filter(lambda data: b"\r" not in data))
+    @example(b"a\xff\n\nc")
+    def test_nothing_lost(self, data):
+        """Without the times the bytes are those of the file."""
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+        stamped(Batch(a=data), out, prefix=False)
+        found = out.buffer.getvalue()
+        ended = data + b"\n" * (data[-1:] not in (b"", b"\n"))
+        assert found.replace(STAMP.encode(), b"") == ended
+        assert found.count(STAMP.encode()) == ended.count(b"\n")
 
 
 def test_all():

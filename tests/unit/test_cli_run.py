@@ -20,8 +20,9 @@ from cfa.cloudops.cli import logs, monitor, programs
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.client import view as view_module
 from cfa.cloudops.client.farewell import Farewell
-from cfa.cloudops.client.view import OutputView, as_shown
+from cfa.cloudops.client.view import STREAMS, OutputView
 from cfa.cloudops.errors import AgentError, JobNotFoundError, WaitTimeoutError
+from cfa.cloudops.model import written
 from cfa.cloudops.model.tail import last_lines
 from cfa.cloudops.model.values import (
     Event,
@@ -570,7 +571,7 @@ def test_last_lines(size):
     data = b"x" * size + b"\nfirst\n50 %\rsecond\n\x1b[31mthird\n"
     batch = FakeBatch(files={("a", "stderr.txt"): data})
     found = last_lines(partial(batch.read_task_file, "j", "a", "stderr.txt"), 3, 1 << 12)
-    assert list(map(as_shown, found)) == ["first", "second", r"\x1b[31mthird"]
+    assert [written.shown(line) for line in found] == ["first", "second", "third"]
     assert last_lines(partial(batch.read_task_file, "j", "b", "stderr.txt"), 3, 1 << 12) == []
 
 
@@ -584,3 +585,40 @@ def test_prefixes_have_one_width(capsys):
     files = {(name, "stdout.txt"): b"said\n" for name in ("j--1", "j-long-2", "x")}
     OutputView(FakeBatch(events=events, files=files)).look("j", 100)
     assert capsys.readouterr().out == "j--1       | said\nj-long-2   | said\nx          | said\n"
+
+
+def test_prefixes_of_several_jobs(capsys):
+    """Where several jobs are looked at, prefixes name the job that an id does not begin with."""
+    files = {(name, "stdout.txt"): b"said\n" for name in ("a--1", "a-b--1", "x")}
+    batch = FakeBatch(
+        events=[event(n, "running", one[0]) for n, one in enumerate(files, 1)], files=files
+    )
+    for jobs in ((), ("a-b",)):
+        OutputView(batch, jobs=jobs).look("a-b")
+        assert capsys.readouterr().out == "a--1   | said\na-b--1 | said\nx      | said\n"
+    OutputView(batch, jobs=("a", "a-b")).look("a-b")
+    assert capsys.readouterr().out == "a-b/a--1 | said\na-b--1   | said\na-b/x    | said\n"
+    OutputView(batch, jobs=("a", "a-b")).look("a")
+    assert capsys.readouterr().out == "a--1     | said\na/a-b--1 | said\na/x      | said\n"
+
+
+@pytest.mark.parametrize("streams", [STREAMS, ()])
+def test_begun_lines(streams):
+    """The line that a task has not ended is that of the stream it wrote to last, if there is one."""
+    files = {("a", "stdout.txt"): b"1\nasks? ", ("a", "stderr.txt"): b"10 %\r20 %\r"}
+    batch = FakeBatch(events=[event(1, "running")], files=files)
+    view = OutputView(batch, out=io.StringIO(), err=Terminal(), streams=streams)
+    view.look("j")
+    assert view.begun("j", "a") == "20 %"
+    batch.files["a", "stderr.txt"] += b"\n"
+    view.look("j")
+    assert view.begun("j", "a") == "asks?"
+    batch.files["a", "stderr.txt"] += b"\x1b[31m30"
+    view.look("j")
+    assert view.begun("j", "a") == "30"
+    assert view.begun("j", "b") == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True

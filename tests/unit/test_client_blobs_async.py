@@ -345,6 +345,7 @@ def test_progress_of_every_copy(
 ) -> None:
     """At a terminal long copies show a bar that ends complete; elsewhere nothing is written."""
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("COLUMNS", "120")
     make(Path("many"), *(f"{number:03}" for number in range(60)))
     for title, call in (
@@ -367,6 +368,8 @@ def test_progress_of_every_copy(
 
 def test_no_bar_for_little(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few small files are copied without a bar, one large one has it."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr(sys, "stderr", Terminal())
     client.upload_folders("d", "box")
     assert sys.stderr.getvalue() == ""

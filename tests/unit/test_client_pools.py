@@ -11,6 +11,7 @@ from cfa.cloudops import backends
 from cfa.cloudops.client import pools
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.local import CloudClient
+from cfa.cloudops.provider.executor import ImageProgress
 
 
 @pytest.fixture
@@ -105,3 +106,20 @@ def test_bad_numbers_of_nodes(client, name, value, autoscale):
     """A number of nodes is checked also where it means nothing."""
     with pytest.raises(InvalidInputError, match=name):
         client.create_pool("p", autoscale=autoscale, **{name: value})
+
+
+def test_a_pull_without_a_terminal(monkeypatch, capsys):
+    """Where nothing is drawn, a pull is told by its first line, one in five seconds, and its last."""
+    now_s = 0.0
+    monkeypatch.setattr(pools.time, "monotonic", lambda: now_s)
+    progress = pools._PullProgress()
+    for done in range(100):
+        now_s += 0.125
+        progress(ImageProgress(image="an-image", status=f"part {done}", done=done, total=100))
+    progress.end()
+    told = [f"an-image: part {done}" for done in (0, 40, 80, 99)]
+    assert capsys.readouterr().err.splitlines() == told
+    progress = pools._PullProgress()
+    progress(ImageProgress(image="an-image", status="is there", done=0, total=0))
+    progress.end()
+    assert capsys.readouterr().err == "an-image: is there\n"

@@ -13,6 +13,7 @@ import cfa.cloudops.cli
 from cfa.cloudops.cli import output
 from cfa.cloudops.client import logs
 from cfa.cloudops.errors import InvalidInputError
+from cfa.cloudops.model.colours import in_colour, is_terminal
 from cfa.cloudops.model.plain import plain, shortened, some
 
 ESCAPES = "\x1b]0;title\x07\x1b[2Jred\x9b31m\rover\nline\t\u202etxt.exe"
@@ -81,8 +82,45 @@ def test_log_lines_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_commands_print_by_these_functions_only() -> None:
     """No command prints a name past them: `print` has constant text, or none of others."""
-    allowed = {"output.py": 10, "app.py": 2, "greeting.py": 1, "tasks.py": 2, "doctor.py": 1}
+    allowed = {"output.py": 11, "app.py": 2, "greeting.py": 1, "tasks.py": 2, "doctor.py": 1}
     allowed["samples.py"] = 1
     for path in Path(cfa.cloudops.cli.__path__[0]).glob("*.py"):
         found = len(re.findall(r"(?<![\w.])print\(", path.read_text()))
         assert found <= allowed.get(path.name, 0), path.name
+
+
+class _Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("environment", "looked_at", "has_colours"),
+    [
+        ({}, True, True),
+        ({"NO_COLOR": "1"}, True, False),
+        ({"NO_COLOR": ""}, True, True),
+        ({"TERM": "dumb"}, False, False),
+        ({"TERM": "unknown", "FORCE_COLOR": "1"}, False, True),
+        ({"CI": "true"}, False, False),
+        ({"CI": "false"}, True, True),
+        ({"CI": "1", "FORCE_COLOR": "1"}, False, True),
+        ({"CI": "1", "FORCE_COLOR": "1", "NO_COLOR": "1"}, False, False),
+    ],
+)
+def test_terminals(
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    looked_at: bool,
+    has_colours: bool,
+) -> None:
+    """A dumb terminal and one in CI are written to as a file is; the wishes about colours hold."""
+    for name in ("CI", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_terminal(_Tty()) is looked_at
+    assert in_colour(_Tty()) is has_colours
+    assert not is_terminal(io.StringIO())
+    assert in_colour(io.StringIO()) is (has_colours and "FORCE_COLOR" in environment)

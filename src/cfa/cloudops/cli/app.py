@@ -103,6 +103,7 @@ def backends(as_json: Json = False) -> None:
             for one in found
         ),
         empty="no backends: install cfa-cloudops anew",
+        spared=("distribution", "group", "version"),
     )
 
 
@@ -172,12 +173,21 @@ def logs(
     from cfa.cloudops.cli.excerpt import Part, moment
     from cfa.cloudops.cli.logs import show
 
-    part = Part(tail=tail, since=moment(since) if since else None, timestamps=timestamps)
+    part = Part(tail=tail, since=moment(since) if since else None)
     streams = [
         name for name, other in (("stdout.txt", stderr), ("stderr.txt", stdout)) if not other
     ]
     with open_batch(ctx) as batch:
-        status = show(batch, job, tasks or [], streams, wait=follow, raw=raw, part=part)
+        status = show(
+            batch,
+            job,
+            tasks or [],
+            streams,
+            wait=follow,
+            raw=raw,
+            timestamps=timestamps,
+            part=part,
+        )
     raise Exit(status)
 
 

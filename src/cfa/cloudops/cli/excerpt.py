@@ -1,8 +1,7 @@
-"""A part of what tasks wrote: the last lines, of tasks since a time, with the times of the lines.
+"""A part of what tasks wrote: the last lines, of tasks since a time.
 
 `Excerpt` stands between the service and what shows output, which reads each file from its beginning
-on. What tasks wrote carries no times: a line's is that of its arrival, or, of what a completed task
-had written before anybody looked, that of the task's end.
+on.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, frozen
 
-from cfa.cloudops.cli.output import when
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model.tail import Read, tail_offset
 
@@ -23,18 +21,16 @@ if TYPE_CHECKING:
     from cfa.cloudops.model.values import Event
     from cfa.cloudops.provider.batch import BatchProvider
 
-_LINES = re.compile(rb"[^\n]*\n|[^\n]+")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @frozen(kw_only=True)
 class Part:
     """What is wanted. `tail`: the last lines of each stream, all when None. `since`: leave out tasks
-    that ended before. `timestamps`: begin each line with its time."""
+    that ended before."""
 
     tail: int | None = None
     since: datetime | None = None
-    timestamps: bool = False
 
 
 #: All of it, as it is.
@@ -43,12 +39,9 @@ ALL = Part()
 
 @define
 class _Place:
-    """How far a file was read. `stamp`: of what was there at first; None: of all that comes now.
-    `begun`: the last line has no end yet. `given`: something of it was shown."""
+    """How far a file was read. `given`: something of it was shown."""
 
     offset: int
-    stamp: datetime | None
-    begun: bool = False
     given: bool = False
 
 
@@ -74,7 +67,7 @@ class Excerpt:
         again = {event.task_id for event in events if event.what == "running"}
         for key in self._places:
             if key[0] == job_id and key[1] in again:
-                self._places[key] = _Place(0, None)
+                self._places[key] = _Place(0)
         return events
 
     def read_task_file(
@@ -91,29 +84,16 @@ class Excerpt:
         data = read(place.offset, limit)
         place.given = place.given or bool(data)
         place.offset += len(data)
-        if len(data) < limit:
-            stamp, place.stamp = place.stamp, None
-        else:
-            stamp = place.stamp
-        return self._stamped(place, data, stamp) if self._part.timestamps else data
+        return data
 
     def _begin(self, job_id: str, task_id: str, read: Read) -> _Place | None:
         """Where to begin with a file; None: it is left out."""
-        part, ended = self._part, None
-        if part.since is not None or part.timestamps:
+        part = self._part
+        if part.since is not None:
             ended = self._batch.get_task(job_id, task_id).ended
-        if part.since is not None and ended is not None and ended < part.since:
-            return None
-        return _Place(0 if part.tail is None else tail_offset(read, part.tail), ended)
-
-    def _stamped(self, place: _Place, data: bytes, stamp: datetime | None) -> bytes:
-        """Lines with their times."""
-        if not data:
-            return b""
-        before = f"{when(stamp or datetime.now(UTC))} ".encode()
-        found = b"".join(before + line for line in _LINES.findall(data))
-        found, place.begun = found[len(before) * place.begun :], not data.endswith(b"\n")
-        return found
+            if ended is not None and ended < part.since:
+                return None
+        return _Place(0 if part.tail is None else tail_offset(read, part.tail))
 
 
 def moment(text: str, now: datetime | None = None) -> datetime:

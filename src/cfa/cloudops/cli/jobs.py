@@ -66,6 +66,7 @@ def list_jobs(ctx: click.Context, as_json: Json = False) -> None:
             for job in jobs
         ),
         empty="no jobs",
+        spared=("pool", "created", "succeeded", "active"),
     )
 
 

@@ -25,6 +25,7 @@ def show(
     *,
     wait: bool,
     raw: bool = False,
+    timestamps: bool = False,
     part: Part = ALL,
 ) -> int:
     """Print output of tasks, all of the job's when none is named; the exit status.
@@ -38,6 +39,7 @@ def show(
         streams: `stdout.txt`, `stderr.txt` or both. One alone goes to standard output.
         wait: go on until the tasks are completed.
         raw: pass control characters on also to a terminal.
+        timestamps: begin each line with its time.
         part: what of their output is shown.
 
     Raises:
@@ -48,14 +50,27 @@ def show(
     shown = (lambda _, task_id: task_id in wanted) if wanted else None
     source = batch if part == ALL else cast("BatchProvider", Excerpt(batch, part))
     if not wait:
-        view = OutputView(source, shown, prefix=len(wanted) != 1, raw=raw, streams=streams)
+        view = OutputView(
+            source,
+            shown,
+            prefix=len(wanted) != 1,
+            raw=raw,
+            timestamps=timestamps,
+            streams=streams,
+        )
         view.look(job.spec.id, job.last_task_number)
         view.finish()
         return 0
     with (
         detaching(batch, job.spec.id),
         Watch(
-            batch, shown, prefix=len(wanted) != 1, raw=raw, streams=streams, source=source
+            batch,
+            shown,
+            prefix=len(wanted) != 1,
+            raw=raw,
+            timestamps=timestamps,
+            streams=streams,
+            source=source,
         ) as watch,
     ):
         while True:

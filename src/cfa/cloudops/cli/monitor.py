@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cfa.cloudops.cli import output
 from cfa.cloudops.client.ending import OneInterrupt
-from cfa.cloudops.client.view import say_detached
+from cfa.cloudops.client.remarks import say_detached
 from cfa.cloudops.client.watch import Watch
 from cfa.cloudops.errors import WaitTimeoutError
 from cfa.cloudops.model.values import Job

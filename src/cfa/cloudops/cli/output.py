@@ -15,19 +15,24 @@ from typing import Any
 from cfa.cloudops.cli.declare import kebab
 from cfa.cloudops.cli.scripts import SCRIPTS
 from cfa.cloudops.errors import CloudOpsError
-from cfa.cloudops.model.colours import coloured, is_terminal
-from cfa.cloudops.model.plain import plain, shortened
+from cfa.cloudops.model.colours import coloured, in_colour, is_terminal
+from cfa.cloudops.model.plain import abbreviated, plain, shortened
 from cfa.cloudops.model.words import duration as duration
+from cfa.cloudops.model.words import when as when
 
 #: Longer tables are printed plain also on a terminal: laying them out would take minutes.
 _MOST_ROWS = 2000
 
-#: Where a terminal is narrow, this much is left to the last column, a command or a reason, where it
-#: can be; to any other text; and to the header above numbers.
+#: Cells of so many signs stay whole: numbers, states, lengths of time.
+_WHOLE = 14
+#: Where a terminal is narrow, this much is left to longer text, such as names; to text in the last
+#: column, a command or a reason; and to the header above numbers.
+_TEXT_WIDTH = 12
 _LAST_WIDTH = 20
-_TEXT_WIDTH = 9
 _NUMBER_WIDTH = 4
 _GAP = 2
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 #: Colours of words that say how something is.
 _STYLES = {
@@ -91,6 +96,16 @@ def text(value: str, *, raw: bool = False) -> None:
     print(plain(value, keep="\n\t") if sys.stdout.isatty() and not raw else value)
 
 
+def written(line: bytes, before: str = "", *, raw: bool = False) -> None:
+    """Print a line that a program wrote: on a terminal as one of its own would show it."""
+    text = line.decode(errors="replace")
+    if sys.stdout.isatty() and not raw:
+        from cfa.cloudops.model.written import shown
+
+        text = shown(line, colours=in_colour(sys.stdout))
+    print(before + text)
+
+
 # --- JSON
 
 
@@ -119,11 +134,6 @@ def _plain(value: Any) -> Any:
 
 
 # --- words
-
-
-def when(time: datetime | None) -> str:
-    """A time of the user's clock with its zone, to the second: `2026-03-04 22:15:00+01:00`."""
-    return "" if time is None else time.astimezone().isoformat(" ", "seconds")
 
 
 def size(count: int) -> str:
@@ -162,8 +172,9 @@ def cut(text: str, width: int) -> str:
 
     if cell_len(text) <= width:
         return text
-    end = text[-(width // 3) :] if text.isascii() and " " not in text and width >= 3 else ""
-    return set_cell_size(text, width - 1 - len(end)) + _ellipsis() + end
+    if text.isascii() and " " not in text:
+        return abbreviated(text, width, _ellipsis())
+    return set_cell_size(text, width - 1) + _ellipsis()
 
 
 def _ellipsis() -> str:
@@ -171,7 +182,12 @@ def _ellipsis() -> str:
 
 
 def table(
-    headers: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "", folded: bool = True
+    headers: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    empty: str = "",
+    folded: bool = True,
+    spared: Sequence[str] = (),
 ) -> None:
     """Print rows below headers; where there are none, `empty` goes to standard error.
 
@@ -180,13 +196,14 @@ def table(
         rows: their cells.
         empty: said where there are no rows.
         folded: cells that are too wide for a terminal take several lines; else they are cut.
+        spared: headers of columns that a narrow terminal does without, the least important first.
     """
     lines = [[_word(cell) for cell in row] for row in rows]
     if not lines and empty:
         note(empty)
         return
     if is_terminal(sys.stdout) and len(lines) <= _MOST_ROWS:
-        _rich_table(headers, lines, folded=folded)
+        _rich_table(headers, lines, folded=folded, spared=spared)
         return
     widths = [
         max(len(cell) for cell in column)
@@ -205,64 +222,96 @@ def table(
         show(line, [_STYLES.get(cell, "") for cell in line])
 
 
-def _rich_table(headers: Sequence[str], lines: Sequence[Sequence[str]], *, folded: bool) -> None:
+def _rich_table(
+    headers: Sequence[str], lines: Sequence[Sequence[str]], *, folded: bool, spared: Sequence[str]
+) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
-    titles, widths = _fit(headers, lines, console.width, folded=folded)
+    columns = _fit(headers, lines, console.width, folded=folded, spared=spared)
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
-    for title, width in zip(titles, widths, strict=True):
-        shown.add_column(title, width=width, overflow="fold")
-    for line in lines:
-        cells = [
-            Text(cell if folded else cut(cell, width), style=_STYLES.get(cell, ""))
-            for cell, width in zip(line, widths, strict=False)  # the last may have given way
-        ]
-        shown.add_row(*cells)
+    for column in columns:
+        shown.add_column(column.title[: column.width], width=column.width, overflow="fold")
+    for cells in zip(*(column.cells for column in columns), strict=True):
+        shown.add_row(
+            *(
+                Text(cell if folded else cut(cell, column.width), style=_STYLES.get(cell, ""))
+                for cell, column in zip(cells, columns, strict=True)
+            )
+        )
     console.print(shown)
+    titles = {column.title for column in columns}
+    values = zip(headers, *lines, strict=True)
+    left_out = [title for title, *cells in values if title not in titles and any(cells)]
+    if left_out and folded:
+        note(f"a wider terminal also shows: {', '.join(left_out)}")
+
+
+class _Column:
+    """A column of a table, as wide as its title and its cells are.
+
+    `least`: the columns of a terminal that it can do with. `text`: whether its cells may be broken.
+    """
+
+    def __init__(self, title: str, cells: Sequence[str], *, last: bool, folded: bool) -> None:
+        from rich.cells import cell_len
+
+        self.title = title
+        self.cells = cells
+        widest = max(map(cell_len, cells), default=0)
+        self.width = self.least = max(cell_len(title), widest)
+        filled = [cell for cell in cells if cell]
+        self.text = False
+        if filled and all(cell.lstrip("-").isdigit() for cell in filled):
+            self.least = max(min(self.width, _NUMBER_WIDTH), widest)
+        elif filled and all(map(_TIME.match, filled)):
+            if folded:  # the date above the hour
+                self.least = max(len(word) for cell in (title, *filled) for word in cell.split())
+        elif self.width > _WHOLE:
+            self.text = True
+            self.least = min(self.width, _LAST_WIDTH if last else _TEXT_WIDTH)
 
 
 def _fit(
-    headers: Sequence[str], lines: Sequence[Sequence[str]], room: int, *, folded: bool = True
-) -> tuple[list[str], list[int]]:
-    """Headers and widths of the columns that a terminal of `room` signs shows.
+    headers: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    room: int,
+    *,
+    folded: bool = True,
+    spared: Sequence[str] = (),
+) -> list[_Column]:
+    """The columns that a terminal of `room` signs shows, and their widths.
 
-    What does not fit gives way in this order: a last column without any value, headers above
-    numbers, times (date above hour) if cells are folded, then what has most to give. What is narrower
-    than can be read is left to rich.
+    What does not fit gives way in this order: columns without any value, headers above numbers, times
+    (date above hour) if cells are folded, long text, and then whole columns: `spared` ones, then the
+    last. The first column stays. Numbers, times and short words are never broken.
     """
-    from rich.cells import cell_len
+    cells = zip(*lines, strict=True) if lines else ((),) * len(headers)
+    last = len(headers) - 1
+    columns = [
+        _Column(title, column, last=number == last, folded=folded)
+        for number, (title, column) in enumerate(zip(headers, cells, strict=True))
+    ]
 
-    titles = list(headers)
-    columns = [[line[number] for line in lines] for number in range(len(titles))]
-    widths = [max(map(cell_len, one)) for one in zip(titles, *lines, strict=True)]
+    def excess(*, least: bool = False) -> int:
+        widths = (one.least if least else one.width for one in columns)
+        return sum(widths) + _GAP * len(columns) - room  # rich counts the last gap too
 
-    def excess() -> int:
-        last = min(widths[-1], _LAST_WIDTH)
-        return sum(widths[:-1]) + last + _GAP * len(widths) - room  # rich counts the last gap too
-
-    if excess() > 0 and len(titles) > 1 and not any(columns[-1]):
-        for column in (titles, columns, widths):
-            column.pop()
-    least = [min(width, _TEXT_WIDTH) for width in widths]
-    for number, cells in enumerate(columns[:-1]):
-        numbers = [cell.lstrip("-").isdigit() for cell in cells if cell]
-        if excess() > 0 and numbers and all(numbers):
-            needed = max(_NUMBER_WIDTH, *map(cell_len, cells))
-            widths[number] = least[number] = min(widths[number], needed)
-            titles[number] = titles[number][: widths[number]]
-    for number in sorted(range(len(widths) - 1), key=lambda one: -widths[one]):
-        words = [word for cell in (titles[number], *columns[number]) for word in cell.split()]
-        if folded and excess() > 0 and any(" " in cell for cell in columns[number]):
-            widths[number] = least[number] = max(map(cell_len, words))
-    while excess() > 0 and any(map(int.__gt__, widths[:-1], least)):
-        most = max(range(len(widths) - 1), key=lambda one: widths[one] - least[one])
-        widths[most] -= 1
-    left = room - sum(widths[:-1]) - _GAP * len(widths)
-    widths[-1] = min(widths[-1], max(left, _TEXT_WIDTH))
-    return titles, widths
+    if excess() > 0 and lines:
+        columns[1:] = [one for one in columns[1:] if any(one.cells)]
+    for title in (*spared, *reversed(headers[1:])):
+        if excess(least=True) > 0:
+            columns[1:] = [one for one in columns[1:] if one.title != title]
+    for one in columns:
+        if excess() > 0 and not one.text:
+            one.width = one.least
+    while excess() > 0 and (wide := [one for one in columns if one.width > one.least]):
+        max(wide, key=lambda one: one.width - one.least).width -= 1
+    if excess() > 0:  # the first column alone, on hardly a terminal
+        columns[0].width = max(room - _GAP, 1)
+    return columns
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> None:

@@ -185,6 +185,7 @@ def _show_jobs(jobs: Sequence[Job]) -> None:
         ),
         empty="no jobs",
         folded=False,
+        spared=("age", "succeeded", "active"),
     )
 
 
@@ -205,6 +206,7 @@ def _show_running(tasks: Sequence[Task], total: int) -> None:
             for task in tasks
         ),
         folded=False,
+        spared=("command", "job"),
     )
 
 
@@ -213,7 +215,7 @@ def _show_failed(tasks: Sequence[Task], total: int) -> None:
         return
     _head("Failed", len(tasks), total, "cloudops task list --failed JOB")
     rows = ((task.id, task.job_id, _why(task)) for task in tasks)
-    output.table(("task", "job", "why"), rows, folded=False)
+    output.table(("task", "job", "why"), rows, folded=False, spared=("job",))
 
 
 def _head(title: str, shown: int, total: int, command: str) -> None:

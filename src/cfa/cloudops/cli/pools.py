@@ -40,6 +40,7 @@ def list_pools(ctx: click.Context, as_json: Json = False) -> None:
             for pool in pools
         ),
         empty="no pools",
+        spared=("created", "slots", "backend", "nodes"),
     )
 
 

@@ -51,6 +51,7 @@ def list_schedules(ctx: click.Context, as_json: Json = False) -> None:
             for schedule in schedules
         ),
         empty="no job schedules",
+        spared=("recent job", "pool", "command", "every"),
     )
 
 

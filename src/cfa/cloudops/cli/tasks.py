@@ -210,6 +210,7 @@ def list_tasks(
             for task in tasks
         ),
         empty="no failed tasks" if failed else "no tasks",
+        spared=("tries", "time", "exit", "command"),
     )
 
 
@@ -306,4 +307,4 @@ def _show_end(batch: BatchProvider, task: Task, raw: bool) -> None:
         return
     print("\nThe end of its standard error:")
     for line in lines:
-        output.text(f"  {line}", raw=raw)
+        output.written(line, "  ", raw=raw)

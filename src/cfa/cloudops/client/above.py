@@ -1,4 +1,4 @@
-"""Streams that write above the status of a `Screen`. Loaded with rich, for those who look."""
+"""Streams that write above the status on a terminal. Loaded with rich, for those who look."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ class Above(FileProxy):
 
     def __init__(self, console: Console, stream: TextIO, drawing: threading.RLock) -> None:
         super().__init__(console, stream)
-        self._stream = stream
+        #: The terminal.
+        self.stream = stream
         self._drawing = drawing
         #: By thread, the line that is not ended yet.
         self._begun: dict[int, str] = {}
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # nobody may set it
-        return self._stream.encoding
+        return self.stream.encoding
 
     def write(self, text: str) -> int:
         thread = threading.get_ident()

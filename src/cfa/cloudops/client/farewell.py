@@ -17,8 +17,8 @@ from cfa.cloudops.client.ending import (
     remember_status,
     set_exit_status,
 )
+from cfa.cloudops.client.remarks import say, say_detached
 from cfa.cloudops.client.rerun import REPORT_PREFIX, fresh_run, run_id
-from cfa.cloudops.client.view import say, say_detached
 from cfa.cloudops.errors import CloudOpsError, NotFoundError
 from cfa.cloudops.model.plain import some
 from cfa.cloudops.model.values import TaskResult
@@ -258,7 +258,9 @@ class Farewell:
         expected = self._expected
         open_jobs = set(expected)
         with Watch(
-            self._batch, lambda job_id, task_id: task_id in expected.get(job_id, ())
+            self._batch,
+            lambda job_id, task_id: task_id in expected.get(job_id, ()),
+            jobs=tuple(expected),
         ) as watch:
             while open_jobs:
                 for job_id in list(open_jobs):

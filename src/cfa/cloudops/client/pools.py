@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 #: What stands for the ready-made formula.
 DEFAULT_FORMULA = "default"
+#: Seconds between two lines of a pull where nothing is drawn.
+_PLAIN_S = 5.0
 _MONITORING = (None, "monitor", "benchmark", "both")
 
 
@@ -235,10 +239,12 @@ def _warn_of_host_paths(pool_id: str, backend: str) -> None:
 
 
 class _PullProgress:
-    """Shows a pull: a line that changes on a terminal, one line a change elsewhere."""
+    """Shows a pull: a line that changes on a terminal; elsewhere the first line, then one in five
+    seconds, and the last."""
 
     def __init__(self) -> None:
         self._last = ""
+        self._written = ("", -math.inf)
         self._screen: Screen | None = None
 
     def __call__(self, step: ImageProgress) -> None:
@@ -248,15 +254,23 @@ class _PullProgress:
                 self._screen = Screen(sys.stderr).__enter__()
             percent = f"{100 * step.done // step.total} % " if step.total else ""
             self._screen.status([[(f"{percent}{text}", "")]])
-        elif text != self._last:
-            sys.stderr.write(f"{text}\n")
-            sys.stderr.flush()
+        elif text != self._last and time.monotonic() - self._written[1] >= _PLAIN_S:
+            self._write(text)
         self._last = text
+
+    def _write(self, text: str) -> None:
+        if sys.stderr is None:  # a program without a console
+            return
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+        self._written = (text, time.monotonic())
 
     def end(self) -> None:
         if self._screen is not None:
             self._screen.line((self._last, ""))
             self._screen.__exit__(None, None, None)
+        elif self._last != self._written[0]:
+            self._write(self._last)
 
 
 def parse_mounts(

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Self
 
+from cfa.cloudops.model.colours import is_terminal
+
 if TYPE_CHECKING:
     from cfa.cloudops.provider.blob import Progress
 
@@ -40,7 +42,7 @@ def _seen_by_people() -> bool:
     if "ipykernel" in sys.modules:
         return find_spec("ipywidgets") is not None  # rich draws with it
     stream = getattr(sys, "stderr", None)  # None in a program without a console
-    return stream is not None and not stream.closed and stream.isatty()
+    return stream is not None and not stream.closed and is_terminal(stream)
 
 
 def size_of(path: str) -> int:

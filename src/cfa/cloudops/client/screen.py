@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
-import threading
-import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeAlias
+
+from cfa.cloudops.model.colours import is_terminal
 
 if TYPE_CHECKING:
-    from cfa.cloudops.client.above import Above
+    from rich.text import Text
 
-#: A piece of text and its style.
-Piece = tuple[str, str]
+    from cfa.cloudops.client.terminal import Terminal
 
-#: Seconds between two drawings of the status.
-_REFRESH_S = 0.25
-#: What took the place of streams lately. A `print` of another thread may still be in it, and does not
-#: hold it: https://github.com/python/cpython/issues/130163.
-_left: deque[object] = deque(maxlen=16)
+#: A piece of text and its style, or text that has its own.
+Piece: TypeAlias = "tuple[str, str] | Text"
+
 #: Lines that are kept until they are shown together: each showing draws the status again.
 _MOST_LINES = 500
 #: Colours of prefixes. Red is for what is wrong.
@@ -47,8 +41,8 @@ def can_draw(stream: TextIO | None) -> bool:
     """Whether a terminal can also draw over what it shows, and has every sign."""
     return (
         stream is not None
-        and shows_lines(stream)
-        and os.environ.get("TERM") != "dumb"
+        and not stream.closed
+        and is_terminal(stream)
         and (stream.encoding or "").lower().replace("-", "") == "utf8"
     )
 
@@ -56,42 +50,25 @@ def can_draw(stream: TextIO | None) -> bool:
 class Screen:
     """Lines that scroll, and a status below them while the screen is entered.
 
-    What others print to this terminal meanwhile, or log to it, appears above the status.
+    What others print to this terminal meanwhile, or log to it, appears above the status. Several
+    screens of a process share a terminal: their statuses stand below one another.
 
     Args:
         stream: the terminal; standard output when not given.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        from rich.console import Console  # a tenth of a second, for those who look
-        from rich.live import Live
-
-        stream = stream or sys.stdout
-        # What others print is shown as it is: neither broken into lines nor read as markup.
-        self._console = Console(
-            file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True
-        )
-        self._live = Live(
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._drawing = threading.RLock()
-        self._streams: dict[str, tuple[TextIO, Above]] = {}
-        self._handlers: list[tuple[logging.StreamHandler[Any], TextIO, Above]] = []
+        self._stream = stream or sys.stdout
         self._lines: list[Sequence[Piece]] = []
-        self._drawn_s = 0.0
+        self._terminal: Terminal
 
     def __enter__(self) -> Screen:
+        from cfa.cloudops.client import terminal  # a tenth of a second, for those who look
+
         try:
-            self._live.start()
-            # A program that is stopped or killed cannot show the cursor again.
-            self._console.show_cursor(True)
-            self._redirect()
+            self._terminal = terminal.enter(self, self._stream)
         except BaseException:
-            self._leave()
+            terminal.leave(self)
             raise
         return self
 
@@ -101,55 +78,17 @@ class Screen:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        from cfa.cloudops.client import terminal
+
         try:
             self.flush()
         finally:
-            self._leave()
-
-    def _redirect(self) -> None:
-        """Let everything that writes to this terminal write above the status: what is printed, and log
-        handlers, which hold the stream that there was when they were made.
-        """
-        for name in ("stdout", "stderr"):
-            stream = getattr(sys, name)
-            if (above := self._above(stream)) is not None:
-                self._streams[name] = (stream, above)
-                setattr(sys, name, above)
-        for handler in _stream_handlers():
-            stream = handler.stream
-            if (above := self._above(stream)) is not None:
-                self._handlers.append((handler, stream, above))
-                handler.setStream(above)
-
-    def _above(self, stream: TextIO | None) -> Above | None:
-        """What takes the place of a stream, None for one that writes elsewhere or above already."""
-        from cfa.cloudops.client.above import Above
-
-        if stream is None or isinstance(stream, Above) or not _same(stream, self._console.file):
-            return None
-        return Above(self._console, stream, self._drawing)
-
-    def _leave(self) -> None:
-        """Remove the status, and only then give back what was redirected."""
-        try:
-            with self._drawing:
-                self._live.stop()
-        finally:
-            while self._streams:
-                name, (stream, above) = self._streams.popitem()
-                if getattr(sys, name) is above:
-                    setattr(sys, name, stream)
-                above.finish()
-                _left.append(above)
-            while self._handlers:
-                handler, stream, above = self._handlers.pop()
-                if handler.stream is above:
-                    handler.setStream(stream)
+            terminal.leave(self)
 
     @property
     def width(self) -> int:
         """Columns of the terminal now."""
-        return self._console.width
+        return self._terminal.console.width
 
     def line(self, *pieces: Piece) -> None:
         """Add a line above the status. It may be longer than the terminal is wide."""
@@ -163,40 +102,11 @@ class Screen:
 
         lines, self._lines = self._lines, []
         if lines:
-            shown = Text("\n").join(Text.assemble(*pieces) for pieces in lines)
-            with self._drawing:
-                self._console.print(shown)
+            self._terminal.print(Text("\n").join(Text.assemble(*pieces) for pieces in lines))
 
     def status(self, lines: Sequence[Sequence[Piece]], *, now: bool = False) -> None:
         """Draw the status, a few times a second at most; each line is cut at the terminal's width."""
-        from rich.console import Group
         from rich.text import Text
 
-        if not now and time.monotonic() - self._drawn_s < _REFRESH_S:
-            return
-        self._drawn_s = time.monotonic()
-        shown = (Text.assemble(*pieces, no_wrap=True, overflow="ellipsis") for pieces in lines)
-        with self._drawing:
-            self._live.update(Group(*shown), refresh=True)
-
-
-def _same(one: IO[str], other: IO[str]) -> bool:
-    """Whether two streams write to the same terminal or file."""
-    if one is other:
-        return True
-    try:
-        return os.path.sameopenfile(one.fileno(), other.fileno())
-    except (OSError, ValueError, AttributeError):  # closed, or none of the system's
-        return False
-
-
-def _stream_handlers() -> Iterator[logging.StreamHandler[Any]]:
-    """Log handlers that write to a stream, of all loggers, each once."""
-    loggers = [logging.getLogger(), *logging.root.manager.loggerDict.values()]
-    found = {
-        handler
-        for logger in loggers
-        if isinstance(logger, logging.Logger)
-        for handler in logger.handlers
-    }
-    return (handler for handler in found if isinstance(handler, logging.StreamHandler))
+        shown = [Text.assemble(*pieces, no_wrap=True, overflow="ellipsis") for pieces in lines]
+        self._terminal.status(self, shown, now=now)

@@ -7,18 +7,26 @@ tasks run and which are done; only files of running tasks are looked at again.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
 from attrs import define, field
 
-from cfa.cloudops.client.screen import COLOURS, shows_lines
-from cfa.cloudops.errors import CloudOpsError, NotFoundError
-from cfa.cloudops.model.colours import coloured
-from cfa.cloudops.model.plain import counted, plain
+from cfa.cloudops.client.remarks import write
+from cfa.cloudops.client.screen import COLOURS, Piece, shows_lines
+from cfa.cloudops.errors import NotFoundError
+from cfa.cloudops.model.colours import coloured, in_colour
+from cfa.cloudops.model.plain import plain
+from cfa.cloudops.model.tail import file_size
 from cfa.cloudops.model.values import Event
+from cfa.cloudops.model.words import when
+from cfa.cloudops.model.written import settled, shown
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from cfa.cloudops.client.notebook import NotebookScreen
     from cfa.cloudops.client.screen import Screen
     from cfa.cloudops.provider.batch import BatchProvider
@@ -28,6 +36,8 @@ LOOK_S = 0.1
 _CHUNK = 1 << 16
 #: Bytes after which a line is shown though its end has not come.
 _LONGEST = 1 << 16
+#: Bytes from the end of an output that is not shown in which a begun line is looked for.
+_LAST_BYTES = 1 << 12
 STREAMS = ("stdout.txt", "stderr.txt")
 
 
@@ -38,10 +48,18 @@ class _Tail:
     offsets: dict[str, int] = field(factory=lambda: dict.fromkeys(STREAMS, 0))
     #: The begun line, or the rest of a long one.
     rest: dict[str, bytes] = field(factory=lambda: dict.fromkeys(STREAMS, b""))
+    #: Streams with a begun line of which a part was shown.
+    parted: set[str] = field(factory=set)
+    #: The stream that was written to last.
+    latest: str = STREAMS[0]
+    #: Whether it was looked at before: what comes now was written since.
+    seen: bool = False
 
 
 class OutputView:
     """Shows output of tasks as it comes, each line prefixed with the task's id.
+
+    A terminal shows of each line what a terminal of the task's own would.
 
     Args:
         batch: the service.
@@ -49,6 +67,10 @@ class OutputView:
         out, err: where lines of standard output and standard error go.
         prefix: False shows lines as they are.
         raw: also to a terminal, where else control characters are shown as escapes.
+        timestamps: begin each line with its time, that of the arrival of its end; of what tasks that
+            are completed had written before the first look, that of their end. A line shows what a
+            terminal would, wherever it goes, unless `raw`.
+        jobs: the jobs that will be looked at. The prefixes of several name the job too.
         streams: `stdout.txt`, `stderr.txt` or both. One alone goes to `out`, whichever it is.
         screen: draws what is meant for a terminal.
     """
@@ -62,6 +84,8 @@ class OutputView:
         *,
         prefix: bool = True,
         raw: bool = False,
+        timestamps: bool = False,
+        jobs: Collection[str] = (),
         streams: Sequence[str] = STREAMS,
         screen: Screen | NotebookScreen | None = None,
     ) -> None:
@@ -71,6 +95,9 @@ class OutputView:
         pairs = zip(streams, targets, strict=False)
         self._streams = {name: target for name, target in pairs if target is not None}
         self._prefix = prefix
+        self._raw = raw
+        self._timestamps = timestamps
+        self._jobs = tuple(jobs)
         self._escaped = {
             name for name, target in self._streams.items() if not raw and shows_lines(target)
         }
@@ -100,7 +127,7 @@ class OutputView:
         events = self._batch.list_events(job_id, self._after.get(job_id, 0))
         # A try that another one followed has no files any more: the next one has written over them.
         latest = {event.task_id: event.number for event in events if event.what == "running"}
-        self._widen(latest, last_task_number)
+        self._widen(job_id, latest, last_task_number)
         for event in events:
             self._after[job_id] = event.number
             if event.task_id is None:
@@ -115,32 +142,70 @@ class OutputView:
                     self._running[key] = _Tail()
                     self.done.discard(key)
                 case "completed":
-                    self._show(key, self._running.pop(key, _Tail()), last=True)
+                    self._show(key, self._running.pop(key, _Tail()), ended=event.time)
                     self.done.add(key)
                 case "retry" | "requeue":
                     tail = self._running.pop(key, _Tail())
                     if event.number > latest.get(event.task_id, 0):
-                        self._show(key, tail, last=True)
+                        self._show(key, tail, ended=event.time)
                 case _:
                     pass
         for key, tail in self._running.items():
             if key[0] == job_id:
-                self._show(key, tail, last=False)
+                self._show(key, tail)
         self._flush()
         return found
 
-    def _widen(self, task_ids: Iterable[str | None], last_task_number: int) -> None:
+    def begun(self, job_id: str, task_id: str) -> str:
+        """What a terminal would show of the line that a running task has not ended; '' for none."""
+        key = (job_id, task_id)
+        tail = self._running.get(key)
+        if tail is None:
+            return ""
+        if not self._streams:
+            self._skip(key, tail)
+        lines = (shown(tail.rest[name], begun=True).strip() for name in (tail.latest, *STREAMS))
+        return next(filter(None, lines), "")
+
+    def _skip(self, key: tuple[str, str], tail: _Tail) -> None:
+        """Go on to the begun lines of a task whose output is not shown."""
+        for name in STREAMS:
+            start = tail.offsets[name]
+            try:
+                data = self._batch.read_task_file(*key, name, start, _CHUNK)
+                if len(data) == _CHUNK:
+                    size = file_size(partial(self._batch.read_task_file, *key, name))
+                    start = max(start, size - _LAST_BYTES)
+                    data = self._batch.read_task_file(*key, name, start, _CHUNK)
+                    tail.rest[name] = b""
+            except NotFoundError:
+                return  # deleted since
+            tail.offsets[name] = start + len(data)
+            if data:
+                tail.latest = name
+                rest = settled((tail.rest[name] + data).rpartition(b"\n")[2])
+                tail.rest[name] = rest[:_CHUNK]
+
+    def label(self, job_id: str, task_id: str) -> str:
+        """A task's id; where several jobs are looked at, with the job unless it begins with that."""
+        if len(self._jobs) < 2:
+            return task_id
+        begins = (job for job in self._jobs if task_id.startswith(f"{job}-"))
+        return task_id if max(begins, key=len, default="") == job_id else f"{job_id}/{task_id}"
+
+    def _widen(self, job_id: str, task_ids: Iterable[str | None], last_task_number: int) -> None:
         """Make room for the prefixes of these tasks, and of numbered ones that are still to run."""
         for task_id in filter(None, task_ids):
-            begin = task_id.rstrip("0123456789")
-            digits = max(len(task_id) - len(begin), len(str(last_task_number)))
-            width = len(begin) + digits if begin != task_id else len(task_id)
+            label = self.label(job_id, task_id)
+            begin = label.rstrip("0123456789")
+            digits = max(len(label) - len(begin), len(str(last_task_number)))
+            width = len(begin) + digits if begin != label else len(label)
             self._width = max(self._width, width)
 
     def finish(self) -> None:
         """Show also the begun lines of tasks that still run. The last call."""
         for key, tail in self._running.items():
-            self._show(key, tail, last=True)
+            self._show(key, tail, ended=datetime.now(UTC))
         self._flush()
 
     def _flush(self) -> None:
@@ -150,8 +215,13 @@ class OutputView:
         for stream in self._streams.values():
             stream.flush()
 
-    def _show(self, key: tuple[str, str], tail: _Tail, *, last: bool) -> None:
+    def _show(self, key: tuple[str, str], tail: _Tail, *, ended: datetime | None = None) -> None:
+        """Show what is new of a task; of one that has `ended` also the begun lines."""
+        stamp = ""
+        if self._timestamps:
+            stamp = f"{when(datetime.now(UTC) if ended is None or tail.seen else ended)} "
         for name in self._streams:
+            obeyed = name in self._escaped or (self._timestamps and not self._raw)
             while True:
                 try:
                     data = self._batch.read_task_file(*key, name, tail.offsets[name], _CHUNK)
@@ -160,60 +230,78 @@ class OutputView:
                 tail.offsets[name] += len(data)
                 *lines, rest = (tail.rest[name] + data).split(b"\n")
                 for line in lines:
-                    self._write(name, key[1], line)
+                    self._write(name, key, tail, line, stamp)
+                if data:
+                    tail.latest = name
+                    rest = settled(rest) if obeyed else rest
                 while len(rest) > _LONGEST:
                     cut = _between_signs(rest, _LONGEST)
-                    self._write(name, key[1], rest[:cut], ended=False)
+                    self._write(name, key, tail, rest[:cut], stamp, ended=False)
                     rest = rest[cut:]
                 tail.rest[name] = rest
                 if len(data) < _CHUNK:
                     break
-            if last and tail.rest[name]:
-                self._write(name, key[1], tail.rest[name])
+            if ended is not None and tail.rest[name]:
+                self._write(name, key, tail, tail.rest[name], stamp)
                 tail.rest[name] = b""
+        tail.seen = True
 
-    def _write(self, name: str, task_id: str, line: bytes, *, ended: bool = True) -> None:
+    def _write(
+        self,
+        name: str,
+        key: tuple[str, str],
+        tail: _Tail,
+        line: bytes,
+        stamp: str,
+        *,
+        ended: bool = True,
+    ) -> None:
         """Show a line, or a part of one that is too long; only a single file goes on in its line."""
-        stream, escaped = self._streams[name], name in self._escaped
-        if escaped:
-            self._write_line(name, task_id, line)
+        stamp = "" if name in tail.parted else stamp
+        (tail.parted.discard if ended else tail.parted.add)(name)
+        label = self.label(*key)
+        if name in self._escaped:
+            self._write_line(name, label, stamp, line)
             return
         end = "\n" if ended or self._prefix else ""
-        before = ""
+        before = stamp
         if self._prefix:
-            prefix = task_id.ljust(self._width)
-            before = f"{coloured(prefix, self._colour(task_id), stream)} | "
+            prefix = label.ljust(self._width)
+            before = f"{coloured(prefix, self._colour(label), self._streams[name])} | {stamp}"
+        if self._timestamps and not self._raw and b"\r" in line.rstrip(b"\r"):
+            line = shown(line).encode()
+        stream = self._streams[name]
         binary = getattr(stream, "buffer", None)
         if binary is not None:
             binary.write(before.encode() + line + end.encode())
             return
         write(stream, f"{before}{line.decode(errors='replace')}{end}")
 
-    def _write_line(self, name: str, task_id: str, line: bytes) -> None:
-        """Show a line on a terminal, which obeys none of its signs.
-
-        What a program wrote over is not shown, as on a terminal of its own.
-        """
-        text = as_shown(line.decode(errors="replace"))
-        prefix = plain(task_id).ljust(self._width)
+    def _write_line(self, name: str, label: str, stamp: str, line: bytes) -> None:
+        """Show a line on a terminal, which obeys none of its signs but colours."""
+        prefix = plain(label).ljust(self._width)
         wrong = name == "stderr.txt"
         if self._screen is None:
+            stream = self._streams[name]
             before = f"{prefix} {'!' if wrong else '|'} " if self._prefix else ""
-            write(self._streams[name], f"{before}{text}\n")
-        elif self._prefix:
+            write(stream, f"{before}{stamp}{shown(line, colours=in_colour(stream))}\n")
+            return
+        text = shown(line, colours=True)
+        pieces: list[Piece] = [(stamp, ""), _from_ansi(text) if "\x1b" in text else (text, "")]
+        if self._prefix:
             mark = ("! ", "bold red") if wrong else ("| ", "dim")
-            self._screen.line((f"{prefix} ", self._colour(task_id)), mark, (text, ""))
-        else:
-            self._screen.line((text, ""))
+            pieces = [(f"{prefix} ", self._colour(label)), mark, *pieces]
+        self._screen.line(*pieces)
 
-    def _colour(self, task_id: str) -> str:
+    def _colour(self, label: str) -> str:
         """The colour of a task's prefix, one after the other."""
-        return self._colours.setdefault(task_id, COLOURS[len(self._colours) % len(COLOURS)])
+        return self._colours.setdefault(label, COLOURS[len(self._colours) % len(COLOURS)])
 
 
-def as_shown(line: str) -> str:
-    """A line in signs that a terminal only shows, without what its program wrote over."""
-    return plain(line.rstrip("\r").rpartition("\r")[2], keep="\t")
+def _from_ansi(text: str) -> Text:
+    from rich.text import Text
+
+    return Text.from_ansi(text)
 
 
 def _between_signs(data: bytes, place: int) -> int:
@@ -222,38 +310,3 @@ def _between_signs(data: bytes, place: int) -> int:
         if data[cut] & 0xC0 != 0x80:
             return cut
     return place
-
-
-def write(stream: TextIO, text: str) -> None:
-    """Write text; signs that the stream cannot show are escaped."""
-    try:
-        stream.write(text)
-    except UnicodeEncodeError:
-        encoding = stream.encoding or "ascii"
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-
-
-def say(text: str) -> None:
-    """A line of ours, when the script has ended: on standard error, if there is one."""
-    if sys.stderr is not None:
-        name = coloured("cloudops:", "yellow", sys.stderr)
-        write(sys.stderr, f"{name} {plain(text, keep=chr(10))}\n")
-
-
-def say_detached(batch: BatchProvider, job_id: str) -> None:
-    """Say that the tasks of a job go on, how to follow them and how to stop them, or why the service
-    cannot tell."""
-    try:
-        counts = batch.task_counts(job_id)
-    except NotFoundError:
-        return
-    except CloudOpsError as error:
-        say(str(error))
-        return
-    left = counts.active + counts.running
-    if left:
-        say(
-            f"detached; {counted(left, 'task')} of {job_id} {'goes' if left == 1 else 'go'} on.\n"
-            f"  Follow: cloudops logs -f {job_id}\n"
-            f"  Stop: cloudops job terminate {job_id}"
-        )

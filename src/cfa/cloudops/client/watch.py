@@ -7,29 +7,25 @@ shows a status: how far the jobs are, what runs and for how long, or why nothing
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cfa.cloudops.client.notebook import NotebookScreen, in_notebook
+from cfa.cloudops.client.remarks import say, write
 from cfa.cloudops.client.screen import Piece, Screen, can_draw
-from cfa.cloudops.client.view import (
-    LOOK_S,
-    STREAMS,
-    OutputView,
-    as_shown,
-    say,
-    write,
-)
+from cfa.cloudops.client.view import LOOK_S, STREAMS, OutputView
 from cfa.cloudops.errors import NotFoundError
-from cfa.cloudops.model.plain import plain, shortened, some
+from cfa.cloudops.model.plain import abbreviated, plain, shortened, some
 from cfa.cloudops.model.tail import last_lines
 from cfa.cloudops.model.values import Event, Job, JobState, TaskCounts
 from cfa.cloudops.model.words import clock, duration
+from cfa.cloudops.model.written import shown
 
 if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
@@ -43,6 +39,11 @@ _LAST_LINES = 5
 _LAST_BYTES = 1 << 12
 #: Seconds between two lines of counts where there is no terminal.
 _PLAIN_S = 5.0
+#: Signs of a name, however narrow the terminal is.
+_LEAST_NAME = 12
+#: Running tasks whose begun lines are shown, and those in which one is looked for.
+_MOST_BEGUN = 5
+_MOST_ASKED = 20
 #: Signs that take turns while something is watched.
 _HEARTBEAT = "|/-\\"
 #: Seconds that a job may wait for others before that is worth a line.
@@ -56,7 +57,8 @@ class Watch:
         batch: the service.
         wanted: whether a task of a job is of interest, by (job id, task id); all when not given.
         output: show what tasks write; else lines of counts where there is no terminal.
-        prefix: as for `OutputView`, with `raw` and `streams`. With `raw` nothing is drawn.
+        prefix: as for `OutputView`, with `raw`, `timestamps`, `jobs` and `streams`. With `raw` nothing
+            is drawn.
         source: gives another view of what tasks wrote than the service.
     """
 
@@ -68,6 +70,8 @@ class Watch:
         output: bool = True,
         prefix: bool = True,
         raw: bool = False,
+        timestamps: bool = False,
+        jobs: Collection[str] = (),
         streams: Sequence[str] = STREAMS,
         source: BatchProvider | None = None,
     ) -> None:
@@ -80,6 +84,8 @@ class Watch:
             wanted,
             prefix=prefix,
             raw=raw,
+            timestamps=timestamps,
+            jobs=jobs,
             streams=streams if output else (),
             screen=self._screen,
         )
@@ -173,8 +179,8 @@ class Watch:
         except NotFoundError:
             return  # deleted since
         reason = task.failure.message if task.failure else "It failed."
-        head = f"{task_id} failed: {shortened(reason, 1000)}"
-        more = [f"  {as_shown(line)}" for line in lines]
+        head = f"{self.view.label(job_id, task_id)} failed: {shortened(reason, 1000)}"
+        more = [f"  {shown(line)}" for line in lines]
         if task.started is not None:
             more.append(f"  More: cloudops task show {job_id} {task_id}")
         if self._screen is None:
@@ -227,48 +233,71 @@ class Watch:
             self._counted = (text, elapsed)
 
     def _status(self) -> list[list[Piece]]:
-        """Lines of the status: how far, what runs or why nothing does, and what Ctrl-C does."""
+        """Lines of the status: how far, what runs or why nothing does, and what Ctrl-C does here."""
         elapsed = time.monotonic() - self._start_s
         jobs = list(self._jobs.values())
         counts = _sum([job.counts for job in jobs])
-        name = plain(jobs[0].spec.id) if len(jobs) == 1 else f"{len(jobs)} jobs"
-        first: list[Piece] = [
-            (_HEARTBEAT[int(elapsed * 4) % len(_HEARTBEAT)], "cyan"),
-            (f" {clock(elapsed)} ", ""),
-            (name, "bold"),
-            (f": {counts.completed} of {counts.total} done", ""),
-        ]
+        far: list[tuple[str, str]] = [(f": {counts.completed} of {counts.total} done", "")]
         for count, word, style in (
             (counts.failed, "failed", "bold red"),
             (counts.running, "running", "cyan"),
             (counts.active, "waiting", ""),
         ):
             if count:
-                first += [(", ", ""), (f"{count} {word}", style)]
-        lines = [first]
+                far += [(", ", ""), (f"{count} {word}", style)]
+        heartbeat = _HEARTBEAT[int(elapsed * 4) % len(_HEARTBEAT)]
+        past = f" {clock(elapsed)} "
+        name = plain(jobs[0].spec.id) if len(jobs) == 1 else f"{len(jobs)} jobs"
+        room = self._width - len(heartbeat) - len(past) - sum(len(text) for text, _ in far)
+        name = abbreviated(name, max(room, _LEAST_NAME))
+        lines: list[list[Piece]] = [[(heartbeat, "cyan"), (past, ""), (name, "bold"), *far]]
         if owed := sum(job.logs_owed for job in jobs if not job.counts.running):
             lines.append([(f"  saving the logs of {owed} tasks", "")])
         if self._running:
-            lines.append([("  ", ""), (self._running_text(), "")])
+            lines += self._running_lines()
         else:
             reasons = list(filter(None, map(self._reasons.get, self._jobs)))
             if reasons or counts.active:
                 lines.append([(f"  {plain(reasons[0] if reasons else 'starting')}", "yellow")])
-        lines.append([("  Ctrl-C detaches, tasks go on", "dim")])
+        if threading.current_thread() is threading.main_thread():  # no other is interrupted
+            lines.append([("  Ctrl-C detaches, tasks go on", "dim")])
         return lines
 
-    def _running_text(self) -> str:
-        """Running tasks with their times, longest first, as many as fit into a line."""
+    @property
+    def _width(self) -> int:
+        """Columns of the status."""
+        return self._screen.width if self._screen is not None else 80
+
+    def _running_lines(self) -> list[list[Piece]]:
+        """Running tasks with their times, longest first: a line for each that has begun one itself, as
+        many as there is room for, and all others in one."""
+        begun: list[list[Piece]] = []
+        others = []
         now = datetime.now(UTC)
-        room = (self._screen.width if self._screen is not None else 80) - 2
+        longest = sorted(self._running.items(), key=lambda item: item[1])
+        for number, ((job_id, task_id), started) in enumerate(longest):
+            time_s = max(0.0, (now - started).total_seconds())
+            name = plain(self.view.label(job_id, task_id))
+            asked = number < _MOST_ASKED and len(begun) < _MOST_BEGUN
+            line = self.view.begun(job_id, task_id) if asked else ""
+            if line:
+                name = abbreviated(name, max(self._width // 3, _LEAST_NAME))
+                begun.append([(f"  {name} {clock(time_s)} ", ""), ("| ", "dim"), (line, "")])
+            else:
+                name = abbreviated(name, max(self._width // 2, _LEAST_NAME))
+                others.append(f"{name} {clock(time_s)}")
+        return [*begun, [("  ", ""), (self._listed(others), "")]] if others else begun
+
+    def _listed(self, names: Sequence[str]) -> str:
+        """As many names as fit into a line."""
+        room = self._width - 2
         text = ""
-        left = len(self._running)
-        for (_, task_id), started in sorted(self._running.items(), key=lambda item: item[1]):
-            longer = f"{text}, " if text else ""
-            longer += f"{plain(task_id)} {clock(max(0.0, (now - started).total_seconds()))}"
+        for number, name in enumerate(names):
+            longer = f"{text}, {name}" if text else name
+            left = len(names) - number
             if text and len(longer) + (len(f", and {left - 1} more") if left > 1 else 0) > room:
                 return f"{text}, and {left} more"
-            text, left = longer, left - 1
+            text = longer
         return text
 
 

@@ -7,8 +7,16 @@ from typing import TextIO
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether people look at a stream, or what a script has put in its place, as it comes."""
-    return hasattr(stream, "isatty") and stream.isatty() and os.environ.get("TERM") != "dumb"
+    """Whether people look at a stream, or what a script has put in its place, as it comes.
+
+    With TERM=dumb, or `unknown`, the terminal obeys nothing; with CI=true, a log keeps what it shows.
+    """
+    return (
+        hasattr(stream, "isatty")
+        and stream.isatty()
+        and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+        and os.environ.get("CI", "").lower() in ("", "0", "false")
+    )
 
 
 def in_colour(stream: TextIO) -> bool:

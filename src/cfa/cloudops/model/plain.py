@@ -30,6 +30,14 @@ def shortened(text: str, most: int = 10_000) -> str:
     return f"{text[:most]}... ({len(text) - most:,} more characters)"
 
 
+def abbreviated(name: str, width: int, ellipsis: str = "…") -> str:
+    """A name of at most so many signs: its begin and its end, where the names of a series differ."""
+    if len(name) <= width:
+        return name
+    end = name[len(name) - width // 3 :] if width >= 3 else ""
+    return f"{name[: width - 1 - len(end)]}{ellipsis}{end}"
+
+
 def counted(count: int, what: str) -> str:
     """`1 file`, `2 files`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -14,7 +14,7 @@ _CHUNK = 1 << 16
 
 def tail_offset(read: Read, lines: int) -> int:
     """The offset at which the last lines of a file begin; a last line without an end counts."""
-    size = _size(read)
+    size = file_size(read)
     width = _CHUNK
     while True:
         start = max(0, size - width)
@@ -31,7 +31,7 @@ def tail_offset(read: Read, lines: int) -> int:
         width *= 4
 
 
-def _size(read: Read) -> int:
+def file_size(read: Read) -> int:
     """The size of a file, by few reads."""
     first = len(read(0, _CHUNK))
     if first < _CHUNK:
@@ -53,7 +53,7 @@ def _all(read: Read, start: int, end: int) -> bytes:
     return b"".join(parts)
 
 
-def last_lines(read: Read, most: int, within: int) -> list[str]:
+def last_lines(read: Read, most: int, within: int) -> list[bytes]:
     """The last lines of a file, at most so many, without their ends.
 
     Args:
@@ -61,8 +61,8 @@ def last_lines(read: Read, most: int, within: int) -> list[str]:
         most: lines.
         within: bytes from the end in which they are looked for: a line may have gigabytes.
     """
-    size = _size(read)
+    size = file_size(read)
     start = max(0, size - within)
     data = _all(read, start, size)
-    lines = data.decode(errors="replace").rstrip("\n").split("\n") if data else []
-    return [line.rstrip("\r") for line in lines[-most:]]
+    lines = data.rstrip(b"\n").split(b"\n") if data else []
+    return [line.rstrip(b"\r") for line in lines[-most:]]

@@ -1,0 +1,48 @@
+"""What is said beside the output of a script."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from cfa.cloudops.errors import CloudOpsError, NotFoundError
+from cfa.cloudops.model.colours import coloured
+from cfa.cloudops.model.plain import counted, plain
+
+if TYPE_CHECKING:
+    from cfa.cloudops.provider.batch import BatchProvider
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write text; signs that the stream cannot show are escaped."""
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def say(text: str) -> None:
+    """A line of ours, when the script has ended: on standard error, if there is one."""
+    if sys.stderr is not None:
+        name = coloured("cloudops:", "yellow", sys.stderr)
+        write(sys.stderr, f"{name} {plain(text, keep=chr(10))}\n")
+
+
+def say_detached(batch: BatchProvider, job_id: str) -> None:
+    """Say that the tasks of a job go on, how to follow them and how to stop them, or why the service
+    cannot tell."""
+    try:
+        counts = batch.task_counts(job_id)
+    except NotFoundError:
+        return
+    except CloudOpsError as error:
+        say(str(error))
+        return
+    left = counts.active + counts.running
+    if left:
+        say(
+            f"detached; {counted(left, 'task')} of {job_id} {'goes' if left == 1 else 'go'} on.\n"
+            f"  Follow: cloudops logs -f {job_id}\n"
+            f"  Stop: cloudops job terminate {job_id}"
+        )
