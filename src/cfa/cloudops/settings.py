@@ -42,7 +42,7 @@ VARIABLES = {
 EXISTING_JOB = ("error", "resume", "replace", "force-replace")
 
 #: Workspaces of others that the user trusts, or `*`. Only the real environment counts: a dotenv file may
-#: lie in the strange directory itself.
+#: be in the foreign directory itself.
 TRUST = "CLOUDOPS_TRUST"
 
 
