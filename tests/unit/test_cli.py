@@ -271,22 +271,22 @@ def test_pool_show(cloudops, workspace):
     assert facts["backend"] == "subprocess"
     assert facts["image"] == "python:3.10-slim"
     assert facts["mounts"] == "input-test at /data, results at /out"
-    assert facts["slots"] == "3 a node, 6 in all"
-    assert facts["limits"] == "2 cores and 4.0 GiB of memory a node (not enforced by subprocess)"
+    assert facts["slots"] == "3 per node, 6 in all"
+    assert facts["limits"] == "2 cores and 4.0 GiB of memory per node (not enforced by subprocess)"
     assert facts["metadata owner"] == "ada"
 
 
 @pytest.mark.parametrize(
     ("holds", "resources", "shown"),
     [
-        ((True, True), (2, 4), "2 cores and 4.0 GiB of memory a node"),
-        ((True, False), (2, 4), "2 cores and 4.0 GiB of memory (not enforced by own) a node"),
-        ((False, True), (2, None), "2 cores a node (not enforced by own)"),
-        ((False, False), (None, 4), "4.0 GiB of memory a node (not enforced by own)"),
+        ((True, True), (2, 4), "2 cores and 4.0 GiB of memory per node"),
+        ((True, False), (2, 4), "2 cores and 4.0 GiB of memory (not enforced by own) per node"),
+        ((False, True), (2, None), "2 cores per node (not enforced by own)"),
+        ((False, False), (None, 4), "4.0 GiB of memory per node (not enforced by own)"),
         (
             None,
             (2, None),
-            "2 cores a node (as far as own enforces them: it does not answer)",
+            "2 cores per node (as far as own enforces them: it does not answer)",
         ),
         (None, (None, None), "none"),
     ],

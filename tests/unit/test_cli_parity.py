@@ -369,7 +369,7 @@ class TestTasks:
         [
             (None, 3, "There is no file of tasks 'tasks.json'"),
             ("[{]", 2, "tasks.json: this is not valid JSON: Expecting property name"),
-            ("{}", 2, "tasks.json: this is no list of tasks"),
+            ("{}", 2, "tasks.json: this is not a list of tasks"),
             ('[{"command_line": "a"}, {"command": "b"}]', 2, "command"),
             ("[" * 100_000, 2, "nested too deeply"),
         ],
@@ -413,7 +413,8 @@ class TestJobs:
         status, out, err = cloudops("create_job", "-n", "j", "-pn", "p")
         assert (status, out) == (4, "")
         assert err.endswith(
-            "\n  Go on with it: --exist-ok   Delete it with its results: cloudops job delete j\n"
+            "\n  To continue with it: --exist-ok   "
+            "To delete it with its results: cloudops job delete j\n"
         )
         assert cloudops("create_job", "-n", "j", "-pn", "p", "--exist-ok")[0] == 0
         assert cloudops("job", "delete", "j")[0] == 0

@@ -31,7 +31,7 @@ def wants_json(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
 #: The option of every command that lists or shows.
 Json = Annotated[bool, option("--json", callback=wants_json, help="Print one JSON document.")]
 #: The option of commands that show what programs wrote.
-Raw = Annotated[bool, option("--raw", help="Show control characters of programs as they are.")]
+Raw = Annotated[bool, option("--raw", help="Write control characters as they are.")]
 
 
 @frozen(kw_only=True)

@@ -40,9 +40,9 @@ _WORDS = 60
 
 @root.add()
 def status(ctx: click.Context, as_json: Json = False) -> None:
-    """Show on one screen the jobs, what runs, what failed, the agent and the backend.
+    """Show jobs, running and failed tasks, the agent and the backend on one screen.
 
-    It is also what cloudops shows without a command in a directory with a workspace.
+    In a directory with a workspace, cloudops without a command shows the same.
     """
     settings = load_settings(ctx)
     agent = agent_state(find_workspace(settings))

@@ -227,8 +227,9 @@ class Executor(abc.ABC):
     def probe(self) -> Capabilities:
         """Reach the engine and say what holds on this host.
 
-        Says within five seconds when nobody answers. Starts nothing that outlives the process, but may start an
-        engine's per-user service on demand. May be called often; the answer may be remembered.
+        Blocks at most five seconds if the engine does not answer. Starts nothing that outlives the
+        process, but may start an engine's per-user service on demand. May be called often; the answer
+        may be remembered.
 
         Raises:
             BackendNotInstalledError: a program or library that is needed is missing.
