@@ -26,19 +26,19 @@ _ABSENT = "does not exist"
 def run_experiment(
     exp_config: str | os.PathLike[str], dotenv_path: str | None = None, **kwargs: Any
 ) -> None:
-    """Run the experiment that a TOML file describes: a task for each combination of its parameters.
+    """Run the experiment that a TOML file describes: one task per combination of its parameters.
 
     Args:
-        exp_config: a file with `[job]`, `[experiment]` and perhaps `[upload]`. Relative paths in it
-            are relative to the current directory.
+        exp_config: a file with `[job]`, `[experiment]` and optionally `[upload]`. Its paths are
+            relative to the current directory.
         dotenv_path: as for `CloudClient`.
         **kwargs: for `CloudClient`.
 
     Raises:
         FileNotFoundError: the file, or one that it names, does not exist.
         KeyError: a table or key is missing.
-        ValueError: a value can never work, or the pool does not exist. The message names file, table
-            and key. Nothing was uploaded or made.
+        ValueError: a value can never work, or the pool does not exist. The message names the file,
+            the table and the key. Nothing was uploaded or created.
         RuntimeError: the job exists, or as for the client's methods.
     """
     plan = plans.experiment(exp_config)
@@ -51,16 +51,16 @@ def run_tasks(
     """Run the tasks that a TOML file lists.
 
     Args:
-        task_config: a file with `[job]`, `[[task]]` and perhaps `[upload]`. `depends_on` holds the
-            `name` or names of earlier tasks. Besides those of the cloud a task may have `timeout`
-            (minutes), `container`, `mount_pairs` and `name_suffix`.
+        task_config: a file with `[job]`, `[[task]]` and optionally `[upload]`. `depends_on` lists
+            the `name` of one or several earlier tasks. In addition to the keys of the cloud, a task
+            may have `timeout` (minutes), `container`, `mount_pairs` and `name_suffix`.
         dotenv_path: as for `CloudClient`.
         **kwargs: for `CloudClient`.
 
     Raises:
         FileNotFoundError: the file, or one that it names, does not exist.
         KeyError: a table or key is missing.
-        ValueError: as for `run_experiment`, or a name in `depends_on` is that of no earlier task.
+        ValueError: as for `run_experiment`, or no earlier task has a name in `depends_on`.
         RuntimeError: the job exists, or as for the client's methods.
     """
     plan = plans.tasks(task_config)

@@ -43,7 +43,7 @@ def format_extensions(extension: str | Sequence[str]) -> list[str]:
 def create_storage_container_if_not_exists(
     blob_storage_container_name: str, blob_service_client: Any
 ) -> ContainerHandle:
-    """Make a blob container; one that exists is left as it is. Its handle is returned."""
+    """Create a blob container, and return its handle. One that exists stays as it is."""
     client = client_of(blob_service_client)
     client.create_blob_container(blob_storage_container_name)
     return client.blob_service_client.get_container_client(blob_storage_container_name)
@@ -109,7 +109,7 @@ class Transfers:
         max_concurrent_downloads: int = 20,
         credential: Any = None,
     ) -> None:
-        """See `CloudClient.async_download_folder`; account and credential mean nothing here."""
+        """See `CloudClient.async_download_folder`; account and credential have no effect."""
         del storage_account_url, credential
         self.face.client().async_download_folder(
             src_path=name_starts_with,
@@ -134,7 +134,7 @@ class Transfers:
         legal_hold: bool = False,
         immutability_lock_days: int = 0,
     ) -> None:
-        """See `CloudClient.async_upload_folder`; account and credential mean nothing here."""
+        """See `CloudClient.async_upload_folder`; account and credential have no effect."""
         del storage_account_url, credential
         self.face.client().async_upload_folder(
             folders=[folder],

@@ -145,7 +145,7 @@ def download_file(
     check_size: bool = True,
     verbose: bool = False,
 ) -> None:
-    """Download one blob; nobody is asked. With `verbose`, the log says so.
+    """Download one blob, without a question. With `verbose`, the log says so.
 
     Raises:
         BlobNotFoundError (a ValueError): there is none.
@@ -179,7 +179,7 @@ def download_folder(
 
 
 def delete_blob_snapshots(blob_name: str, container_name: str, blob_service_client: Any) -> None:
-    """Delete a blob. There are no snapshots here."""
+    """Delete a blob. On this machine, blobs have no snapshots."""
     client_of(blob_service_client).delete_blob_file(blob_name, container_name)
 
 
@@ -198,7 +198,7 @@ class Streams:
     face: Face
 
     def get_blob_service_client(self, config: Any = None, credential: Any = None) -> BlobHandle:
-        """What stands for the storage account's client; neither argument is needed here."""
+        """Return a handle of the storage. On this machine, neither argument is needed."""
         del config, credential
         return self.face.client().blob_service_client
 
@@ -220,7 +220,7 @@ class Streams:
 
         Args:
             container_name: the container, unless `container_client` says it.
-            account_name: means nothing here: there is one storage.
+            account_name: has no effect on this machine: there is one storage.
             blob_service_client: the client whose storage it is; that of the face when not given.
             container_client: a handle of it.
 
@@ -254,7 +254,7 @@ class Streams:
 
         Args:
             blob_url: name of the blob in its container.
-            account_name: means nothing here.
+            account_name: has no effect on this machine.
             container_name: the container, unless `container_client` says it.
             container_client: a handle of it.
             do_check: look for the blob now, not when the stream is read.
@@ -283,12 +283,12 @@ class Streams:
         tags: Mapping[str, str] | None = None,
         blob_service_client: Any = None,
     ) -> bool:
-        """Write a blob, at once: readers see the old or the whole new one. Returns True.
+        """Write a blob in one step: a reader sees the old or the new blob. Returns True.
 
         Args:
             data: text, bytes, a file, or an iterable of such pieces.
             blob_url: name of the blob in its container.
-            account_name: means nothing here.
+            account_name: has no effect on this machine.
             container_name: the container, unless `container_client` says it.
             container_client: a handle of it.
             append_blob: add to a blob that is there.
@@ -334,7 +334,7 @@ class Streams:
 
         Args:
             container_name: the container, unless `container_client` says it.
-            account_name: means nothing here.
+            account_name: has no effect on this machine.
             name_starts_with: only names that begin so.
             blob_service_client: the client whose storage it is.
             container_client: a handle of it.

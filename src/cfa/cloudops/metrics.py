@@ -105,7 +105,7 @@ class CloudMetrics:
     Args:
         batch_service_client: that of a `CloudClient`, or the client itself.
         blob_service_client: the same.
-        credentials: mean nothing here.
+        credentials: have no effect on this machine.
     """
 
     def __init__(

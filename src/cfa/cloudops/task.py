@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @frozen(kw_only=True)
 class ContainerSettings:
-    """Image and options of a task's container. Of the options only mounts mean something here."""
+    """Image and options of a task's container. On this machine, only mounts have an effect."""
 
     image_name: str
     container_run_options: str = ""
@@ -93,11 +93,11 @@ def get_container_settings(
     Args:
         container_image_name: the image, with or without a scheme.
         az_mount_dir: where the cloud's nodes have the blob containers.
-        working_directory: kept; a task starts in the image's own here.
+        working_directory: kept; on this machine, a task starts in the image's own.
         mount_pairs: `{"source", "target"}` of blob containers; None means those of the pool.
-        additional_options: kept; they mean nothing here.
+        additional_options: kept; they have no effect on this machine.
         registry: means nothing: the engine's own login counts.
-        **keywords: further settings of the SDK, which mean nothing here.
+        **keywords: further settings of the SDK, which have no effect on this machine.
 
     Raises:
         InvalidInputError: no image, or mounts that cannot work.
@@ -140,23 +140,23 @@ def get_task_config(
     """A task, to be added with `client.batch_service_client.create_task(job_id, task)`.
 
     Args:
-        task_id: its id.
-        base_call: its command.
+        task_id: id of the task.
+        base_call: program and arguments.
         container_settings: of `get_container_settings`, or the SDK's object; the pool's image and
             mounts when None.
-        user_identity: means nothing here.
-        log_blob_container: means nothing here, nor do the other `log_...`, and a warning says so: the
-            logs of all tasks are saved with `create_job(save_logs_to_blob=...)`.
+        user_identity: has no effect on this machine.
+        log_blob_container: like the other `log_...`, has no effect on this machine, and a warning
+            says so. `create_job(save_logs_to_blob=...)` saves the logs of all tasks.
         depends_on: ids of tasks that must succeed first, or the SDK's object.
-        timeout: time that one try may take.
-        max_task_retry_count: instead of the job's.
-        **keywords: further fields of the SDK's object. `constraints` and `exit_conditions` count; of
-            the others, the log names what means nothing here.
+        timeout: time that one attempt may take.
+        max_task_retry_count: number of retries, in place of the job's.
+        **keywords: more fields of the SDK's object. `constraints` and `exit_conditions` count. The
+            log names those that have no effect on this machine.
 
     Raises:
-        ValueError: an id, dependency or limit that can never work.
-        NotImplementedError: a field that is not offered here and that would change what runs, such
-            as `environment_settings`.
+        ValueError: an id, a dependency or a limit can never work.
+        NotImplementedError: a field that is not available on this machine would change what runs,
+            such as `environment_settings`.
     """
     del user_identity, log_file_pattern, log_upload_condition
     logs = {
@@ -212,5 +212,5 @@ output_task_files_to_blob = azure_only(
 
 
 def get_batch_compute_id(compute_node_identity_reference: Any) -> Record:
-    """A record with the `resource_id` of nodes' identity; nodes have none here, so nothing reads it."""
+    """A record with the `resource_id` of the nodes' identity, which nothing on this machine reads."""
     return Record(resource_id=sdk.value(compute_node_identity_reference, "resource_id"))

@@ -58,39 +58,44 @@ class PoolMixin:
         monitoring_interval_seconds: int = 15,
         benchmark_runtime_seconds: int = 60,
     ) -> None:
-        """Make a pool: a named description of where tasks run.
+        """Create a pool: a named description of the nodes that run tasks.
 
-        The image is present, pulled if need be, when this returns. A pool that exists is left as it
-        is, unless `replace_existing_pool`.
+        When the call returns, the image is present: a missing image is pulled. A pool that exists
+        stays as it is, unless `replace_existing_pool` is set.
 
         Args:
-            pool_name: blanks become `_`.
-            mounts: blob containers that tasks see: `"c"` at `/c`; `{"source": "c", "target": "t"}`
-                or `("c", "t")` at `/t`. Forms can be mixed.
-            container_image_name: image of tasks that name none themselves.
-            vm_size: Azure name or T-shirt size; limits cores and memory to what such a VM has.
-            autoscale: True: the number of nodes follows `autoscale_formula`; False: there are
+            pool_name: name of the pool; blanks become `_`.
+            mounts: blob containers that tasks see as folders: `"c"` at `/c`, and `{"source": "c",
+                "target": "t"}` or `("c", "t")` at `/t`. A list may mix these forms.
+            container_image_name: image of tasks that name none.
+            vm_size: name on Azure, or a T-shirt size. It limits cores and memory to those of such a
+                VM.
+            autoscale: if True, the number of nodes follows `autoscale_formula`; if False, it is
                 `dedicated_nodes` + `low_priority_nodes`.
-            autoscale_formula: in the language of Azure Batch; `default`: as many nodes as there are
-                unfinished tasks, at most `max_autoscale_nodes`.
-            dedicated_nodes: nodes of a pool of fixed size; with `low_priority_nodes` one sum here.
-            low_priority_nodes: nodes of a pool of fixed size that the cloud may take back.
-            max_autoscale_nodes: most nodes that the formula `default` asks for.
-            task_slots_per_node: tasks at once on a node. Nodes x slots tasks run at once, at most
-                `CLOUDOPS_MAX_PARALLEL`.
-            availability_zones: `regional` or `zonal`; means nothing on one machine.
-            cache_blobfuse: means nothing where blob containers are directories.
-            replace_existing_pool: redefine a pool of this name.
+            autoscale_formula: a formula in the language of Azure Batch. `default` stands for one
+                node per unfinished task, at most `max_autoscale_nodes`.
+            dedicated_nodes: number of nodes without autoscaling. On this machine, only the sum with
+                `low_priority_nodes` counts.
+            low_priority_nodes: number of nodes without autoscaling that the cloud may take back.
+            max_autoscale_nodes: highest number of nodes with the formula `default`.
+            task_slots_per_node: number of tasks that run at once on a node. In all, nodes x slots
+                tasks run at once, at most `CLOUDOPS_MAX_PARALLEL`.
+            availability_zones: `regional` or `zonal`; has no effect on this machine.
+            cache_blobfuse: has no effect on this machine, where blob containers are directories.
+            replace_existing_pool: replace a pool of this name.
             enable_node_monitoring: `monitor`, `benchmark` or `both`; needs `monitoring_script_url`.
-                Checked, and means nothing on one machine.
-            monitoring_script_url: where the cloud fetches the monitor; not fetched here.
-            monitoring_interval_seconds: seconds between its looks; means nothing here.
-            benchmark_runtime_seconds: seconds of its benchmark; means nothing here.
+                It is checked, but has no effect on this machine.
+            monitoring_script_url: address from which the cloud fetches the monitor; not fetched on
+                this machine.
+            monitoring_interval_seconds: seconds between two measurements; has no effect on this
+                machine.
+            benchmark_runtime_seconds: duration of the benchmark; has no effect on this machine.
 
         Raises:
-            ValueError: an argument that can never work; `FormulaError` with line and column for a
-                formula.
-            RuntimeError: the backend does not answer, or has no such image; no pool is made.
+            ValueError: an argument can never work. For a formula, it is a `FormulaError` with line
+                and column.
+            RuntimeError: the backend does not answer, or the image does not exist. No pool was
+                created.
         """
         from cfa.cloudops.model import sizes
 
@@ -162,13 +167,13 @@ class PoolMixin:
         self.pool_name = pool_id
 
     def delete_pool(self, pool_name: str) -> None:
-        """Delete a pool. Tasks that run in it go back to the queue; its jobs stay.
+        """Delete a pool. Its running tasks return to the queue; its jobs stay.
 
         Args:
-            pool_name: the pool; blanks stand for `_`.
+            pool_name: name of the pool; blanks stand for `_`.
 
         Raises:
-            ValueError: there is no such pool.
+            ValueError: the pool does not exist.
         """
         self._batch.delete_pool(names.pool_id(pool_name))
 
