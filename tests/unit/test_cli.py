@@ -159,7 +159,11 @@ def test_no_workspace(cloudops, workdir, arguments):
         (["run", "nope.py"], 3, "no script 'nope.py'"),
         (["run", "--max-parallel", "none", "x.py"], 2, "CLOUDOPS_MAX_PARALLEL='none'"),
         (["run", "--backend", "nope", __file__], 5, "no backend called 'nope'"),
-        (["--backend", "nope", "job", "list"], 5, "no backend called 'nope'; there are: docker,"),
+        (
+            ["--backend", "nope", "job", "list"],
+            5,
+            "no backend called 'nope'. The backends are: docker,",
+        ),
         (["job", "list", "--backend", "nope"], 5, "no backend called 'nope'"),
         (["--backend", "nope", "status"], 5, "no backend called 'nope'"),
         (["--backend", "nope"], 5, "no backend called 'nope'"),
@@ -194,7 +198,7 @@ def test_known_backends(cloudops, workspace, name):
 def test_unknown_job(cloudops, workspace, arguments):
     """Who looks for a job that is not there learns which are, and not how to make one."""
     _, _, err = cloudops(*arguments)
-    assert "there are: 'fit'." in err
+    assert "Its jobs are: 'fit'." in err
     assert "create" not in err
 
 

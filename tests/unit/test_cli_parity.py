@@ -427,8 +427,9 @@ class TestJobs:
         status, _, err = cloudops("create_job", "-n", "j", "-pn", "p")
         assert status == 4
         assert err.partition("\n")[2] == (
-            "  Wait for them: cloudops job monitor j   End them: cloudops job terminate j   "
-            "Replace the job all the same: CLOUDOPS_EXISTING_JOB=force-replace.\n"
+            "  To wait for them: cloudops job monitor j   "
+            "To terminate them: cloudops job terminate j   "
+            "To replace the job all the same: CLOUDOPS_EXISTING_JOB=force-replace.\n"
         )
 
     def test_logs_stay(self, cloudops, batch, workdir):

@@ -170,7 +170,7 @@ def test_sweep_leaves_a_living_agent_alone(place, use, living, capsys):
     assert len(engine.nodes) == 1
     assert (workspace.nodes / "one").exists()
     assert workspace.socket.exists()
-    assert "an agent serves" in capsys.readouterr().err
+    assert "an agent runs in" in capsys.readouterr().err
 
 
 def test_sweep_with_an_engine_that_does_not_answer(place, use, capsys):

@@ -93,7 +93,7 @@ def test_accounts(client, monkeypatch, capsys):
     assert capsys.readouterr().out == ""
     for _ in range(2):
         blob_helpers.read_blob_stream("a.csv", "second", "cont")
-    assert capsys.readouterr().out.count("The storage account 'second' is not kept apart") == 1
+    assert capsys.readouterr().out.count("The storage accounts 'second' and 'first' share") == 1
 
 
 def test_blob_items(client):
@@ -342,7 +342,7 @@ def test_sdk_credentials(no_azure):
     assert auth.get_compute_node_identity_reference(handler)["resource_id"] == "/id"
     assert handler.azure_container_registry.registry_server == "https://acr.azurecr.io"
     for name in ("client_secret_credential", "user_credential", "default_credential"):
-        with pytest.raises(AttributeError, match=f"{name}.*not offered"):
+        with pytest.raises(AttributeError, match=f"{name}.*not available"):
             getattr(handler, name)
     assert auth.CredentialHandler().azure_container_registry is None
     assert (

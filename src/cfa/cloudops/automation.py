@@ -109,7 +109,7 @@ def _check(plan: plans.Plan, client: CloudClient) -> bool:
     if not new and choice == "error":
         raise JobExistsError(
             f"{here / 'job_name'}the job {plan.job['job_name']!r} exists.",
-            "Change job_name, add exist_ok = true to go on with the job, or replace it with its "
+            "Change job_name, add exist_ok = true to continue with the job, or replace the job and its "
             "results: CLOUDOPS_EXISTING_JOB=replace.",
         )
     if not new and choice != "resume":
@@ -124,7 +124,7 @@ def _check_upload(upload: plans.Upload, client: CloudClient) -> None:
     if not client._blobs.container_exists(upload.container):
         raise BlobContainerNotFoundError(
             f"{upload.place / 'container_name'}there is no blob container {upload.container!r}.",
-            f"Create it with create_blob_container({upload.container!r}).",
+            f"To create it: create_blob_container({upload.container!r}).",
         )
     for key, paths in (("folders", upload.folders), ("files", upload.files)):
         for path in paths:

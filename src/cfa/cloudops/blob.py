@@ -36,7 +36,7 @@ def format_extensions(extension: str | Sequence[str]) -> list[str]:
     found = list(ensure_listlike(list(extension) if isinstance(extension, tuple) else extension))
     for one in found:
         if not isinstance(one, str):
-            raise InvalidInputError(f"{one!r} is no file extension.", "Use text like '.csv'.")
+            raise InvalidInputError(f"{one!r} is not a file extension.", "Use text like '.csv'.")
     return [one if one.startswith(".") else f".{one}" for one in found]
 
 

@@ -379,8 +379,8 @@ class Streams:
 def _warn_of_accounts(account: str, own: str) -> None:
     """Once for each: containers of equal names would hold the blobs of both."""
     _log.warning(
-        "The storage account %r is not kept apart from %r: containers of the same name are one here. "
-        "Give them different names.",
+        "The storage accounts %r and %r share one storage, in which containers of the same name "
+        "are one. Give the containers different names.",
         account,
         own,
     )
@@ -388,13 +388,17 @@ def _warn_of_accounts(account: str, own: str) -> None:
 
 def _warn_of_tags(tags: Mapping[str, str] | None) -> None:
     if tags:
-        _log.warning("The tags %s are not kept: blobs have none here.", ", ".join(map(str, tags)))
+        _log.warning(
+            "The tags %s are not kept: blobs on this machine have no tags.",
+            ", ".join(map(str, tags)),
+        )
 
 
 def _refuse_tag_filter(tag_filter: str | None) -> None:
     if tag_filter:
         raise UnsupportedError(
-            f"Blobs have no tags here, so tag_filter={tag_filter!r} cannot choose among them.",
+            f"Blobs on this machine have no tags, so tag_filter={tag_filter!r} cannot choose "
+            "among them.",
             "Choose by name: name_starts_with='folder/'.",
         )
 

@@ -160,7 +160,7 @@ class CloudMetrics:
         if not found.exists():
             raise BlobContainerNotFoundError(
                 f"The blob container {name!r} does not exist.",
-                f"Make it with create_blob_container({name!r}).",
+                f"To create it: create_blob_container({name!r}).",
             )
         return found
 
@@ -237,10 +237,10 @@ def _numbers(blob: BlobStream) -> dict[str, float]:
             raise ValueError(f"it has {blob.size:,} bytes")
         found = json.loads(blob.read(_LARGEST_SUMMARY))
     except (ValueError, RecursionError, BlobNotFoundError) as error:
-        _log.warning("%s is no summary of a task: %s", blob.name, error)
+        _log.warning("%s is not a summary of a task: %s", blob.name, error)
         return {}
     if not isinstance(found, dict):
-        _log.warning("%s is no summary of a task: it has no names.", blob.name)
+        _log.warning("%s is not a summary of a task: it has no names.", blob.name)
         return {}
     return {name: found[name] for name in _MEASURED if _is_number(found.get(name))}
 
@@ -251,14 +251,14 @@ def _is_number(value: Any) -> bool:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _workload(text: str | None, job_id: str) -> dict[str, Any]:
     try:
         found = json.loads(text, parse_constant=_no_constant) if text else {}
     except (ValueError, RecursionError) as error:
-        _log.warning("workload_metadata of the job %s is no JSON: %s", job_id, error)
+        _log.warning("workload_metadata of the job %s is not JSON: %s", job_id, error)
         return {}
     return found if isinstance(found, dict) else {"value": found}
 

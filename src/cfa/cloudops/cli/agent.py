@@ -101,7 +101,7 @@ def serve(settings: Settings, *, stay: bool) -> int:
         if found.stays or not stay:
             raise ConflictError(
                 f"The agent with process id {found.pid} serves {settings.home}.",
-                "It stays until it is interrupted."
+                "It runs until somebody interrupts it."
                 if found.stays
                 else "It leaves when idle; 'cloudops job list' shows what it has to do.",
             )

@@ -84,8 +84,8 @@ def _wait(client: CloudClient, job: str) -> int:
         client.monitor_job(job)
     except KeyboardInterrupt:
         output.note(
-            f"detached; the tasks of {job} go on. Follow: cloudops logs -f {job}   "
-            f"Stop: cloudops job terminate {job}"
+            f"detached; the tasks of {job} go on. To follow them: cloudops logs -f {job}   "
+            f"To stop them: cloudops job terminate {job}"
         )
         raise
     counts = client._batch.task_counts(job)

@@ -145,8 +145,9 @@ def _series(samples: list[str], now: datetime, period_s: float) -> dict[str, Any
     for name in given:
         if name not in SAMPLED:
             raise InvalidInputError(
-                f"--sample: {name!r} is no variable with samples.",
-                f"There are {', '.join(sorted(SAMPLED))}; quote the $ for the shell.",
+                f"--sample: {name!r} is not a variable with samples.",
+                f"These variables have samples: {', '.join(sorted(SAMPLED))}. Quote the $ for the "
+                "shell.",
             )
     return {name: Series.until(now, values, period_s) for name, values in given.items()}
 

@@ -52,7 +52,7 @@ def one_of(word: str | None, option: str | None, what: str) -> str:
     """
     if word is not None and option is not None and word != option:
         raise AmbiguousCallError(
-            f"Two {what}s are named where one is meant: {word} and {option}.", "Name one."
+            f"Two {what}s are named, but only one is possible: {word} and {option}.", "Name one."
         )
     return all_of(None if word is None else [word], None if option is None else [option], what)[0]
 

@@ -148,7 +148,7 @@ class BlobMixin(AsyncCopyMixin):
                 _log.warning("blobs of the mount %r are left out: %s", mount, error)
         if not found:
             _log.warning(
-                "list_blob_files() knows no mounts and lists nothing; name a container, like "
+                "list_blob_files() knows no mounts, so it lists nothing. Name a container, such as "
                 "list_blob_files('input-test')"
             )
         return list(dict.fromkeys(found))

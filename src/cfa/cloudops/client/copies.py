@@ -163,7 +163,7 @@ class CopyMixin:
             _log.warning("no file in %s fits the filters; nothing to upload", ", ".join(folders))
             return []
         if len(sources) > ASK_ABOVE_FILES and not force_upload:
-            question = f"{len(sources)} files are to be uploaded to {container}. Continue?"
+            question = f"This uploads {len(sources)} files to {container}. Continue?"
             if not confirm(question):
                 _log.warning("Upload aborted.")
                 return []
@@ -268,8 +268,9 @@ class CopyMixin:
             have = self._blobs.list_containers()
             known = ", ".join(have[:10]) + (", ..." if len(have) > 10 else "") if have else "none"
             raise BlobContainerNotFoundError(
-                f"There is no blob container {container!r} in {self._blobs.url}; there are: {known}.",
-                f"Make it with create_blob_container({container!r}).",
+                f"There is no blob container {container!r} in {self._blobs.url}. Its blob "
+                f"containers are: {known}.",
+                f"To create it: create_blob_container({container!r}).",
             )
         return container
 
@@ -363,11 +364,11 @@ def no_folder(container: str, folder: str, hint: str = "") -> BlobNotFoundError:
 def confirm(question: str) -> bool:
     """Ask at a terminal. Anything else cannot answer: go on, as scripts and notebooks expect."""
     if not _is_terminal(sys.stdin) or _in_background(sys.stdin):
-        _log.info("%s Yes: standard input is not a terminal in the foreground.", question)
+        _log.info("%s Yes, because standard input is not a terminal in the foreground.", question)
         return True
     seen = next(filter(_is_terminal, (sys.stdout, sys.stderr)), None)
     if seen is None:
-        _log.info("%s Yes: nobody would see the question.", question)
+        _log.info("%s Yes, because nobody would see the question.", question)
         return True
     try:
         with contextlib.redirect_stdout(seen):

@@ -120,5 +120,5 @@ def check_keywords(method: str, given: Iterable[str], known: Iterable[str]) -> N
     for name in given:
         if name not in known:
             raise AmbiguousCallError(
-                f"{method} has no keyword {name!r}.", f"Known are: {', '.join(known)}."
+                f"{method} has no keyword {name!r}.", f"Its keywords are: {', '.join(known)}."
             )

@@ -168,13 +168,13 @@ class ImageMixin:
             if found.images and not found.builds:
                 raise UnsupportedError(
                     f"The {executor.name} backend uses images but cannot build, tag or list them.",
-                    "Do it with the engine's own tools and give the name to create_pool.",
+                    "Use the engine's own tools, and pass the name of the image to create_pool.",
                 )
             yield executor if found.builds else None
 
     def _warn_of_no_images(self, what: str) -> None:
         _log.warning(
-            "Tasks run here without images: %s. Commands use the programs of this machine. To build "
+            "Tasks run without images on this machine: %s. They use its programs. To build "
             "and use images, set CLOUDOPS_BACKEND=docker or podman.",
             what,
         )

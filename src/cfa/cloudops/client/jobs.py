@@ -198,9 +198,9 @@ class JobMixin:
             raise JobExistsError(
                 f"The job {job_id!r} was not replaced: it has {counts.running} running and "
                 f"{counts.active} waiting tasks.",
-                f"Wait for them: cloudops job monitor {job_id}   "
-                f"End them: cloudops job terminate {job_id}   "
-                f"Replace the job all the same: {replacing('force-replace')}. "
+                f"To wait for them: cloudops job monitor {job_id}   "
+                f"To terminate them: cloudops job terminate {job_id}   "
+                f"To replace the job all the same: {replacing('force-replace')}. "
                 "In the script: existing_job='force-replace'.",
             )
 
@@ -214,9 +214,8 @@ class JobMixin:
     def _check_log_container(self, container: str) -> None:
         if not self._blobs.container_exists(container):
             raise BlobContainerNotFoundError(
-                f"The blob container {container!r}, in which the job's logs are to be saved, does "
-                "not exist.",
-                f"Make it with create_blob_container({container!r}).",
+                f"The blob container {container!r}, which is to hold the job's logs, does not exist.",
+                f"To create it: create_blob_container({container!r}).",
             )
 
     def _adopt(self, job: Job) -> None:
@@ -274,7 +273,7 @@ class JobMixin:
 
 def _exists_advice() -> str:
     return (
-        f"Replace it and its results: {replacing('replace')}. Go on with it: "
+        f"To replace it and its results: {replacing('replace')}. To continue with it: "
         "CLOUDOPS_EXISTING_JOB=resume. In the script: existing_job='replace' or exist_ok=True."
     )
 

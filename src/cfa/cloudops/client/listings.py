@@ -96,7 +96,7 @@ class ListingMixin:
         """
         if stream not in ("stdout", "stderr"):
             raise InvalidInputError(
-                f"stream={stream!r} is no output of a task.", "Pass 'stdout' or 'stderr'."
+                f"stream={stream!r} is not an output of a task.", "Pass 'stdout' or 'stderr'."
             )
         job_id, parts, size = names.job_id(job_name), [], 0
         while part := self._batch.read_task_file(job_id, str(task_id), f"{stream}.txt", size):

@@ -149,7 +149,7 @@ class LookupMixin:
         """
         if operating_system is not None and not isinstance(operating_system, str):
             raise InvalidInputError(
-                f"operating_system={operating_system!r} is no text.",
+                f"operating_system={operating_system!r} is not a text.",
                 "Pass 'linux', or leave it out.",
             )
         found = [_this_machine()]

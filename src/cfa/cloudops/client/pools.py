@@ -105,7 +105,7 @@ class PoolMixin:
         if not isinstance(autoscale, bool):  # the text "False" would be true
             raise InvalidInputError(
                 f"autoscale={autoscale!r} is neither True nor False.",
-                "Pass one of them; a formula goes into autoscale_formula.",
+                "Pass one of them. The argument for a formula is autoscale_formula.",
             )
         most = _count("max_autoscale_nodes", max_autoscale_nodes)
         dedicated = _count("dedicated_nodes", dedicated_nodes)
@@ -147,7 +147,7 @@ class PoolMixin:
         if sizes.resources(size) is None:
             _log.warning(
                 "No limits are known for vm_size=%r: tasks of the pool %s may use every core and all "
-                "memory. Known are names such as 'standard_d4ads_v5', and %s.",
+                "memory. Known sizes are names such as 'standard_d4ads_v5', and %s.",
                 vm_size,
                 pool_id,
                 ", ".join(sizes.TSHIRT),
@@ -159,8 +159,8 @@ class PoolMixin:
         for mount in wanted:
             if not self._blobs.container_exists(mount.source):
                 _log.warning(
-                    "The blob container %s does not exist yet; make it with "
-                    "create_blob_container(%r) before tasks are added.",
+                    "The blob container %s does not exist yet. Before you add tasks, create it: "
+                    "create_blob_container(%r).",
                     mount.source,
                     mount.source,
                 )
@@ -209,8 +209,8 @@ class PoolMixin:
         ]
         if differs:
             _log.warning(
-                "The pool %s exists and is kept, although it differs in: %s. Pass "
-                "replace_existing_pool=True to redefine it.",
+                "The pool %s exists and stays as it is, although it differs in: %s. To replace it, pass "
+                "replace_existing_pool=True.",
                 spec.id,
                 ", ".join(differs),
             )
@@ -231,8 +231,8 @@ def _warn_of_host_paths(pool_id: str, backend: str) -> None:
     found = _capabilities(backend)
     if found is not None and not found.private_paths:
         _log.warning(
-            "The pool %s has mounts and its tasks run without a sandbox: paths of mounts in commands "
-            "are mapped to this machine's, paths inside the scripts that they run are not. %s",
+            "The pool %s has mounts, and its tasks run without a sandbox. Paths of mounts are rewritten "
+            "in commands, but not inside the scripts that they run. %s",
             pool_id,
             " ".join(note for note in found.notes if "sandbox" in note),
         )
@@ -282,7 +282,7 @@ def parse_mounts(
     for target in targets:
         if targets.count(target) > 1:
             raise InvalidInputError(
-                f"More than one mount has the target /{target}.", "Give each its own target."
+                f"More than one mount has the target /{target}.", "Give each mount its own target."
             )
     return found
 
@@ -305,7 +305,7 @@ def _source(text: Any) -> str:
     if isinstance(text, str) and "/" in text.strip("/"):
         raise UnsafePathError(
             f"{text!r} cannot be the source of a mount: it is not the name of a blob container.",
-            "Name a whole container; folders in it appear below the mount.",
+            "Name a whole container. Its folders appear below the mount.",
         )
     return text.strip("/") if isinstance(text, str) else text
 
@@ -340,7 +340,7 @@ def _formula(text: Any, most: int) -> str:
         return autoscale.remaining_task_autoscale_formula(max_number_vms=most)
     if not isinstance(text, str) or not text.strip():
         raise InvalidInputError(
-            f"autoscale_formula={text!r} is no formula.",
+            f"autoscale_formula={text!r} is not a formula.",
             f"Pass one, or {DEFAULT_FORMULA!r}, or autoscale=False.",
         )
     for note in autoscale.parse(text).notes:

@@ -237,8 +237,8 @@ class ResultMixin(BlobMixin):
         if missing:
             raise BlobNotFoundError(
                 f"{', '.join(map(repr, missing))} of {container!r} is neither a blob nor a folder; "
-                "all else was downloaded.",
-                f"list_blob_files({container!r}) shows what there is.",
+                "everything else was downloaded.",
+                f"list_blob_files({container!r}) lists the blobs.",
             )
 
     def _fetch(self, path: str, target: str, container: str, options: dict[str, Any]) -> bool:
@@ -352,5 +352,5 @@ def _too_late(job: Job, limit_s: float) -> WaitTimeoutError:
         f"The job {job.spec.id!r} did not complete within {limit_s / 60:g} minutes: "
         f"{job.counts.total - job.counts.completed} of {job.counts.total} tasks remain. "
         f"{job.problem or ''}".strip(),
-        "It goes on; call monitor_job again, or end it with delete_job.",
+        "The job continues. Call monitor_job again, or delete the job with delete_job.",
     )

@@ -76,7 +76,9 @@ def check_parts(item: Any, what: str) -> None:
     """
     for name, instead in _REFUSED.items():
         if value(item, name):
-            raise UnsupportedError(f"{what} has {name}, which is not offered here.", instead)
+            raise UnsupportedError(
+                f"{what} has {name}, which is not available on this machine.", instead
+            )
     given = [name for name in _NAMED if value(item, name)]
     if given:
         _warn_of_parts(", ".join(given))
@@ -85,7 +87,7 @@ def check_parts(item: Any, what: str) -> None:
 @functools.cache
 def _warn_of_parts(given: str) -> None:
     """Once in a process: a script that adds a thousand tasks gets one line."""
-    _log.warning("Objects of the SDK have %s, which means nothing here.", given)
+    _log.warning("Objects of the SDK have %s, which has no effect on this machine.", given)
 
 
 # --- jobs
@@ -155,8 +157,8 @@ def task_spec(task: Any) -> TaskSpec:
     task_id, command = value(task, "id"), value(task, "command_line")
     if task_id is None or command is None:
         raise InvalidInputError(
-            f"{task!r} is no task that can be added here.",
-            "Make it with task.get_task_config(...), or call client.add_task.",
+            f"{task!r} is not a task that can be added.",
+            "Create it with task.get_task_config(...), or call client.add_task.",
         )
     container = value(task, "container_settings")
     spec = TaskSpec(
@@ -203,8 +205,8 @@ def _satisfies(conditions: Any, task_id: Any) -> bool:
     )
     if some:
         _log.warning(
-            "The exit conditions of the task %r name exit codes: here tasks that depend on it run "
-            "after every failure.",
+            "The exit conditions of the task %r name exit codes: tasks that depend on it run "
+            "after every failure on this machine.",
             task_id,
         )
     return some
@@ -233,7 +235,7 @@ def with_dependencies(spec: TaskSpec, given: Any) -> TaskSpec:
         raise InvalidInputError(
             f"depends_on of the task {spec.id!r} has ranges of more than {_MOST_IDS:,} ids beside "
             "others.",
-            "Let it depend on one range alone.",
+            "Let it depend only on one range.",
         )
     more = (str(number) for start, end in pairs for number in range(start, end + 1))
     return evolve(spec, depends_on=dependencies([*found, *more]))

@@ -232,8 +232,9 @@ class BlobProvider(abc.ABC):
         """
         del container, blob, legal_hold, lock_until, seal
         raise UnsupportedError(
-            f"The {self.name} storage keeps no legal holds, locks or seals; nothing was changed.",
-            "Leave them out, or choose a storage that has them.",
+            f"The {self.name} storage does not support legal holds, locks and seals; nothing was "
+            "changed.",
+            "Leave them out, or choose another storage.",
         )
 
     def protect_many(
