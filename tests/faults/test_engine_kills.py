@@ -12,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from attrs import define
 from tests.conftest import REQUIRED
-from tests.faults.driver import Driver, commands
+from tests.faults.driver import Driver, commands, environment
 
 from cfa.cloudops.provider.container import HOME_LABEL
 from cfa.cloudops.testing import images
@@ -129,23 +130,17 @@ def _own(name: str, state: Path) -> Iterator[Server]:
     yield Server(name, engine, environment, find, start, str(state))
 
 
-def owner(pid: int) -> int | None:
-    """The user of a process, None when it is gone."""
-    try:
-        return os.stat(f"/proc/{pid}").st_uid
-    except FileNotFoundError:
-        return None
-
-
 @contextlib.contextmanager
 def _rootless() -> Iterator[Server]:
-    """The user's own Podman: its service is started by our executor, and by nobody else."""
+    """The user's own Podman: each of our executors starts a service of its own. Those are found by a
+    word in their environment, because the user may have others."""
     if shutil.which("podman") is None:
         lacking("podman-rootless", "it is not installed.")
     engine = images.engine("podman")
     if engine.run("info", timeout_s=60).returncode != 0:
         lacking("podman-rootless", "it does not work.")
     images.load(engine, images.BUSYBOX)
+    mark = uuid.uuid4().hex
 
     def find() -> list[int]:
         return [
@@ -153,10 +148,11 @@ def _rootless() -> Iterator[Server]:
             for pid, words in commands()
             if words[1:3] == [b"system", b"service"]
             and b"podman" in words[0]
-            and owner(pid) == os.getuid()
+            and f"CLOUDOPS_TEST_MARK={mark}".encode() in environment(pid)
         ]
 
-    yield Server("podman", engine, {}, find, lambda: None, os.environ["HOME"])
+    variables = {"CLOUDOPS_TEST_MARK": mark}
+    yield Server("podman", engine, variables, find, lambda: None, os.environ["HOME"])
     for path in Path(tempfile.gettempdir()).iterdir():
         if path.name.isdecimal():  # a temporary file of a service that was killed
             path.unlink()

