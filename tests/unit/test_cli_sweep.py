@@ -558,7 +558,7 @@ def test_doctor_of_a_plugin_that_crashes_on_a_node(examine, use, workdir, fault)
 
 
 def test_agent_state(place, living):
-    """Without a socket, but with its lock held, an agent is starting or leaving."""
+    """Without a socket, but with its lock held, an agent is starting or exiting."""
     workspace, _ = place
     assert agent.agent_state(workspace).state == "changing"
 

@@ -285,7 +285,7 @@ def choose(name: str) -> tuple[str, str]:
         because = f"{candidate} {found.version} answers"
         return candidate, "; ".join([*reasons, because])
     raise BackendUnavailableError(
-        "No backend can run tasks here: " + "; ".join(reasons) + ".",
+        "No backend can run tasks on this machine: " + "; ".join(reasons) + ".",
         "Run 'cloudops doctor' to see why.",
     )
 

@@ -432,7 +432,9 @@ def show(report: Report) -> None:
             output.line(f"  {problem.advice}")
     output.line("")
     output.line(
-        f"Tasks run on {report.chosen}." if report.usable else "No task can run as things are set."
+        f"Tasks run on {report.chosen}."
+        if report.usable
+        else "No task can run with these settings."
     )
 
 
@@ -470,4 +472,4 @@ def _trial_text(trial: Trial) -> str:
 def _place_text(place: Place) -> str:
     free = "" if place.free_bytes is None else f", {output.size(place.free_bytes)} free"
     words = "can be written to" if place.writable else "CANNOT be written to"
-    return f"{place.where} ({'' if place.exists else 'not made yet, '}{words}{free})"
+    return f"{place.where} ({'' if place.exists else 'not created yet, '}{words}{free})"

@@ -281,7 +281,7 @@ class TaskMixin:
             return names.job_id(job)
         except ValueError:
             raise JobNotFoundError(
-                f"There is no job {job!r}: it cannot even be the name of one.",
+                f"There is no job {job!r}: this cannot be the name of a job.",
                 "Write add_task(job_name, command_line).",
             ) from None
 
@@ -348,7 +348,7 @@ class TaskMixin:
             if not self._blobs.container_exists(source):
                 raise BlobContainerNotFoundError(
                     f"The blob container {source!r}, which the task mounts, does not exist.",
-                    f"Make it with create_blob_container({source!r}).",
+                    f"To create it: create_blob_container({source!r}).",
                 )
 
     def _spec(self, index: int, task: Any, suffix: str) -> TaskSpec:
@@ -361,7 +361,7 @@ class TaskMixin:
         if unknown:
             raise InvalidInputError(
                 f"Task {index} of the collection has unknown keys: {', '.join(unknown)}.",
-                f"Known are: {', '.join(sorted(_TASK_KEYS))}.",
+                f"The known keys are: {', '.join(sorted(_TASK_KEYS))}.",
             )
         mounts = task.get("mount_pairs", task.get("mounts"))
         number_range = id_range(task.get("depends_on_range"))

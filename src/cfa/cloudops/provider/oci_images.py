@@ -157,7 +157,7 @@ class ContainerImages(EngineVerbs):
         words = error.words.lower()
         if "buildkit" in words or "unknown instruction" in words:
             return (
-                "Correct the Dockerfile; or, if it uses what only BuildKit knows (RUN --mount, here-"
+                "Correct the Dockerfile. Or, if it needs BuildKit (RUN --mount, here-"
                 f"documents), build it by hand, {self.name} buildx build --load -t NAME ., and pass "
                 "NAME to upload_docker_image."
             )

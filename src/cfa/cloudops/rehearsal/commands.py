@@ -43,7 +43,7 @@ def words(given: Sequence[str]) -> Iterator[Finding]:
         yield warn(
             "list-command",
             f"A command is a list with {_short(odd[0])}, which is one argument on this machine.",
-            "The cloud's client joins the list with blanks and quotes nothing: the program gets "
+            "The cloud's client joins the list with blanks and without quotes: the program gets "
             "other arguments.",
             "Pass the command as text, with quotes where an argument needs them.",
             key="list",

@@ -67,7 +67,7 @@ def mounts(spec: PoolSpec, given: Any) -> Iterator[Finding]:
         yield refuse(
             "mount-count",
             f"The pool {spec.id} has {len(spec.mounts)} mounts.",
-            f"The service refuses more than {MAX_MOUNTS} on a pool.",
+            f"The service refuses more than {MAX_MOUNTS} mounts per pool.",
             "Put several folders into one blob container.",
         )
     for mount in spec.mounts:
@@ -77,7 +77,7 @@ def mounts(spec: PoolSpec, given: Any) -> Iterator[Finding]:
                 "mount-target",
                 f"The pool {spec.id} mounts {mount.source} at /{mount.target}.",
                 "The cloud's client refuses a target with a slash inside (ValueError).",
-                "Use one word, like 'data'; mount_pairs of a task may have longer ones.",
+                "Use one word, such as 'data'. The mount_pairs of a task may have slashes.",
             )
 
 
@@ -275,7 +275,7 @@ def intervals(
             yield refuse(
                 "schedule-interval",
                 f"The schedule {schedule} has {name}={value}.",
-                "The service refuses less than one minute (400).",
+                "The service refuses times below one minute (400).",
                 "Use timedelta(minutes=1) or more.",
             )
     if start_window and recurrence_interval and start_window > recurrence_interval:
