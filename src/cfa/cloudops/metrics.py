@@ -1,4 +1,4 @@
-"""What the tasks of a job took: run reports, and how nodes and tasks are monitored on the cloud."""
+"""Reports of the times and the memory of a job, and the cloud's monitoring of nodes and tasks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _LARGEST_SUMMARY = 1 << 20
 
 
 class NodeMonitoringMode(enum.StrEnum):
-    """What `create_pool(enable_node_monitoring=...)` asks of the cloud's nodes."""
+    """Values of `create_pool(enable_node_monitoring=...)`, for nodes of the cloud."""
 
     MONITOR = "monitor"
     BENCHMARK = "benchmark"
@@ -55,7 +55,7 @@ class NodeMonitoringMode(enum.StrEnum):
 
 
 class TaskMonitoringMode(enum.StrEnum):
-    """How much is measured of a task."""
+    """The measurements of a task."""
 
     NONE = "none"
     TIME = "time"
@@ -82,14 +82,14 @@ def _seconds(_: Any, attribute: Any, value: Any) -> None:
 
 @frozen
 class TaskMonitoringConfig:
-    """How a task is monitored on the cloud. Here the service measures every task by itself.
+    """The monitoring of a task on the cloud. On this machine, the service measures every task.
 
     Attributes:
-        mode: how much is measured.
-        interval_seconds: time between two looks.
-        output_mount: the mount that results are written to.
-        output_folder: the folder there, below that of the pool.
-        script_url: where the monitor comes from.
+        mode: the measurements.
+        interval_seconds: time between two measurements.
+        output_mount: the mount for the results.
+        output_folder: the folder in that mount, below that of the pool.
+        script_url: address of the monitor.
     """
 
     mode: TaskMonitoringMode = field(default=TaskMonitoringMode.SUMMARY, converter=_mode)
@@ -100,7 +100,7 @@ class TaskMonitoringConfig:
 
 
 class CloudMetrics:
-    """Reports about what jobs took.
+    """Reports of the times and the memory of jobs.
 
     Args:
         batch_service_client: that of a `CloudClient`, or the client itself.

@@ -45,7 +45,7 @@ def list_blobs(
     ] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """List the blobs of a container, one per line. Without a name, list the containers."""
+    """List the blobs of a container, or all containers if none is named, one per line."""
     with open_storage(ctx) as storage:
         if container is None and container_name is None:
             found = storage.list_containers()

@@ -92,7 +92,7 @@ def available(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the operating systems of nodes: only this machine's. These are no container images."""
+    """List the operating systems of nodes: only this machine's. These are not container images."""
     from cfa.cloudops.client.lookups import LookupMixin
 
     found = LookupMixin().list_available_images(operating_system)

@@ -220,7 +220,7 @@ def show(
     raw: Raw = False,
     as_json: Json = False,
 ) -> None:
-    """Show a task. If it failed, show why, and the last lines of its standard error."""
+    """Show a task, the reason if it failed, and the end of its standard error."""
     with open_batch(ctx) as batch:
         found, root = batch.get_task(job, task), batch.workspace.root
     if as_json:

@@ -138,7 +138,7 @@ class LookupMixin:
     def list_available_images(self, operating_system: str | None = None) -> list[SupportedImage]:
         """List the operating systems of nodes, which is only that of this machine.
 
-        These are no container images.
+        These are not container images.
 
         Args:
             operating_system: `linux`, in lower or upper case; any other text means Windows.
