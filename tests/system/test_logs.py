@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cfa.cloudops import task
 from cfa.cloudops.errors import BlobContainerNotFoundError
 
 ONE = pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
@@ -237,3 +238,74 @@ def test_logs_that_cannot_be_saved(bench, capsys):
     saved = {name.split("/")[2] for name in logs() if name.endswith("stderr.txt")}
     assert saved == {"j--1", "j--3"}
     assert job.problem in capsys.readouterr().out
+
+
+@pytest.mark.promise(
+    "create_job",
+    "`task.get_task_config` with `log_blob_container` or `output_files` saves a single task's streams.",
+    local="as `<log_subdir>/<task id>/stdout.txt` and `stderr.txt`, and not where the job says",
+    cloud="the same, and other files that a pattern matches",
+    difference="other files are not saved, and the log says so",
+)
+def test_logs_of_single_tasks(bench):
+    """Tasks say where their logs go and after which end; others of the job go on as it says."""
+    client = bench.client()
+    for name in ("output-test", "own", "failures"):
+        client.create_blob_container(name)
+    client = bench.ready(save_logs_to_blob="output-test", logs_folder="logs")
+
+    def described(name, command, **more):
+        return task.get_task_config(name, command, log_subdir="j", **more)
+
+    client.batch_service_client.create_task_collection(
+        "j",
+        [
+            described("mine", "echo mine", log_blob_container="own"),
+            described("kept", "false", log_blob_container="failures",
+                      log_upload_condition="taskFailure"),
+            described("left", "true", log_blob_container="failures",
+                      log_upload_condition="taskFailure"),
+            described("theirs", "echo theirs"),
+        ],
+    )  # fmt: skip
+    client.monitor_job("j")
+    assert logs("own") == {"j/mine/stdout.txt": "mine\n", "j/mine/stderr.txt": ""}
+    assert set(logs("failures")) == {"j/kept/stdout.txt", "j/kept/stderr.txt"}
+    assert logs().keys() == {f"logs/{today()}/theirs/{name}.txt" for name in ("stdout", "stderr")}
+    assert client.check_job_status("j") == "complete"
+
+
+@ONE
+def test_logs_in_another_account(bench, monkeypatch):
+    """`log_blob_account` is the account in whose container the logs are."""
+    monkeypatch.setenv("AZURE_BLOB_STORAGE_ACCOUNT", "first")
+    client = bench.ready()
+    config = task.get_task_config(
+        "mine", "echo mine", log_blob_container="own", log_blob_account="second", log_subdir="j"
+    )
+    with pytest.raises(BlobContainerNotFoundError, match="'own' of the storage account 'second'"):
+        client.batch_service_client.create_task("j", config)
+    other = bench.client(azure_blob_storage_account="second")
+    other.create_blob_container("own")
+    client.batch_service_client.create_task("j", config)
+    client.monitor_job("j")
+    assert logs("@second/own").keys() == {"j/mine/stdout.txt", "j/mine/stderr.txt"}
+
+
+@ONE
+def test_logs_of_single_tasks_that_cannot_be_saved(bench):
+    """A container that is gone takes the logs of nobody else with it, and the job completes."""
+    client = bench.client()
+    for name in ("output-test", "own"):
+        client.create_blob_container(name)
+    client = bench.ready(save_logs_to_blob="output-test")
+    client.batch_service_client.create_task(
+        "j", task.get_task_config("mine", "sleep 1", log_blob_container="own")
+    )
+    os.rmdir("own")
+    client.add_task("echo theirs")
+    client.monitor_job("j", timeout=1)
+    job = client._batch.get_job("j")
+    assert (job.counts.succeeded, job.state, job.logs_owed) == (2, "completed", 0)
+    assert "There is no blob container 'own'" in job.problem
+    assert logs()[f"stdout_stderr/{today()}/j--1/stdout.txt"] == "theirs\n"

@@ -50,14 +50,3 @@ def test_task_config() -> None:
         task.get_task_config("t", "true", timeout=timedelta(-1)).spec()
     with pytest.raises(InvalidInputError, match=r"depends_on=5\.5 is neither"):
         task.get_task_config("t", "true", depends_on=5.5)
-
-
-def test_task_config_logs(caplog: pytest.LogCaptureFixture) -> None:
-    """What would save one task's logs on the cloud gives one warning that says what does it here."""
-    task.get_task_config("t", "true")
-    assert not caplog.records
-    task.get_task_config("t", "true", log_blob_container="logs", log_subdir="mine")
-    (record,) = caplog.records
-    assert (record.name, record.levelname) == ("cfa.cloudops.task", "WARNING")
-    assert "log_blob_container, log_subdir" in record.getMessage()
-    assert "create_job(save_logs_to_blob=" in record.getMessage()

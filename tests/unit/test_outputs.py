@@ -11,6 +11,7 @@ import pytest
 from cfa.cloudops.backends import load_storage
 from cfa.cloudops.beneath import Place
 from cfa.cloudops.errors import BackendUnavailableError
+from cfa.cloudops.model.uploads import Upload
 from cfa.cloudops.model.values import JobSpec
 from cfa.cloudops.provider.blob import BlobProvider, LocalFile
 from cfa.cloudops.service import outputs
@@ -59,6 +60,34 @@ def test_layout(storage: BlobProvider, tmp_path: Path, directory: Place) -> None
         "logs/2026-03-01/t1/stderr.txt",
         "logs/2026-03-01/t1/stdout.txt",
     ]
+
+
+@pytest.mark.parametrize(
+    ("condition", "failed", "saved"),
+    [
+        ("taskcompletion", False, True),
+        ("taskcompletion", True, True),
+        ("tasksuccess", True, False),
+        ("taskfailure", True, True),
+        ("taskfailure", False, False),
+    ],
+)
+def test_own_upload(
+    storage: BlobProvider, tmp_path: Path, directory: Place, condition, failed, saved
+) -> None:
+    """A task may say itself where its logs go, and after which end."""
+    owed(tmp_path, 1)
+    where = Upload(
+        container="kept",
+        blobs=[("stdout.txt", "a/out.log")],
+        condition=condition,
+        storage=f"file://{tmp_path}",
+    )
+    task = Owed(1, "t1", where.text(), failed)
+    assert task.upload == where
+    spec = JobSpec(id="j", pool_id="p")
+    assert save(storage, 1, spec, directory, [task]) == Result(1, saved=[1])
+    assert blobs(storage) == (["a/out.log"] if saved else [])
 
 
 def test_only_plain_files(storage: BlobProvider, tmp_path: Path, directory: Place) -> None:

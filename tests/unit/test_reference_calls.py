@@ -13,8 +13,10 @@ from datetime import timedelta
 
 import pytest
 
-from cfa.cloudops.client import progress
+from cfa.cloudops import settings
+from cfa.cloudops.client import accounts, progress
 from cfa.cloudops.errors import (
+    BlobContainerNotFoundError,
     ConflictError,
     InvalidInputError,
     ProtectedBlobError,
@@ -29,7 +31,9 @@ from cfa.cloudops.local import (
     config,
     defaults,
     helpers,
+    util,
 )
+from cfa.cloudops.local.client import get_blob_service_client
 
 
 @pytest.fixture
@@ -53,7 +57,7 @@ def parameters(function: object) -> list[str]:
 
 
 def test_container_first(client):
-    """The container comes first, then the account, which means nothing here."""
+    """The container comes first, then the account."""
     order = ["container_name", "account_name", "blob_service_client", "container_client"]
     instantiate = blob_helpers.instantiate_container_client
     assert parameters(instantiate) == order
@@ -84,16 +88,95 @@ def test_listings(client, how):
     assert [one.name for one in flat(*args)] == ["data/b.csv", "data/deep/c.csv"]
 
 
-def test_accounts(client, monkeypatch, capsys):
-    """That two storage accounts are one here is said once, where a second one is named."""
-    blob_helpers.instantiate_container_client("cont", "first")
-    assert capsys.readouterr().out == ""
+@pytest.fixture
+def two_accounts(client, workdir, monkeypatch) -> CloudClient:
+    """The client, whose account is `first`."""
     monkeypatch.setenv("AZURE_BLOB_STORAGE_ACCOUNT", "first")
-    blob_helpers.instantiate_container_client("cont", "first")
-    assert capsys.readouterr().out == ""
-    for _ in range(2):
-        blob_helpers.read_blob_stream("a.csv", "second", "cont")
-    assert capsys.readouterr().out.count("The storage accounts 'second' and 'first' share") == 1
+    return client
+
+
+def test_accounts(two_accounts, workdir):
+    """Containers of one name in two storage accounts are two, for functions without a client."""
+    read, write = blob_helpers.read_blob_stream, blob_helpers.write_blob_stream
+    second = blob_helpers.get_blob_service_client(
+        {"Storage": {"storage_account_url": "https://second.blob.core.windows.net/"}}
+    )
+    with pytest.raises(BlobContainerNotFoundError):
+        write("2", "a.csv", "second", "cont")
+    blob.create_storage_container_if_not_exists("cont", second)
+    write("2", "a.csv", "second", "cont")
+    write("1", "a.csv", "FIRST", "cont")
+    assert read("a.csv", "second", "cont").readall() == b"2"
+    for own in ({}, {"account_name": "first"}, {"account_name": None}):
+        assert read("a.csv", container_name="cont", **own).readall() == b"1"
+    assert (workdir / "@second" / "cont" / "a.csv").read_text() == "2"
+    assert (workdir / "cont" / "a.csv").read_text() == "1"
+    assert [one.name for one in blob_helpers.list_blobs_in_container("cont", "second")] == ["a.csv"]
+    assert blob_helpers.get_container_client("third", "cont").exists() is False
+    # A client says whose storage it is, as on the cloud.
+    service = two_accounts.blob_service_client
+    assert read("a.csv", "second", "cont", blob_service_client=service).readall() == b"1"
+    assert read("a.csv", "first", "cont", blob_service_client=second).readall() == b"2"
+    for url in ("nonsense", "https://[bad", "https:///x"):
+        with pytest.raises(InvalidInputError, match="storage account names no host"):
+            blob_helpers.get_blob_service_client({"Storage": {"storage_account_url": url}})
+    for wrong in ("../x", "a/b", "x", ".", 5):
+        with pytest.raises(InvalidInputError, match="storage account"):
+            read("a.csv", wrong, "cont")
+    second.cloud_client.close()
+
+
+@pytest.mark.promise(
+    "create_blob_container",
+    "Containers of one name in two storage accounts are two.",
+    local="those of another account than the one in `AZURE_BLOB_STORAGE_ACCOUNT` are in `@<account>`",
+    cloud="the same, in the accounts",
+    difference="without that variable all accounts are one, and the log says so",
+)
+def test_accounts_of_clients(two_accounts, workdir):
+    """A client of another account has containers of its own; the listings show nobody else's."""
+    made = CloudClient(azure_blob_storage_account="second")
+    assert made._blobs.list_containers() == []
+    made.create_blob_container("other")
+    made.create_pool("p2", mounts=[("other", "data")], autoscale=False, low_priority_nodes=0)
+    assert made.cred.azure_blob_storage_account == "second"
+    assert made._batch.get_pool("p2").spec.storage.endswith("/@second")
+    assert not made._blobs.container_exists("cont")
+    copied = pickle.loads(pickle.dumps(made))
+    assert copied._blobs.list_containers() == ["other"]
+    again = get_blob_service_client(made.cred).cloud_client
+    assert again._blobs.list_containers() == ["other"]
+    assert two_accounts._blobs.list_containers() == ["cont"]
+    same = CloudClient(azure_blob_storage_account="first")
+    assert same._blobs.list_containers() == ["cont"]
+    for one in (made, copied, again, same):
+        one.close()
+
+
+def test_accounts_of_folders(two_accounts, workdir):
+    """Functions that take a storage account's URL use that account."""
+    second = CloudClient(azure_blob_storage_account="second")
+    second.create_blob_container("cont")
+    second.close()
+    (workdir / "in").mkdir()
+    (workdir / "in" / "x").write_text("x")
+    url = "https://second.blob.core.windows.net"
+    blob.async_upload_folder("in", "cont", url)
+    assert len(list((workdir / "@second").rglob("x"))) == 1
+    assert not list((workdir / "cont").rglob("x"))
+    blob.async_download_blob_folder("cont", "out", url)
+    assert next((workdir / "out").rglob("x")).read_text() == "x"
+
+
+def test_accounts_without_a_default(client, monkeypatch, capsys):
+    """Without a default account all are one, which is said once when a second one is named."""
+    monkeypatch.delenv("AZURE_BLOB_STORAGE_ACCOUNT", raising=False)
+    monkeypatch.setattr(accounts, "_named", set())
+    for name in ("first", "first", "second", "first", "second", "third"):
+        assert blob_helpers.get_container_client(name, "cont").exists()
+    said = capsys.readouterr().out
+    assert said.count("The storage accounts 'first' and 'second' share their containers") == 1
+    assert "AZURE_BLOB_STORAGE_ACCOUNT" in said
 
 
 def test_blob_items(client):
@@ -311,6 +394,31 @@ def test_credential_keywords(no_azure):
     assert auth.EnvCredentialHandler(exclude_cli_credential=True).azure_tenant_id is None
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "part"),
+    [
+        ("azure_batch_endpoint", "azure_batch_account"),
+        ("azure_keyvault_endpoint", "azure_keyvault_name"),
+        ("azure_blob_storage_endpoint", "azure_blob_storage_account"),
+        ("azure_container_registry_endpoint", "azure_container_registry_account"),
+        ("azure_container_registry", "azure_container_registry_account"),
+    ],
+)
+def test_addresses_of_what_is_not_known(no_azure, monkeypatch, endpoint, part):
+    """Nothing is made of None or of empty text, and a value that is None counts as not given."""
+    handler = auth.CredentialHandler(**{part: None}, azure_batch_location=None)
+    assert getattr(handler, endpoint) is None
+    for nothing in (None, ""):
+        setattr(handler, part, nothing)
+        assert getattr(handler, endpoint) is None
+    setattr(handler, part, "mine1")
+    assert "mine1" in str(getattr(handler, endpoint))
+    assert "None." not in str(getattr(handler, endpoint))
+    assert handler.azure_batch_location == "eastus"
+    monkeypatch.setenv("AZURE_TENANT_ID", "from-environment")
+    assert auth.EnvCredentialHandler(azure_tenant_id=None).azure_tenant_id == "from-environment"
+
+
 def test_methods(no_azure):
     """A handler says how it would log in."""
     assert auth.EnvCredentialHandler().method == "env"
@@ -341,6 +449,7 @@ def test_sdk_credentials(no_azure):
     assert handler.compute_node_identity_reference.resource_id == "/id"
     assert auth.get_compute_node_identity_reference(handler)["resource_id"] == "/id"
     assert handler.azure_container_registry.registry_server == "https://acr.azurecr.io"
+    assert handler.azure_container_registry.user_name == "acr"
     for name in ("client_secret_credential", "user_credential", "default_credential"):
         with pytest.raises(AttributeError, match=f"{name}.*not available"):
             getattr(handler, name)
@@ -349,6 +458,98 @@ def test_sdk_credentials(no_azure):
         auth.CredentialHandler(azure_container_registry="mine").azure_container_registry == "mine"
     )
     assert pickle.loads(pickle.dumps(handler)).azure_user_assigned_identity == "/id"
+
+
+# --- set_env_vars
+
+LINES = """\
+# my values
+AZURE_BATCH_ACCOUNT=acct
+export AZURE_CLIENT_SECRET="hidden # not a comment"   # why
+AZURE_KEYVAULT_ENDPOINT=https://mine.example/
+
+OTHER='two
+lines'"""
+
+
+@pytest.fixture
+def azure(no_azure, monkeypatch):
+    """Values as a script finds them after its client was made; what is set goes with the test."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    os.environ.update(AZURE_BATCH_ACCOUNT="acct", AZURE_CLIENT_SECRET="hidden")
+
+
+def test_derived_variables(azure, workdir):
+    """Addresses are made of the accounts that are known; no file is made where there is none."""
+    util.set_env_vars()
+    assert os.environ["AZURE_BATCH_ENDPOINT"] == "https://acct.eastus.batch.azure.com/"
+    assert os.environ["AZURE_BATCH_RESOURCE_URL"] == "https://batch.core.windows.net/"
+    assert not {"AZURE_BLOB_STORAGE_ENDPOINT", "ACR_TAG_PREFIX"} & os.environ.keys()
+    os.environ["AZURE_CONTAINER_REGISTRY_ACCOUNT"] = "acr"
+    defaults.set_env_vars()
+    assert os.environ["ACR_TAG_PREFIX"] == "acr.azurecr.io/"
+    assert list(workdir.iterdir()) == []
+
+
+def test_values_that_are_none(azure, caplog):
+    """A name that can be part of no address is named, its value not."""
+    os.environ["AZURE_BATCH_ACCOUNT"] = "not/a/name"
+    util.set_env_vars()
+    assert "AZURE_BATCH_ENDPOINT" not in os.environ
+    assert "AZURE_BATCH_ACCOUNT cannot be part" in caplog.text
+    assert "not/a/name" not in caplog.text
+
+
+@pytest.mark.parametrize("name", [None, "other.env"])
+def test_dotenv_is_brought_up_to_date(azure, workdir, name):
+    """The user's lines stay, byte for byte, and win; ours follow them and change with the values."""
+    file = workdir / (name or ".env")
+    file.write_text(LINES)
+    file.chmod(0o600)
+    os.environ["AZURE_KEYVAULT_NAME"] = "vault"
+    util.set_env_vars(*([name] if name else []))
+    first = file.read_text()
+    assert first.startswith(LINES + "\n# Made of the values above")
+    ours = first.removeprefix(LINES)
+    assert "AZURE_BATCH_ENDPOINT='https://acct.eastus.batch.azure.com/'\n" in ours
+    for other in ("hidden", "SECRET", "AZURE_KEYVAULT_ENDPOINT=", "ACR_", "AZURE_BATCH_ACCOUNT"):
+        assert other not in ours
+    assert os.environ["AZURE_KEYVAULT_ENDPOINT"] == "https://mine.example/"
+    assert file.stat().st_mode & 0o777 == 0o600
+    stamp = file.stat().st_mtime_ns
+    util.set_env_vars(file)
+    assert file.stat().st_mtime_ns == stamp
+    os.environ["AZURE_BATCH_ACCOUNT"] = "newer"
+    file.write_text(first + "LAST=1\n")
+    util.set_env_vars(file)
+    found = file.read_text()
+    assert found.startswith(LINES + "\nLAST=1\n# Made")
+    assert found.count("AZURE_BATCH_ENDPOINT=") == 1
+    assert "newer" in found
+    assert settings.read_dotenv(file)["OTHER"] == "two\nlines"
+    assert [one.name for one in workdir.iterdir()] == [file.name]
+
+
+def test_dotenv_that_is_a_link(azure, workdir):
+    """A link stays one, and line ends stay as they are."""
+    (workdir / "shared.env").write_bytes(b"A=1\r\nB=2\r\n")
+    (workdir / ".env").symlink_to("shared.env")
+    util.set_env_vars()
+    assert (workdir / ".env").is_symlink()
+    found = (workdir / "shared.env").read_bytes()
+    assert found.startswith(b"A=1\r\nB=2\r\n# Made")
+    assert found.count(b"\n") == found.count(b"\r\n")
+
+
+def test_dotenv_that_cannot_be_written(azure, workdir, caplog, monkeypatch):
+    """Then it stays as it is, which is said, and the variables are set all the same."""
+    (workdir / ".env").write_text("A=1\n")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space")))
+    util.set_env_vars()
+    assert "not brought up to date" in caplog.text
+    assert [one.name for one in workdir.iterdir()] == [".env"]
+    assert (workdir / ".env").read_text() == "A=1\n"
+    assert "AZURE_BATCH_ENDPOINT" in os.environ
 
 
 # --- batch_helpers
@@ -360,10 +561,14 @@ def test_vm_sizes():
     assert batch_helpers.get_vm_size("xlarge_amd") == "Standard_D32ads_v5"
     with pytest.raises(ValueError, match="Invalid size descriptor"):
         batch_helpers.get_vm_size("tiny")
-    for name in ("standard_D4ads_v5", "standard_D16s_v3", "standard_E8as_v4", "standard_DC4ads_v5"):
-        parts = batch_helpers.get_vm_components(name)
+    for name, cores in (
+        ("standard_D4ads_v5", 4),
+        ("standard_D16s_v3", 16),
+        ("standard_E8as_v4", 8),
+        ("standard_DC4ads_v5", 4),
+    ):
         family = batch_helpers.vm_name_to_family(name)
-        assert batch_helpers.construct_vm_name(family, parts.cores) == name
+        assert batch_helpers.construct_vm_name(family, cores) == name
     assert batch_helpers.construct_vm_name("standardFsv2Family", cores=8) == "standard_F8s_v2"
     with pytest.raises(ValueError, match="nonsense"):
         batch_helpers.construct_vm_name("nonsense", 4)
@@ -420,13 +625,24 @@ def test_deleting_a_pool(pool):
 
 
 def test_deprecated_sizes_of_pools(client, capsys):
-    """The size of a pool, or a size itself, is looked at."""
+    """The size of a pool is looked at; a pool and a client are needed."""
     client.create_pool("old", vm_size="standard_d4s_v3")
     capsys.readouterr()
     check = batch_helpers.check_if_pool_vm_deprecated
     assert check("old", "group", "acct", client.batch_mgmt_client) is True
-    assert "version 3" in capsys.readouterr().out
-    assert check("standard_d4ads_v5") is False
+    assert "standard_d4s_v3 of the pool old is phased out" in capsys.readouterr().out
+    client.create_pool("new")
+    assert check(pool_name="new", batch_mgmt_client=client.batch_mgmt_client) is False
+    for args in (("standard_d4s_v3",), ("nosuch", client.batch_mgmt_client)):
+        with pytest.raises(ValueError, match=r"client|nosuch"):
+            check(*args)
+
+
+def test_what_no_page_describes():
+    """A function whose meaning on the cloud is not documented is an error, and never a guess."""
+    for function in (batch_helpers.get_vm_components, batch_helpers.find_similar_vm_families):
+        with pytest.raises(UnsupportedError, match="vm_name"):
+            function("standard_d4ads_v5")
 
 
 def test_adding_tasks_by_position(pool):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cfa.cloudops import task_parts
 from cfa.cloudops.client.handles import Handle
 from cfa.cloudops.client.jobs import keep_going
 from cfa.cloudops.client.tasks import TaskIds
@@ -72,6 +73,11 @@ __all__ = [
     "monitor_tasks",
     "vm_name_to_family",
 ]
+
+# Parts of tasks under the names by which public programs call them.
+_generate_exit_conditions = task_parts.exit_conditions
+_generate_mount_string = task_parts.mount_string
+_generate_command_for_saving_logs = task_parts.command_for_saving_logs
 
 # --- jobs
 

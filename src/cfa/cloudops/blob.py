@@ -8,6 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from cfa.cloudops.azure_only import azure_only
+from cfa.cloudops.client import accounts
 from cfa.cloudops.client.handles import ContainerHandle
 from cfa.cloudops.client.progress import tqdm
 from cfa.cloudops.errors import InvalidInputError
@@ -109,9 +110,14 @@ class Transfers:
         max_concurrent_downloads: int = 20,
         credential: Any = None,
     ) -> None:
-        """See `CloudClient.async_download_folder`; account and credential have no effect."""
-        del storage_account_url, credential
-        self.face.client().async_download_folder(
+        """See `CloudClient.async_download_folder`.
+
+        The arguments are the same, except for `storage_account_url`, which names the account, and
+        `credential`, which has no effect on this machine.
+        """
+        del credential
+        account = accounts.of_url(storage_account_url)
+        self.face.client(azure_blob_storage_account=account).async_download_folder(
             src_path=name_starts_with,
             dest_path=local_folder,
             container_name=container_name,
@@ -134,9 +140,14 @@ class Transfers:
         legal_hold: bool = False,
         immutability_lock_days: int = 0,
     ) -> None:
-        """See `CloudClient.async_upload_folder`; account and credential have no effect."""
-        del storage_account_url, credential
-        self.face.client().async_upload_folder(
+        """See `CloudClient.async_upload_folder`.
+
+        The arguments are the same, except for `storage_account_url`, which names the account, and
+        `credential`, which has no effect on this machine.
+        """
+        del credential
+        account = accounts.of_url(storage_account_url)
+        self.face.client(azure_blob_storage_account=account).async_upload_folder(
             folders=[folder],
             container_name=container_name,
             include_extensions=include_extensions,

@@ -1,14 +1,13 @@
 """Functions about blobs: names, presence, streams.
 
 `c_client` and `container_client` are what `client.blob_service_client.get_container_client(name)`
-gives. `account_name` is accepted and means nothing: there is one storage, `CLOUDOPS_STORAGE`.
+gives. `account_name` is the storage account: the containers of another one than that in
+AZURE_BLOB_STORAGE_ACCOUNT lie in the folder `@<account_name>` of the storage root.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from attrs import frozen
 
-from cfa.cloudops.client import selection
+from cfa.cloudops.client import accounts, sdk, selection
 from cfa.cloudops.client.handles import BlobHandle, ContainerHandle
 from cfa.cloudops.client.streams import BlobItem, BlobStream, pieces
 from cfa.cloudops.errors import (
@@ -198,16 +197,24 @@ class Streams:
     face: Face
 
     def get_blob_service_client(self, config: Any = None, credential: Any = None) -> BlobHandle:
-        """Return a handle of the storage. On this machine, neither argument is needed."""
-        del config, credential
-        return self.face.client().blob_service_client
+        """Return a handle of a storage account.
+
+        Args:
+            config: `config["Storage"]["storage_account_url"]` names the account. Default: the
+                default account.
+            credential: has no effect on this machine.
+        """
+        del credential
+        storage = sdk.value(config, "Storage")
+        account = accounts.of_url(sdk.value(storage, "storage_account_url"))
+        return self.face.client(azure_blob_storage_account=account).blob_service_client
 
     def get_container_client(
         self, account_name: str | None, container_name: str
     ) -> ContainerHandle:
-        """A handle of a container, which need not exist."""
-        del account_name
-        return ContainerHandle(self.face.blobs(), names.blob_container(container_name))
+        """A handle of a container, which need not exist; of the default account when none is named."""
+        blobs = self.face.blobs(account_name)
+        return ContainerHandle(blobs, names.blob_container(container_name))
 
     def instantiate_container_client(
         self,
@@ -220,7 +227,7 @@ class Streams:
 
         Args:
             container_name: the container, unless `container_client` says it.
-            account_name: has no effect on this machine: there is one storage.
+            account_name: the storage account, unless `blob_service_client` names it.
             blob_service_client: the client whose storage it is; that of the face when not given.
             container_client: a handle of it.
 
@@ -233,9 +240,6 @@ class Streams:
             raise InvalidInputError(
                 "No blob container is named.", "Pass container_name or container_client."
             )
-        own = os.environ.get("AZURE_BLOB_STORAGE_ACCOUNT")
-        if account_name and own and account_name != own:
-            _warn_of_accounts(account_name, own)
         if blob_service_client is not None:
             service = client_of(blob_service_client).blob_service_client
             return service.get_container_client(container_name)
@@ -254,7 +258,7 @@ class Streams:
 
         Args:
             blob_url: name of the blob in its container.
-            account_name: has no effect on this machine.
+            account_name: the storage account, unless a client or a handle names it.
             container_name: the container, unless `container_client` says it.
             container_client: a handle of it.
             do_check: look for the blob now, not when the stream is read.
@@ -288,7 +292,7 @@ class Streams:
         Args:
             data: text, bytes, a file, or an iterable of such pieces.
             blob_url: name of the blob in its container.
-            account_name: has no effect on this machine.
+            account_name: the storage account, unless a client or a handle names it.
             container_name: the container, unless `container_client` says it.
             container_client: a handle of it.
             append_blob: add to a blob that is there.
@@ -334,7 +338,7 @@ class Streams:
 
         Args:
             container_name: the container, unless `container_client` says it.
-            account_name: has no effect on this machine.
+            account_name: the storage account, unless a client or a handle names it.
             name_starts_with: only names that begin so.
             blob_service_client: the client whose storage it is.
             container_client: a handle of it.
@@ -373,17 +377,6 @@ class Streams:
             name = f"{prefix}{head}{slash}"
             items.setdefault(name, BlobItem(name) if slash else item)
         return iter(items.values())
-
-
-@functools.cache
-def _warn_of_accounts(account: str, own: str) -> None:
-    """Once for each: containers of equal names would hold the blobs of both."""
-    _log.warning(
-        "The storage accounts %r and %r share one storage, in which containers of the same name "
-        "are one. Give the containers different names.",
-        account,
-        own,
-    )
 
 
 def _warn_of_tags(tags: Mapping[str, str] | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from pathlib import Path
 
 from cfa.cloudops.autoscale import remaining_task_autoscale_formula
 from cfa.cloudops.azure_only import azure_only
@@ -110,31 +110,21 @@ default_kv_keys = [
 ]
 
 
-def set_env_vars() -> None:
-    """Set the `AZURE_*` variables of this process that follow from constants and from one another."""
-    fixed = {
-        "AZURE_BATCH_ENDPOINT_SUBDOMAIN": default_azure_batch_endpoint_subdomain,
-        "AZURE_BATCH_RESOURCE_URL": default_azure_batch_resource_url,
-        "AZURE_KEYVAULT_ENDPOINT_SUBDOMAIN": default_azure_keyvault_endpoint_subdomain,
-        "AZURE_BLOB_STORAGE_ENDPOINT_SUBDOMAIN": default_azure_blob_storage_endpoint_subdomain,
-        "AZURE_CONTAINER_REGISTRY_DOMAIN": default_azure_container_registry_domain,
-    }
-    get: Any = os.environ.get
-    account, location = get("AZURE_BATCH_ACCOUNT"), get("AZURE_BATCH_LOCATION")
-    os.environ.update(
-        fixed,
-        AZURE_BATCH_ENDPOINT=f"https://{account}.{location}.{default_azure_batch_endpoint_subdomain}",
-        AZURE_KEYVAULT_ENDPOINT=(
-            f"https://{get('AZURE_KEYVAULT_NAME')}.{default_azure_keyvault_endpoint_subdomain}"
-        ),
-        AZURE_BLOB_STORAGE_ENDPOINT=(
-            f"https://{get('AZURE_BLOB_STORAGE_ACCOUNT')}."
-            f"{default_azure_blob_storage_endpoint_subdomain}"
-        ),
-        ACR_TAG_PREFIX=(
-            f"{get('AZURE_CONTAINER_REGISTRY_ACCOUNT')}.{default_azure_container_registry_domain}/"
-        ),
-    )
+def set_env_vars(dotenv_path: str | Path | None = None) -> None:
+    """Set the `AZURE_*` variables of this process that follow from constants and from one another.
+
+    Addresses are made of the names of accounts that are known and valid. The variables are also
+    written to the dotenv file, if there is one, in a part of its own at the end. Its other lines stay
+    as they are, and what they say wins. No other variable is written, so no secret is.
+
+    Args:
+        dotenv_path: the dotenv file; `.env` here when not given.
+    """
+    from cfa.cloudops import derived  # most scripts only read the constants
+
+    found = derived.variables(os.environ)
+    own = derived.update_file(Path(dotenv_path if dotenv_path is not None else ".env"), found)
+    os.environ.update(found | own)
 
 
 _POOL = "Describe the pool with the arguments of client.create_pool."

@@ -37,18 +37,27 @@ class Face:
 
         return CloudClient(**keywords)
 
-    def blobs(self) -> BlobProvider:
+    def blobs(self, account: str | None = None) -> BlobProvider:
         """The storage that such a client would use.
+
+        Args:
+            account: the storage account; None for the default.
 
         Raises:
             BackendError: the face's backend is not installed.
+            InvalidNameError: there can be no such account.
         """
         from cfa.cloudops import backends, settings
 
         found = settings.load(default_backend=self.default_backend)
         if found.backend != "auto":
             backends.choose(found.backend)
-        return backends.load_storage(found.storage)
+        url = found.storage
+        if account:
+            from cfa.cloudops.client import accounts
+
+            url = accounts.storage_url(url, account)
+        return backends.load_storage(url)
 
 
 CLOUD = Face("azure")

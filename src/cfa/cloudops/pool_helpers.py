@@ -13,6 +13,7 @@ from typing import Any
 
 from attrs import evolve
 
+from cfa.cloudops.azure_only import azure_only
 from cfa.cloudops.client.handles import Handle
 from cfa.cloudops.defaults import default_azure_container_registry_domain
 from cfa.cloudops.errors import InvalidInputError, PoolNotFoundError
@@ -275,45 +276,49 @@ def get_vm_name(
     return make(series, cores, amd, temp_disk, ssd, version)
 
 
-def get_vm_components(vm_name: str) -> sizes.Components:
-    """The parts of the name of a VM size: `series`, `cores`, `amd`, `temp_disk`, `ssd`, `version`.
+def vm_name_to_family(vm_name: str) -> str:
+    """The family of a VM size: `standard_d4ads_v5` is of `standardDADSv5Family`.
 
     Raises:
-        InvalidInputError: it is no name of the form `standard_D4ads_v5`.
+        InvalidInputError (a ValueError): it is no name of the form `standard_D4ads_v5`.
     """
     found = sizes.vm_components(sizes.vm_name(vm_name))
     if found is None:
         raise InvalidInputError(
             f"{vm_name!r} is not the name of a VM size.", "Use one like 'standard_d4ads_v5'."
         )
-    return found
+    return found.family
 
 
-def vm_name_to_family(vm_name: str) -> str:
-    """The family of a VM size: `standard_d4ads_v5` is of `standardDADSv5Family`."""
-    return get_vm_components(vm_name).family
-
-
-def find_similar_vm_families(vm_name: str, *_: Any, **__: Any) -> list[str]:
-    """Up to four families whose names are like that of a VM size, most alike first."""
-    return [vm_name_to_family(name) for name in sizes.similar_vm_names(sizes.vm_name(vm_name))]
+# What these take and give is documented nowhere: a guess would mean something else than on the cloud.
+get_vm_components = azure_only(
+    "batch_helpers.get_vm_components",
+    "vm_name_to_family(vm_name) gives the family, client.get_vm_name(...) makes a name of its parts.",
+)
+find_similar_vm_families = azure_only(
+    "batch_helpers.find_similar_vm_families",
+    "client.get_vm_name(...) proposes similar names for one that does not exist, "
+    "client.get_vm_series_quotas(series) lists families.",
+)
 
 
 def check_if_pool_vm_deprecated(*args: Any, **kwargs: Any) -> bool:
-    """Whether the version of a VM size is below 4, which the cloud phases out; then a warning.
+    """Whether the version of a pool's VM size is below 4, which the cloud phases out; then a warning.
 
-    Takes a pool, as `check_pool_exists` does, or the name of a size alone.
+    Takes a pool, as `check_pool_exists` does.
 
     Raises:
         PoolNotFoundError (a ValueError): there is no such pool.
+        InvalidInputError (a ValueError): no client is given.
     """
-    if any(isinstance(one, Handle) for one in (*args, *kwargs.values())):
-        size = _pool(args, kwargs).spec.vm_size
-    else:
-        size = sizes.vm_name(args[0] if args else kwargs["vm_size"])
-    version = re.search(r"_v(\d+)\Z", size, re.IGNORECASE)
+    pool = _pool(args, kwargs).spec
+    version = re.search(r"_v(\d+)\Z", pool.vm_size, re.IGNORECASE)
     if version and int(version[1]) < 4:
-        _log.warning("VM sizes of version %s are phased out; use version 5.", version[1])
+        _log.warning(
+            "The VM size %s of the pool %s is phased out; use one of version 5.",
+            pool.vm_size,
+            pool.id,
+        )
         return True
     return False
 

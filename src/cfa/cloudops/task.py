@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from attrs import frozen
 
-from cfa.cloudops.azure_only import azure_only
-from cfa.cloudops.client import sdk
+from cfa.cloudops.client import output_files, run_options, sdk
 from cfa.cloudops.client.jobs import minutes, retries
 from cfa.cloudops.client.pools import parse_mounts
+from cfa.cloudops.endpoints import construct_blob_container_endpoint
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model import names
 from cfa.cloudops.model.records import Record
+from cfa.cloudops.model.uploads import Upload
 from cfa.cloudops.model.values import Mount, TaskSpec
 
 __all__ = [
@@ -29,25 +29,31 @@ __all__ = [
     "output_task_files_to_blob",
 ]
 
-_log = logging.getLogger(__name__)
-
 
 @frozen(kw_only=True)
 class ContainerSettings:
-    """Image and options of a task's container. On this machine, only mounts have an effect."""
+    """Image and options of a task's container.
+
+    On this machine, only mounts have an effect. Their sources are in `az_mount_dir`."""
 
     image_name: str
     container_run_options: str = ""
     working_directory: str | None = None
+    az_mount_dir: str = run_options.MOUNTS_DIRECTORY
 
     def mounts(self) -> tuple[Mount, ...] | None:
-        """The mounts among the options; None, so those of the pool, when there are none."""
-        return sdk.bind_mounts(self.container_run_options)
+        """The mounts among the options; None, so those of the pool, when there are none.
+
+        Raises:
+            NotImplementedError: an option without which the task would do something else, such as
+                `--env`.
+        """
+        return run_options.mounts(self.container_run_options, self.az_mount_dir)
 
 
 @frozen(kw_only=True)
 class TaskConfig:
-    """A task to be added; `timeout` is the time that one try may take."""
+    """A task to be added; `timeout` is the time that one attempt may take."""
 
     id: str
     command_line: str
@@ -57,6 +63,7 @@ class TaskConfig:
     timeout: timedelta | None = None
     max_task_retry_count: int | None = None
     run_dependent_tasks_on_fail: bool = False
+    upload: Upload | None = None
 
     def spec(self) -> TaskSpec:
         """The task as the service takes it."""
@@ -71,17 +78,19 @@ class TaskConfig:
             timeout_s=minutes("timeout", self.timeout),
             max_retries=self.max_task_retry_count,
             run_dependents_on_failure=self.run_dependent_tasks_on_fail,
+            upload=self.upload,
         )
 
 
 def create_bind_mount_string(az_mount_dir: str, source_path: str, target_path: str) -> str:
     """The container option that mounts `<az_mount_dir>/<source>` at `<target>`."""
-    return f"--mount type=bind,source={az_mount_dir}/{source_path},target={target_path}"
+    mount = f"type=bind,source={az_mount_dir}/{source_path},target={target_path}"
+    return f"--mount {mount if mount.split() == [mount] else shlex.quote(mount)}"
 
 
 def get_container_settings(
     container_image_name: str,
-    az_mount_dir: str = "$AZ_BATCH_NODE_MOUNTS_DIR",
+    az_mount_dir: str = run_options.MOUNTS_DIRECTORY,
     working_directory: Any = None,
     mount_pairs: Sequence[Mapping[str, str]] | None = None,
     additional_options: str = "",
@@ -93,16 +102,20 @@ def get_container_settings(
     Args:
         container_image_name: the image, with or without a scheme.
         az_mount_dir: where the cloud's nodes have the blob containers.
-        working_directory: kept; on this machine, a task starts in the image's own.
+        working_directory: kept; on this machine, a task starts in the image's own, and the log says
+            so.
         mount_pairs: `{"source", "target"}` of blob containers; None means those of the pool.
-        additional_options: kept; they have no effect on this machine.
-        registry: means nothing: the engine's own login counts.
-        **keywords: further settings of the SDK, which have no effect on this machine.
+        additional_options: `--mount` and `-v` of blob containers count. The log names options that
+            have no effect on this machine, such as `--memory`.
+        registry: has no effect, and the log says so: the engine's own login counts.
+        **keywords: more settings of the SDK. The log names those that have no effect on this
+            machine.
 
     Raises:
-        InvalidInputError: no image, or mounts that cannot work.
+        InvalidInputError (a ValueError): no image, or options or mounts that cannot work.
+        UnsupportedError (a NotImplementedError): an option without which the task would do something
+            else, such as `--env`.
     """
-    del registry, keywords
     given: Any = container_image_name
     if not isinstance(given, str) or not given:
         raise InvalidInputError(
@@ -110,14 +123,20 @@ def get_container_settings(
             "Pass its name as a string.",
         )
     pairs = parse_mounts(mount_pairs)
+    run_options.check(additional_options)
     options = [
         create_bind_mount_string(az_mount_dir, one.source, f"/{one.target}") for one in pairs
     ]
-    return ContainerSettings(
+    given = {"registry": registry, "working_directory": working_directory, **keywords}
+    sdk.check_container(given)
+    found = ContainerSettings(
         image_name=container_image_name.partition("://")[2] or container_image_name,
         container_run_options=" ".join(filter(None, [*options, additional_options])),
         working_directory=None if working_directory is None else str(working_directory),
+        az_mount_dir=az_mount_dir,
     )
+    found.mounts()  # what cannot work is said here, where it was written
+    return found
 
 
 def get_task_config(
@@ -128,7 +147,7 @@ def get_task_config(
     log_blob_container: str | None = None,
     log_blob_account: str | None = None,
     log_subdir: str | None = None,
-    log_file_pattern: str = "**/*.txt",
+    log_file_pattern: str = output_files.LOGS,
     log_upload_condition: str = "taskCompletion",
     log_compute_node_identity_reference: Any = None,
     *,
@@ -144,32 +163,45 @@ def get_task_config(
         base_call: program and arguments.
         container_settings: of `get_container_settings`, or the SDK's object; the pool's image and
             mounts when None.
-        user_identity: has no effect on this machine.
-        log_blob_container: like the other `log_...`, has no effect on this machine, and a warning
-            says so. `create_job(save_logs_to_blob=...)` saves the logs of all tasks.
+        user_identity: has no effect on this machine, and the log says so.
+        log_blob_container: an existing blob container, to which the output of this task is saved
+            when it completes, as `<log_subdir>/<task id>/stdout.txt` and `stderr.txt`. It replaces
+            the container of the job. Without it, the other `log_...` have no effect.
+        log_blob_account: the storage account of that container. Default: the client's.
+        log_subdir: folder in that container. Default: none.
+        log_file_pattern: selects one or both of the two files, as seen from the task's working
+            directory. Other files are not saved, and the log says so.
+        log_upload_condition: `taskCompletion`, `taskSuccess` or `taskFailure`.
+        log_compute_node_identity_reference: has no effect on this machine: nodes need no identity.
         depends_on: ids of tasks that must succeed first, or the SDK's object.
         timeout: time that one attempt may take.
         max_task_retry_count: number of retries, in place of the job's.
-        **keywords: more fields of the SDK's object. `constraints` and `exit_conditions` count. The
-            log names those that have no effect on this machine.
+        **keywords: more fields of the SDK's object. `constraints`, `exit_conditions` and
+            `output_files` count. The log names those that have no effect on this machine.
 
     Raises:
         ValueError: an id, a dependency or a limit can never work.
         NotImplementedError: a field that is not available on this machine would change what runs,
             such as `environment_settings`.
     """
-    del user_identity, log_file_pattern, log_upload_condition
-    logs = {
-        "log_blob_container": log_blob_container,
-        "log_blob_account": log_blob_account,
-        "log_subdir": log_subdir,
-        "log_compute_node_identity_reference": log_compute_node_identity_reference,
-    }
-    given = [name for name, value in logs.items() if value is not None]
-    if given:
-        _warn_of_logs(", ".join(given))
+    del log_compute_node_identity_reference
     spec = TaskSpec(command_line=base_call, id=names.task_id(task_id))
-    spec = sdk.with_dependencies(sdk.with_parts(spec, keywords), depends_on)
+    spec = sdk.with_dependencies(
+        sdk.with_parts(spec, {**keywords, "user_identity": user_identity}), depends_on
+    )
+    upload = spec.upload
+    if log_blob_container is not None:
+        upload = output_files.upload(
+            log_file_pattern,
+            log_blob_container,
+            log_blob_account,
+            f"{log_subdir or ''}/{task_id}",
+            log_upload_condition,
+        )
+        if spec.upload is not None:
+            sdk.tell_parts(["output_files"])
+        if upload is None:
+            sdk.tell_parts([f"log_file_pattern={log_file_pattern!r}"])
     limit = timedelta(seconds=spec.timeout_s) if spec.timeout_s else None
     return TaskConfig(
         id=names.task_id(task_id),
@@ -182,6 +214,7 @@ def get_task_config(
         if max_task_retry_count is None
         else retries("max_task_retry_count", max_task_retry_count),
         run_dependent_tasks_on_fail=spec.run_dependents_on_failure,
+        upload=upload,
     )
 
 
@@ -189,6 +222,7 @@ def _settings(given: Any) -> ContainerSettings | None:
     """Settings of a container, whether ours or the SDK's."""
     if given is None or isinstance(given, ContainerSettings):
         return given
+    sdk.check_container(given)
     return get_container_settings(
         sdk.value(given, "image_name"),
         working_directory=sdk.value(given, "working_directory"),
@@ -196,19 +230,37 @@ def _settings(given: Any) -> ContainerSettings | None:
     )
 
 
-@functools.cache
-def _warn_of_logs(given: str) -> None:
-    """Once in a process: a script that adds a thousand tasks gets one line."""
-    _log.warning(
-        "The logs of a task are not saved by %s. Save those of all tasks of its job with "
-        "create_job(save_logs_to_blob=..., logs_folder=...).",
-        given,
+def output_task_files_to_blob(
+    file_pattern: str,
+    blob_container: str,
+    blob_account: str,
+    *,
+    path: str | None = None,
+    upload_condition: Any = "taskCompletion",
+    compute_node_identity_reference: Any = None,
+) -> Record:
+    """The counterpart of the SDK's `OutputFile`, for `get_task_config(output_files=[...])`.
+
+    Args:
+        file_pattern: files, as seen from the task's working directory. Here `stdout.txt` and
+            `stderr.txt` in the directory above it are saved; the log names what is not.
+        blob_container: the blob container.
+        blob_account: its storage account.
+        path: folder of the blobs, or, without `*` in the pattern, the blob's name.
+        upload_condition: `taskCompletion`, `taskSuccess` or `taskFailure`.
+        compute_node_identity_reference: kept; nodes need no identity here.
+    """
+    return Record(
+        file_pattern=file_pattern,
+        destination=Record(
+            container=Record(
+                container_url=construct_blob_container_endpoint(blob_container, blob_account),
+                path=path,
+                identity_reference=compute_node_identity_reference,
+            )
+        ),
+        upload_options=Record(upload_condition=upload_condition),
     )
-
-
-output_task_files_to_blob = azure_only(
-    "task.output_task_files_to_blob", "Pass save_logs_to_blob to client.create_job."
-)
 
 
 def get_batch_compute_id(compute_node_identity_reference: Any) -> Record:

@@ -7,6 +7,7 @@ from collections.abc import MutableSequence
 from typing import Any
 
 from cfa.cloudops.azure_only import azure_only
+from cfa.cloudops.defaults import set_env_vars
 
 __all__ = [
     "check_ext_env",
@@ -16,6 +17,7 @@ __all__ = [
     "get_user",
     "lookup_available_vm_skus_for_batch",
     "lookup_service_principal",
+    "set_env_vars",
     "sku_to_dict",
 ]
 

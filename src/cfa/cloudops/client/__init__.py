@@ -92,9 +92,11 @@ class CloudClient(
         **kwargs: `backend`, `storage`, `home`, `isolation`, `max_parallel`, `at_exit`,
             `existing_job`, `on_failure`, `registry`, `strict` stand for the variables
             `CLOUDOPS_BACKEND` and so on, and win over them. Names that begin with `azure_` are
-            credentials of the cloud's client; they are kept in `cred`. Names that begin with
-            `exclude_` choose among its ways to log in, and have no effect on this machine. Other
-            names are ignored with a warning.
+            credentials of the cloud's client; they are kept in `cred`. Only
+            `azure_blob_storage_account` has an effect on this machine: if it differs from
+            AZURE_BLOB_STORAGE_ACCOUNT, the blob containers are in the folder `@<account>` of the
+            storage root. Names that begin with `exclude_` choose among the ways to log in, and have
+            no effect on this machine. Other names are ignored with a warning.
 
     Attributes:
         cred: the `azure_*` values, which a script for the cloud may read back.
@@ -155,8 +157,15 @@ class CloudClient(
         _warn_of_unknown(kwargs)
         if self._settings.backend != "auto":
             backends.choose(self._settings.backend)
-        self._connect()
         self.cred = _credentials(keyvault, dotenv, kwargs, override=not use_federated)
+        self._storage_url = self._settings.storage
+        if self.cred.azure_blob_storage_account:
+            from cfa.cloudops.client import accounts  # most scripts name none
+
+            self._storage_url = accounts.storage_url(
+                self._storage_url, self.cred.azure_blob_storage_account
+            )
+        self._connect()
         self.method = "default" if use_federated else "sp" if use_sp else "env"
         self.cred.method = self.method
         self.full_container_name: str | None = None
@@ -174,7 +183,7 @@ class CloudClient(
 
     def _connect(self) -> None:
         """Open what cannot be handed to another process; see `_CONNECTIONS`."""
-        self._blobs: BlobProvider = backends.load_storage(self._settings.storage)
+        self._blobs: BlobProvider = backends.load_storage(self._storage_url)
         self._batch: BatchProvider = backends.load_batch("local")(self._settings)
         self.batch_service_client = BatchHandle(self)
         self.batch_mgmt_client = BatchManagementHandle(self)
@@ -204,7 +213,7 @@ class CloudClient(
         known = self._settings
         return (
             f"{type(self).__name__}(backend={known.backend!r}, home={str(known.home)!r}, "
-            f"storage={known.storage!r})"
+            f"storage={self._storage_url!r})"
         )
 
     def _repr_html_(self) -> str:
@@ -215,7 +224,7 @@ class CloudClient(
             {
                 "backend": f"{known.backend} ({known.origins['CLOUDOPS_BACKEND']})",
                 "workspace": known.home,
-                "storage": known.storage,
+                "storage": self._storage_url,
                 "latest pool": self.pool_name,
                 "jobs of this client": ", ".join(sorted(self.jobs)),
             }

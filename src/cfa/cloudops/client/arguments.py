@@ -49,7 +49,7 @@ def command_text(command: Any) -> str:
     )
 
 
-#: Kinds of warnings that were given: one of a kind is enough, however many tasks a script adds.
+#: Warnings that were given: one of a kind is enough, however many tasks a script adds.
 _said: set[str] = set()
 
 
@@ -72,6 +72,14 @@ def _warn_of_words(words: Sequence[str]) -> None:
             "a list is one argument.",
             shortened(quotes, 60),
         )
+
+
+def tell(parts: Iterable[str]) -> None:
+    """Name what objects and options ask for and nothing acts on, each once in a process."""
+    new = [part for part in dict.fromkeys(parts) if part not in _said]
+    if new:
+        _said.update(new)
+        _log.warning("These have no effect on this machine: %s.", ", ".join(new))
 
 
 def dependencies(value: Any) -> tuple[str, ...]:

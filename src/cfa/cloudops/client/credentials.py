@@ -34,7 +34,10 @@ _DERIVED = {
 
 
 class CredentialHandler:
-    """Values by lower-case name. An `azure_*` name that was not given is None, as on the cloud.
+    """Values by lower-case name. An `azure_*` name that was not given, or as None, is None.
+
+    An address, such as `azure_batch_endpoint`, is made of values when it is read. It is None while one
+    of them is not known; on the cloud, that is an error.
 
     Args:
         keyvault: becomes `azure_keyvault_name`.
@@ -47,8 +50,8 @@ class CredentialHandler:
         method: how the cloud's client would log in: `env`, `sp` or `default`; empty when unknown.
         compute_node_identity_reference: a record with `resource_id`, for functions that take the
             SDK's object.
-        azure_container_registry: a record with `registry_server` and `identity_reference`; None
-            without an account.
+        azure_container_registry: a record with `user_name`, `registry_server` and
+            `identity_reference`; None without an account.
 
     Raises:
         TypeError: a name that begins with neither `azure_` nor `exclude_`.
@@ -74,7 +77,9 @@ class CredentialHandler:
                 (name.lower(), text) for name, text in source.items() if name.startswith("AZURE_")
             )
         given = {**(fields or {}), **named}
-        values.update((k, v) for k, v in given.items() if not k.startswith("exclude_"))
+        values.update(
+            (k, v) for k, v in given.items() if v is not None and not k.startswith("exclude_")
+        )
         if keyvault is not None:
             values["azure_keyvault_name"] = keyvault
         vars(self).update(values)
@@ -108,16 +113,22 @@ class CredentialHandler:
 
             endpoint = self.azure_container_registry_endpoint
             identity = self.compute_node_identity_reference
-            known = endpoint is not None
-            return Record(registry_server=endpoint, identity_reference=identity) if known else None
+            if endpoint is None:
+                return None
+            return Record(
+                user_name=self.azure_container_registry_account,
+                registry_server=endpoint,
+                identity_reference=identity,
+            )
         if name in _CREDENTIALS:
             raise NotOfferedError(
                 f"{name} belongs to the Azure SDK and is not available on this machine.",
                 "No credential is needed on this machine; names of values begin with azure_.",
             )
         if name in _DERIVED:
+            known = {name: value for name, value in vars(self).items() if value}
             try:
-                return _DERIVED[name].format_map(vars(self))
+                return _DERIVED[name].format_map(known)
             except KeyError:  # an account that is not known
                 return None
         if name.startswith("azure_"):

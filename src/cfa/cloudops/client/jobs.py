@@ -37,6 +37,7 @@ class JobMixin:
     _batch: BatchProvider
     _blobs: BlobProvider
     _settings: Settings
+    _storage_url: str
     _farewell: Farewell
     _latest_job: str | None
     pool_name: str | None
@@ -109,7 +110,7 @@ class JobMixin:
         container = names.blob_container(save_logs_to_blob) if save_logs_to_blob else None
         choice = self._existing_job(job_id, exist_ok, existing_job)
         if container is not None and not (choice == "resume" and self._has_job(job_id)):
-            self._check_log_container(container)
+            check_log_container(self._blobs, container)
         spec = JobSpec(
             id=job_id,
             pool_id=pool,
@@ -119,7 +120,7 @@ class JobMixin:
             integer_task_ids=task_id_ints,
             log_container=container,
             log_folder=folder,
-            log_storage=self._settings.storage if container else "",
+            log_storage=self._storage_url if container else "",
             metadata=(
                 ("mark_complete", str(mark_complete_after_tasks_run)),
                 *owner_metadata(),
@@ -211,13 +212,6 @@ class JobMixin:
             return False
         return True
 
-    def _check_log_container(self, container: str) -> None:
-        if not self._blobs.container_exists(container):
-            raise BlobContainerNotFoundError(
-                f"The blob container {container!r}, which is to hold the job's logs, does not exist.",
-                f"To create it: create_blob_container({container!r}).",
-            )
-
     def _adopt(self, job: Job) -> None:
         """Make a job the client's latest, and show its settings in the attributes scripts read."""
         self.pool_name = job.spec.pool_id
@@ -276,6 +270,17 @@ def _exists_advice() -> str:
         f"To replace it and its results: {replacing('replace')}. To continue with it: "
         "CLOUDOPS_EXISTING_JOB=resume. In the script: existing_job='replace' or exist_ok=True."
     )
+
+
+def check_log_container(blobs: BlobProvider, container: str, account: str = "") -> None:
+    """Raises: BlobContainerNotFoundError: the storage account has no such container."""
+    if not blobs.container_exists(container):
+        where = f" of the storage account {account!r}" if account else ""
+        client = f"CloudClient(azure_blob_storage_account={account!r})." if account else ""
+        raise BlobContainerNotFoundError(
+            f"The blob container {container!r}{where}, which is to hold logs, does not exist.",
+            f"To create it: {client}create_blob_container({container!r}).",
+        )
 
 
 def keep_going(batch: BatchProvider, job: Job) -> None:

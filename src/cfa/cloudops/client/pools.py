@@ -35,6 +35,7 @@ class PoolMixin:
     _batch: BatchProvider
     _blobs: BlobProvider
     _settings: settings.Settings
+    _storage_url: str
     pool_name: str | None
     rehearsal: Rehearsal | None
 
@@ -126,7 +127,7 @@ class PoolMixin:
             nodes=nodes,
             slots_per_node=slots,
             isolation=self._settings.isolation,
-            storage=self._settings.storage,
+            storage=self._storage_url,
             resources=self._resources(vm_size, None if own_formula else nodes),
             dedicated_nodes=0 if autoscale else dedicated,
             autoscale_formula=formula,

@@ -7,26 +7,26 @@ result is refused; what only the cloud knows is named in the log.
 
 from __future__ import annotations
 
-import functools
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from attrs import evolve
 
-from cfa.cloudops.client.arguments import command_text, dependencies
+from cfa.cloudops.client import run_options
+from cfa.cloudops.client.arguments import command_text, dependencies, tell
 from cfa.cloudops.client.jobs import minutes, retries
 from cfa.cloudops.errors import InvalidInputError, UnsupportedError
 from cfa.cloudops.model import names, references
-from cfa.cloudops.model.values import Mount, TaskSpec
+from cfa.cloudops.model.values import TaskSpec
 
 _log = logging.getLogger(__name__)
 
 #: Parts of a job and a task that change what runs, with what to do instead.
 _REFUSED = {
-    "auto_pool_specification": "Make the pool with client.create_pool and name it in pool_info.",
+    "auto_pool_specification": "Create the pool with client.create_pool, and name it in pool_info.",
     "job_manager_task": "Add it as a task that others depend on.",
     "job_preparation_task": "Add it as a task that the others depend on.",
     "job_release_task": "Add it as a task that depends on the others.",
@@ -36,13 +36,40 @@ _REFUSED = {
     "application_package_references": "Put the program into the image.",
     "multi_instance_settings": "Run one task, with as many cores as the node has.",
 }
-#: Parts that make no difference to a single machine.
-_NAMED = (
-    "priority", "max_parallel_tasks", "network_configuration", "required_slots", "affinity_info",
-    "output_files",
+#: Parts that nothing acts on, where more can be said than their names.
+_WITHOUT_EFFECT = {
+    "constraints.retention_time": "files stay until the job is deleted",
+    "exit_conditions.job_action": "the job continues",
+    "on_task_failure": "the job continues",
+    "task_failure_mode": "the job continues",
+    "output_files": "files stay in the task's directory; write into a mount",
+}
+#: Parts that say nothing about what runs, and values that ask for nothing.
+_SILENT = frozenset({"display_name", "uses_task_dependencies", "additional_properties"})
+_NOTHING = frozenset({"none", "noaction"})
+#: Parts that are read.
+_OF_JOB = frozenset(
+    {
+        "id", "pool_info", "constraints", "all_tasks_complete_mode", "on_all_tasks_complete",
+        "metadata",
+    }
 )  # fmt: skip
-_BIND = re.compile(r"--mount type=bind,source=[^,\s]*?/([^,/\s]+),target=/*([^,\s]+)")
-_ISO = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
+_OF_TASK = frozenset(
+    {
+        "id", "command_line", "container_settings", "constraints", "depends_on", "exit_conditions",
+        "output_files",
+    }
+)  # fmt: skip
+_LIMITS = frozenset({"max_task_retry_count", "max_wall_clock_time"})
+_NUMBER = r"(\d+(?:[.,]\d+)?)"
+#: ISO 8601, without years and months, whose length is not fixed.
+_ISO = re.compile(
+    rf"P(?=\d|T\d)(?:{_NUMBER}W)?(?:{_NUMBER}D)?"
+    rf"(?:T(?=\d)(?:{_NUMBER}H)?(?:{_NUMBER}M)?(?:{_NUMBER}S)?)?"
+)
+#: What the service says where there is no limit: the longest duration that it knows.
+_NO_LIMIT = timedelta(days=10_675_199)
+_UNITS = ("weeks", "days", "hours", "minutes", "seconds")
 #: Ids of ranges that are written out one by one.
 _MOST_IDS = 10_000
 
@@ -68,26 +95,56 @@ def _camel(name: str) -> str:
     return first + "".join(map(str.title, rest))
 
 
-def check_parts(item: Any, what: str) -> None:
-    """Refuse parts that are not offered here, and name those that mean nothing.
+def _snake(name: str) -> str:
+    return re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name)
+
+
+def _parts(item: Any) -> dict[str, Any]:
+    """What an object or a mapping has that is not empty, by names in snake_case."""
+    found = item if isinstance(item, Mapping) else getattr(item, "__dict__", {})
+    return {
+        _snake(name): part
+        for name, part in found.items()
+        if part and isinstance(name, str) and not name.startswith("_")
+    }
+
+
+def word(item: Any) -> str:
+    """A value of an enumeration, in lower case."""
+    return str(getattr(item, "value", item)).lower()
+
+
+def check_parts(item: Any, what: str, known: frozenset[str], within: str = "") -> None:
+    """Refuse parts that are not offered here, and name those that nothing acts on.
+
+    Args:
+        item: an object or a mapping.
+        what: what it is, for people.
+        known: names of the parts that are read.
+        within: the part that it is, with a point behind.
 
     Raises:
         UnsupportedError: there is a part without which the result would be another.
     """
+    found = _parts(item)
     for name, instead in _REFUSED.items():
-        if value(item, name):
+        if name in found:
             raise UnsupportedError(
                 f"{what} has {name}, which is not available on this machine.", instead
             )
-    given = [name for name in _NAMED if value(item, name)]
-    if given:
-        _warn_of_parts(", ".join(given))
+    tell_parts(
+        f"{within}{name}"
+        for name, part in found.items()
+        if name not in known | _SILENT and word(part) not in _NOTHING
+    )
 
 
-@functools.cache
-def _warn_of_parts(given: str) -> None:
-    """Once in a process: a script that adds a thousand tasks gets one line."""
-    _log.warning("Objects of the SDK have %s, which has no effect on this machine.", given)
+def tell_parts(names_of_parts: Iterable[str]) -> None:
+    """Name parts that nothing acts on, with the reason where there is more to say."""
+    tell(
+        f"{name} ({_WITHOUT_EFFECT[name]})" if name in _WITHOUT_EFFECT else name
+        for name in names_of_parts
+    )
 
 
 # --- jobs
@@ -103,10 +160,11 @@ def job_arguments(job: Any) -> dict[str, Any]:
     job_id = value(job, "id")
     if job_id is None:
         raise InvalidInputError(f"The job {job!r} has no id.", "Set its id, or pass a name.")
-    check_parts(job, f"The job {job_id!r}")
-    pool = value(job, "pool_info")
-    check_parts(pool, f"The pool_info of the job {job_id!r}")
-    limits = value(job, "constraints")
+    what = f"The job {job_id!r}"
+    check_parts(job, what, _OF_JOB)
+    pool, limits = value(job, "pool_info"), value(job, "constraints")
+    check_parts(pool, f"The pool_info of the job {job_id!r}", frozenset({"pool_id"}), "pool_info.")
+    check_parts(limits, what, _LIMITS, "constraints.")
     mode = value(job, "all_tasks_complete_mode", "on_all_tasks_complete")
     found = {
         "job_name": job_id,
@@ -136,12 +194,15 @@ def check_pool(arguments: Mapping[str, Any]) -> None:
 
 
 def _duration(given: Any) -> Any:
-    """A duration as a timedelta, where the service's spelling, such as `PT3M`, was given."""
+    """A duration as a timedelta, where ISO 8601, such as `PT3M`, was given; None: no limit."""
     found = _ISO.fullmatch(given) if isinstance(given, str) else None
-    if found is None:
-        return given  # who takes it says what is wrong with it
-    days, hours, mins, seconds = (float(part or 0) for part in found.groups())
-    return timedelta(days=days, hours=hours, minutes=mins, seconds=seconds)
+    if found is not None:
+        numbers = (float((part or "0").replace(",", ".")) for part in found.groups())
+        try:
+            given = timedelta(**dict(zip(_UNITS, numbers, strict=True)))
+        except OverflowError:
+            return given  # who takes it says what is wrong with it
+    return None if isinstance(given, timedelta) and given >= _NO_LIMIT else given
 
 
 # --- tasks
@@ -161,25 +222,33 @@ def task_spec(task: Any) -> TaskSpec:
             "Create it with task.get_task_config(...), or call client.add_task.",
         )
     container = value(task, "container_settings")
+    check_container(container)
     spec = TaskSpec(
         command_line=command_text(command),
         id=names.task_id(task_id),
         image=references.image(value(container, "image_name")),
-        mounts=bind_mounts(value(container, "container_run_options")),
+        mounts=run_options.mounts(value(container, "container_run_options")),
     )
     spec = with_parts(spec, task)
     return with_dependencies(spec, value(task, "depends_on"))
 
 
 def with_parts(spec: TaskSpec, task: Any) -> TaskSpec:
-    """A task with limits and exit conditions of a description.
+    """A task with limits, exit conditions and output files of a description.
 
     Raises:
         InvalidInputError: a limit can never work. UnsupportedError: as `check_parts`.
     """
-    check_parts(task, f"The task {spec.id!r}")
+    what = f"The task {spec.id!r}"
+    check_parts(task, what, _OF_TASK)
     limits = value(task, "constraints")
+    check_parts(limits, what, _LIMITS, "constraints.")
     tries = value(limits, "max_task_retry_count")
+    files = value(task, "output_files")
+    if files:
+        from cfa.cloudops.client import output_files  # few tasks have some
+
+        spec = evolve(spec, upload=output_files.of_files(files))
     return evolve(
         spec,
         timeout_s=minutes("max_wall_clock_time", _duration(value(limits, "max_wall_clock_time"))),
@@ -188,18 +257,34 @@ def with_parts(spec: TaskSpec, task: Any) -> TaskSpec:
     )
 
 
+def check_container(settings: Any) -> None:
+    """Name what settings of a container ask for and nothing acts on."""
+    known = {"image_name", "container_run_options", "working_directory"}
+    check_parts(settings, "The container", frozenset(known), "container_settings.")
+    directory = value(settings, "working_directory")
+    if directory is not None and word(directory) != "containerimagedefault":
+        tell(["container_settings.working_directory (a task starts in the image's own)"])
+
+
 def _satisfies(conditions: Any, task_id: Any) -> bool:
     """Whether tasks that depend on a task run when it fails."""
-
-    def satisfied(options: Any) -> bool:
-        return "satisfy" in str(value(options, "dependency_action")).lower()
-
-    if satisfied(value(conditions, "default")):
-        return True
     codes = [
         *(value(conditions, "exit_codes") or ()),
         *(value(conditions, "exit_code_ranges") or ()),
     ]
+    default = value(conditions, "default")
+    others = ("pre_processing_error", "file_upload_error")
+    options = [default, *(value(one, "exit_options") for one in codes)]
+    tell_parts(f"exit_conditions.{name}" for name in others if value(conditions, name))
+    for one in options:
+        known = frozenset({"dependency_action"})
+        check_parts(one, f"The task {task_id!r}", known, "exit_conditions.")
+
+    def satisfied(options: Any) -> bool:
+        return "satisfy" in str(value(options, "dependency_action")).lower()
+
+    if satisfied(default):
+        return True
     some = any(
         satisfied(value(one, "exit_options")) and value(one, "code", "end") != 0 for one in codes
     )
@@ -239,8 +324,3 @@ def with_dependencies(spec: TaskSpec, given: Any) -> TaskSpec:
         )
     more = (str(number) for start, end in pairs for number in range(start, end + 1))
     return evolve(spec, depends_on=dependencies([*found, *more]))
-
-
-def bind_mounts(options: str | None) -> tuple[Mount, ...] | None:
-    """The mounts among a container's options; None, so those of the pool, when there are none."""
-    return tuple(Mount(*pair) for pair in _BIND.findall(options or "")) or None

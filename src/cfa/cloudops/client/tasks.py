@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
     from cfa.cloudops.provider.blob import BlobProvider
     from cfa.cloudops.rehearsal import Rehearsal
+    from cfa.cloudops.settings import Settings
 
 P = ParamSpec("P")
 
@@ -104,6 +105,8 @@ class TaskMixin:
 
     _batch: BatchProvider
     _blobs: BlobProvider
+    _settings: Settings
+    _storage_url: str
     _farewell: Farewell
     _latest_job: str | None
     full_container_name: str | None
@@ -304,6 +307,10 @@ class TaskMixin:
         pool = self._pool(job.spec.pool_id)
         specs = self._resolve_mounts(pool, specs)
         self._check_mounts(pool, specs)
+        if any(spec.upload for spec in specs):
+            from cfa.cloudops.client import output_files  # few tasks have some
+
+            specs = output_files.resolved(specs, self._settings.storage, self._storage_url)
         if self.rehearsal is not None:
             self.rehearsal.addition(job)
             self.rehearsal.tasks(job.spec.id, pool, specs)

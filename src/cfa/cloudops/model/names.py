@@ -15,6 +15,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _SCHEDULED_JOB = re.compile(r"[A-Za-z0-9_-]{1,60}:job-[1-9][0-9]{0,17}\Z")
 _SUFFIX = re.compile(r"[A-Za-z0-9_-]*\Z")
 _BLOB_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
+_STORAGE_ACCOUNT = re.compile(r"[A-Za-z0-9]{3,24}\Z")
 _BLOB_LENGTH = 1024
 _BLOB_SEGMENTS = 254
 
@@ -108,6 +109,17 @@ def blob_container(text: str) -> str:
             "case, '_' and '.' are accepted on this machine only.",
         )
     return text
+
+
+def storage_account(text: str) -> str:
+    """The name of a storage account, in lower case: 3 to 24 letters and digits."""
+    text = _text("storage account name", text)
+    if not _STORAGE_ACCOUNT.match(text):
+        raise InvalidNameError(
+            f"{text!r} cannot be the name of a storage account.",
+            "Use 3 to 24 lower-case letters and digits, as the cloud requires.",
+        )
+    return text.lower()
 
 
 def blob(text: str) -> str:

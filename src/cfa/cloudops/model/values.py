@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
 from cfa.cloudops.model import names
 from cfa.cloudops.model.words import duration
+
+if TYPE_CHECKING:
+    from cfa.cloudops.model.uploads import Upload
 
 
 class JobState(enum.StrEnum):
@@ -321,7 +324,8 @@ class TaskSpec:
     `id` None asks for the next number of the job (`<job>-<suffix>-<n>`, or `<n>` for integer ids).
     `mounts` None means those of the pool. `depends_on_range` is inclusive at both ends.
     `depends_on_positions` are tasks of the same call, counted from 0: their ids are not known yet.
-    `run_dependents_on_failure` is about the tasks that depend on this one.
+    `run_dependents_on_failure` is about the tasks that depend on this one. With an `upload`, the logs
+    of this task are saved there and not where the job says.
     """
 
     command_line: str
@@ -335,6 +339,7 @@ class TaskSpec:
     depends_on_range: tuple[int, int] | None = None
     depends_on_positions: tuple[int, ...] = ()
     run_dependents_on_failure: bool = False
+    upload: Upload | None = None
 
 
 @frozen(kw_only=True)

@@ -104,6 +104,8 @@ class Rehearsal:
             self._take(rules.task_image(pool, spec))
             self._take(rules.task_mounts(spec))
             self._take(rules.task_time(spec))
+            if spec.upload is not None:
+                self.container(spec.upload.container)
             self._take(commands.shell_syntax(spec.command_line))
             self._take(commands.host_paths(spec.command_line, mounts))
 

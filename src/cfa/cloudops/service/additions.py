@@ -136,17 +136,18 @@ def _rows(
 ) -> Iterator[tuple[Any, ...]]:
     """Rows of new tasks. Most have all but number, id and command in common."""
     now = time.time()
-    log_day = time.strftime("%Y-%m-%d") if job.spec.log_container else None
+    day = time.strftime("%Y-%m-%d") if job.spec.log_container else None
     summing: dict[tuple[Any, ...], Callable[[int, str, str], int]] = {}
     for number, (spec, identifier) in enumerate(zip(specs, identifiers, strict=True), first):
         retries = job.spec.max_task_retries if spec.max_retries is None else spec.max_retries
-        key = unmet, image, mounts, timeout, _, release = (
+        key = unmet, image, mounts, timeout, _, release, log_day = (
             len(edges.get(number, ())),
             spec.image,
             text.mounts_text(spec.mounts),
             None if spec.timeout_s is None else float(spec.timeout_s),
             retries,
             int(spec.run_dependents_on_failure),
+            spec.upload.text() if spec.upload else day,
         )
         task_sum = summing.get(key)
         if task_sum is None:
@@ -155,7 +156,7 @@ def _rows(
                 job_number,
                 ACTIVE,
                 NOTHING,
-                *key[1:],
+                *key[1:-1],
                 0,
                 0,
                 0,

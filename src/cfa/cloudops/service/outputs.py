@@ -1,9 +1,11 @@
 """Outputs: the logs of completed tasks on their way into blob containers.
 
-The transaction that completes a task makes its row fulfil `OWED`, so what is owed is known to any
-agent, also to the one after a crash. Worker threads save it, a batch at a time, never on the way of a
-task. A job completes, and loses its files, only when nothing of it is owed any more: what cannot be
-saved is tried again a few times and then given up, with a sentence in the job.
+What is saved where is in the task's row: the day of adding, for the container and folder that its job
+names, or its own `Upload` as text. The transaction that completes a task makes its row fulfil `OWED`,
+so what is owed is known to any agent, also to the one after a crash. Worker threads save it, a batch at
+a time, never on the way of a task. A job completes, and loses its files, only when nothing of it is
+owed any more: what cannot be saved is tried again a few times and then given up, with a sentence in the
+job.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from cfa.cloudops import backends
 from cfa.cloudops.beneath import Place
 from cfa.cloudops.errors import CloudOpsError
+from cfa.cloudops.model.uploads import Upload
 from cfa.cloudops.model.values import JobSpec
 from cfa.cloudops.provider.blob import BlobProvider, FileBeneath
 from cfa.cloudops.service.definitions import job_spec
@@ -46,24 +49,39 @@ _ONE_BY_ONE_S = 10.0
 
 @frozen
 class Owed:
-    """A task whose logs are to be saved: its number, id and day of adding."""
+    """A task whose logs are to be saved: its number and id, the day of adding or an `Upload` as text,
+    and whether it failed."""
 
     number: int
     task_id: str
-    day: str
+    where: str
+    failed: bool = False
+
+    @property
+    def upload(self) -> Upload | None:
+        """Where its logs go, if not where the job says."""
+        return Upload.of(self.where)
+
+    @property
+    def container(self) -> tuple[str, str] | None:
+        """The storage and the container of such an upload."""
+        found = self.upload
+        return (found.storage, found.container) if found else None
 
 
 @frozen
 class Result:
     """What became of a batch. Tasks that are neither saved nor failed were not tried.
 
-    `hopeless` says why the container cannot be used at all, when it cannot.
+    `hopeless` says why the container cannot be used at all, when it cannot. `own`: the storage and
+    container, when they are not the job's.
     """
 
     job: int
     saved: Sequence[int] = ()
     failed: Mapping[int, str] = field(factory=dict)
     hopeless: str = ""
+    own: tuple[str, str] | None = None
 
 
 class Outputs:
@@ -78,8 +96,9 @@ class Outputs:
         self.due = True
         self._sending = False
         self._results: list[Result] = []
-        #: Failures in a row, by job; and jobs that are not tried for the moment.
-        self._failures: dict[int, int] = {}
+        #: Failures in a row, by job and its own or another container; and jobs that are not tried for
+        #: the moment.
+        self._failures: dict[tuple[int, tuple[str, str] | None], int] = {}
         self._pausing: set[int] = set()
         self._storages: dict[str, BlobProvider] = {}  # touched by one worker at a time
 
@@ -109,7 +128,7 @@ class Outputs:
             if result.hopeless or result.failed:
                 self._take_failure(result)
             else:
-                self._failures.pop(result.job, None)
+                self._failures.pop((result.job, result.own), None)
 
     def _mark(self, numbers: Sequence[int]) -> None:
         self._store.execute_many(
@@ -117,18 +136,19 @@ class Outputs:
         )
 
     def _take_failure(self, result: Result) -> None:
-        failures = self._failures.get(result.job, 0)
+        key = result.job, result.own
+        failures = self._failures.get(key, 0)
         reason = result.hopeless or next(iter(result.failed.values()))
         if failures < len(PAUSES_S):
             _log.warning("saving logs of job number %d: %s", result.job, reason)
-            self._failures[result.job] = failures + 1
+            self._failures[key] = failures + 1
             self._pausing.add(result.job)
             again = partial(self._resume, result.job)
             self._agent.at(time.monotonic() + PAUSES_S[failures], again)
             return
         if result.hopeless:
             self._store.execute(
-                f"UPDATE task SET log_day = NULL WHERE job = ? AND {OWED}",  # noqa: S608
+                f"UPDATE task SET log_day = NULL WHERE job = ? AND {OWED} AND log_day NOT LIKE '{{%'",  # noqa: S608
                 (result.job,),
             )
         else:
@@ -157,7 +177,7 @@ class Outputs:
         self.due = False
         pausing = ",".join(map(str, self._pausing))
         rows = self._store.rows(
-            f"SELECT job, number, id, log_day FROM task WHERE {OWED} "  # noqa: S608
+            f"SELECT job, number, id, log_day, failure IS NOT NULL FROM task WHERE {OWED} "  # noqa: S608
             f"AND job NOT IN ({pausing}) ORDER BY job, number LIMIT {_BATCH}"
         )
         batches = []
@@ -169,8 +189,11 @@ class Outputs:
             if found is None:
                 continue
             spec = job_spec(found[0])
-            tasks = [Owed(number, task_id, day) for _, number, task_id, day in group]
-            batches.append((job, spec, tasks))
+            tasks: dict[tuple[str, str] | None, list[Owed]] = {}
+            for _, number, task_id, where, failed in group:
+                task = Owed(number, task_id, where, bool(failed))
+                tasks.setdefault(task.container, []).append(task)
+            batches += [(job, spec, part) for part in tasks.values()]
         if batches:
             self._sending = True
             self._agent.work(partial(self._save_all, batches), self._sent)
@@ -188,13 +211,22 @@ class Outputs:
     # --- in a worker thread
 
     def _save_all(self, batches: Sequence[tuple[int, JobSpec, list[Owed]]]) -> list[Result]:
-        return [self._save(job, spec, tasks) for job, spec, tasks in batches]
+        return [self._save_part(job, spec, tasks) for job, spec, tasks in batches]
+
+    def _save_part(self, job: int, spec: JobSpec, tasks: list[Owed]) -> Result:
+        own = tasks[0].container
+        found = self._save(job, spec, tasks)
+        if own and found.hopeless:  # of these tasks, not of the job's others
+            failed = dict.fromkeys((task.number for task in tasks), found.hopeless)
+            return Result(job, failed=failed, own=own)
+        return evolve(found, own=own)
 
     def _save(self, job: int, spec: JobSpec, tasks: list[Owed]) -> Result:
         try:
-            storage = self._storages.get(spec.log_storage)
+            url, _ = tasks[0].container or (spec.log_storage, "")
+            storage = self._storages.get(url)
             if storage is None:
-                storage = self._storages[spec.log_storage] = backends.load_storage(spec.log_storage)
+                storage = self._storages[url] = backends.load_storage(url)
             try:
                 directory = self._workspace.open_job(spec.id)
             except OSError as error:
@@ -215,8 +247,9 @@ def save(
 
     Args:
         directory: the job's.
+        tasks: all of them go to the same container.
     """
-    container = spec.log_container or ""
+    _, container = tasks[0].container or ("", spec.log_container or "")
     if not storage.container_exists(container):
         return Result(job, hopeless=f"There is no blob container {container!r}.")
     files = {task.number: _files(spec.log_folder, directory, task) for task in tasks}
@@ -250,17 +283,25 @@ def _files(folder: str, directory: Place, task: Owed) -> list[tuple[str, FileBen
 
     A task can do what it likes in its directory: only ordinary files count, now and when they are read.
     """
-    place = f"{folder}/{task.day}/{task.task_id}" if folder else f"{task.day}/{task.task_id}"
     found = []
-    for name in STREAMS:
+    for name, blob in _blobs(folder, task).items():
         way = f"{task.task_id}/{name}"
         with contextlib.suppress(OSError):
             status = directory.status(way)
             if status.st_size - 512 * status.st_blocks > _MOST_HOLES:
                 _log.warning("%s of %s is not saved: it is mostly holes", name, task.task_id)
             elif stat.S_ISREG(status.st_mode):
-                found.append((f"{place}/{name}", FileBeneath(directory, way)))
+                found.append((blob, FileBeneath(directory, way)))
     return found
+
+
+def _blobs(folder: str, task: Owed) -> Mapping[str, str]:
+    """Names of a task's streams and of the blobs that they become."""
+    upload = task.upload
+    if upload is not None:
+        return dict(upload.blobs) if upload.wants(task.failed) else {}
+    place = f"{folder}/{task.where}" if folder else task.where
+    return {name: f"{place}/{task.task_id}/{name}" for name in STREAMS}
 
 
 def _sentence(error: BaseException) -> str:
