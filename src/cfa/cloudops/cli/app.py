@@ -187,7 +187,7 @@ def sweep(
     ctx: click.Context,
     everywhere: Annotated[
         bool,
-        option("--all", help="Also remove containers of workspaces that no longer exist."),
+        option("--all", help="Also remove unused containers of other workspaces."),
     ] = False,
     dry_run: Annotated[bool, option("--dry-run", help="Only show what would be removed.")] = False,
 ) -> None:
@@ -220,8 +220,8 @@ def agent(
 ) -> None:
     """Run the workspace's agent in the foreground.
 
-    Ctrl-C ends the agent; running tasks finish. The agent takes over from one that a script started.
-    Job schedules need an agent with --stay.
+    Ctrl-C ends the agent; running tasks finish. With --stay, which job schedules need, the agent takes
+    over from one that a script started.
     """
     from cfa.cloudops.cli.agent import serve
 
