@@ -99,7 +99,7 @@ def connect(endpoint: Endpoint) -> tuple[Connection, subprocess.Popen[bytes] | N
     if parts.scheme == "ssh":
         return _ssh(parts.hostname or "", parts.username, parts.port)
     raise BackendUnavailableError(
-        f"Docker's address {endpoint.url!r} (from {endpoint.origin}) is of an unknown kind.",
+        f"Docker's address {endpoint.url!r} (from {endpoint.origin}) has an unknown form.",
         "Use unix://, tcp:// or ssh://.",
     )
 

@@ -110,7 +110,7 @@ class DockerExecutor(ContainerExecutor):
         except ImportError as error:
             raise BackendNotInstalledError(
                 f"The docker backend needs Docker's SDK for Python: {error}.",
-                "Install it with: pip install docker",
+                "To install it: pip install docker",
             ) from None
         tried: list[str] = []
         deadline = time.monotonic() + _PROBE_S
@@ -404,8 +404,8 @@ def _describe(endpoint: Endpoint, client: APIClient) -> Engine:
 def _advice(found: Sequence[Endpoint], denied: bool) -> str:
     if denied:
         return (
-            "You may not use the engine's socket. Type: sudo usermod -aG docker $USER, then log in "
-            "again; or use a rootless engine."
+            "You may not use the engine's socket. To change that: sudo usermod -aG docker $USER, then "
+            "log in again; or use a rootless engine."
         )
     if len(found) == 1:
         return f"Check {found[0].origin}, or start the engine: sudo systemctl start docker"
@@ -413,4 +413,4 @@ def _advice(found: Sequence[Endpoint], denied: bool) -> str:
         Path(folder, "dockerd").exists() for folder in os.environ.get("PATH", "").split(os.pathsep)
     ):
         return _INSTALL
-    return "Start it: sudo systemctl start docker (rootless: systemctl --user start docker)"
+    return "To start it: sudo systemctl start docker (rootless: systemctl --user start docker)"

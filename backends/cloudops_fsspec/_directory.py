@@ -119,7 +119,7 @@ class DirectoryBlobs(BlobProvider):
                 raise _files.explain(error, f"Could not open {container!r}") from None
         raise BlobContainerNotFoundError(
             f"There is no blob container {container!r} in {str(self._root)!r}.",
-            f"Create it with create_blob_container({container!r}).",
+            f"To create it: create_blob_container({container!r}).",
         )
 
     # --- looking
@@ -306,6 +306,6 @@ def _checked(blob: str) -> str:
         return names.blob(blob)
     if ".cloudops-" in blob and any(map(_files.is_temporary, parts)):
         raise InvalidNameError(
-            f"{blob!r} has the form of our temporary names.", "Choose another name."
+            f"{blob!r} has the form of a temporary name of this package.", "Choose another name."
         )
     return blob

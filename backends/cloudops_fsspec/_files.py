@@ -155,7 +155,8 @@ def speaking(what: str) -> Iterator[None]:
     except Exception as error:
         _log.debug("could not %s", what, exc_info=True)
         raise BackendError(
-            f"Could not {what}: {type(error).__name__}: {error}.", "Try again, or see its logs."
+            f"Could not {what}: {type(error).__name__}: {error}.",
+            "Try again, or read the logs of the storage.",
         ) from error
 
 
@@ -229,7 +230,7 @@ def open_target_folder(path: LocalFile, folder: str) -> Place:
 
 def _not_a_file(path: LocalFile) -> InvalidInputError:
     return InvalidInputError(
-        f"{str(path)!r} is not an ordinary file.", "For a folder call upload_folders."
+        f"{str(path)!r} is not an ordinary file.", "To upload a folder, call upload_folders."
     )
 
 

@@ -207,5 +207,5 @@ def _parsed(container: str, data: bytes) -> tuple[str, Protection]:
     except (ValueError, KeyError, TypeError):
         raise BackendError(  # not to be taken for no protection
             f"The record of a protected blob of {container!r} cannot be read: {data[:80]!r}.",
-            "Restore or remove it: it lies beside the containers.",
+            "Restore or delete it: it is beside the containers.",
         ) from None

@@ -51,7 +51,7 @@ class RemoteBlobs(BlobProvider):
         super().__init__(url, options)
         if "://" not in url and "::" not in url:  # fsspec would take it for a file of that name
             raise UnknownBackendError(
-                f"The storage {url!r} is no URL.", "Write it as protocol://path, or as a path."
+                f"The storage {url!r} is not a URL.", "Write it as protocol://path, or as a path."
             )
         try:
             from fsspec.core import url_to_fs
@@ -125,7 +125,7 @@ class RemoteBlobs(BlobProvider):
         if not self.container_exists(container):
             raise BlobContainerNotFoundError(
                 f"There is no blob container {container!r} in {self.url!r}.",
-                f"Create it with create_blob_container({container!r}).",
+                f"To create it: create_blob_container({container!r}).",
             )
         return self._at(container)
 
@@ -176,7 +176,7 @@ class RemoteBlobs(BlobProvider):
         if info["type"] != "file":
             raise BlobNotFoundError(
                 f"There is no blob {blob!r} in {container!r}.",
-                f"list_blob_files({container!r}) shows what there is.",
+                f"list_blob_files({container!r}) lists the blobs.",
             )
         return info
 
@@ -285,7 +285,7 @@ def _checked(blob: str) -> str:
     blob = names.blob(blob)
     if any(map(_files.is_temporary, blob.split("/"))):
         raise InvalidNameError(
-            f"{blob!r} has the form of our temporary names.", "Choose another name."
+            f"{blob!r} has the form of a temporary name of this package.", "Choose another name."
         )
     return blob
 

@@ -36,7 +36,7 @@ def name(top: Place) -> str:
 def no_blob(top: Place, blob: str) -> BlobNotFoundError:
     return BlobNotFoundError(
         f"There is no blob {blob!r} in {name(top)!r}.",
-        f"list_blob_files({name(top)!r}) shows what there is.",
+        f"list_blob_files({name(top)!r}) lists the blobs.",
     )
 
 

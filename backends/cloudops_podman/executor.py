@@ -94,7 +94,7 @@ class PodmanExecutor(ContainerExecutor):
         except ImportError as error:
             raise BackendNotInstalledError(
                 f"The podman backend needs Podman's SDK for Python: {error}.",
-                "Install it with: pip install podman",
+                "To install it: pip install podman",
             ) from None
         tried: list[str] = []
         found = candidates(self.options.get("host"), os.environ, os.getuid())

@@ -82,7 +82,8 @@ def connect(endpoint: Endpoint) -> socket.socket:
     raise BackendUnavailableError(
         f"Podman's address {endpoint.url!r} (from {endpoint.origin}) is of a kind that this backend "
         "cannot use.",
-        "Use unix:// or tcp://; forward a distant socket with: ssh -L LOCAL.sock:REMOTE.sock HOST",
+        "Use unix:// or tcp://. To forward a socket of another machine: "
+        "ssh -L LOCAL.sock:REMOTE.sock HOST",
     )
 
 
@@ -172,7 +173,7 @@ class OwnService:
                     self._end()
                     raise BackendUnavailableError(
                         f"Podman's service does not start: {_last_words(words)}.",
-                        "Try by hand: podman info",
+                        "To try by hand: podman info",
                     )
                 time.sleep(0.01)
 
@@ -200,7 +201,7 @@ class OwnService:
             # Ours are short; it may well run, with everything that it does.
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise BackendUnavailableError(
-                    f"Podman's service cannot be asked: {error.strerror}.", "Close some files."
+                    f"Podman's service cannot be reached: {error.strerror}.", "Close some files."
                 ) from None
             return False
 

@@ -130,7 +130,7 @@ class SubprocessExecutor(Executor):
                 private_paths=True,
                 notes=(_STRICT if self._wanted() == "strict" else _USUAL, _NO_LIMITS),
             )
-        note = f"No sandbox: {found.why} Paths in commands are mapped to the host's. {found.hint}"
+        note = f"No sandbox: {found.why} Paths of mounts in commands are rewritten. {found.hint}"
         return Capabilities(
             version="plain processes",
             endpoint="this machine",
@@ -205,7 +205,7 @@ class SubprocessExecutor(Executor):
     def remove_node(self, workspace: str, node_id: str) -> None:
         if not processes.kill_all(processes.mark(workspace, node_id)):
             raise BackendUnavailableError(
-                f"Node {node_id} was killed, but processes of it do not end; they wait for the "
+                f"Node {node_id} was killed, but its processes do not end; they wait for the "
                 "system (a file server, a disk).",
                 "Try again when it answers.",
             )
@@ -227,7 +227,7 @@ def _try_sandbox(*, strict: bool) -> _Sandbox:
             return _Sandbox(program=program, version=version, guard=guard, options=options)
     return _Sandbox(
         program=None,
-        why=f"bubblewrap does not work here ({why}).",
+        why=f"bubblewrap does not work on this machine ({why}).",
         hint="Allow user namespaces to this user or, in a container, run it with the right to "
         "mount.",
     )
@@ -364,8 +364,8 @@ def _not_started(spec: NodeSpec, error: Exception) -> BackendError:
     if isinstance(error, OSError) and error.errno in _SHORT:
         return BackendUnavailableError(
             f"Node {spec.node_id} cannot be started now: {error.strerror}.",
-            "It is tried again. Raise the limit (ulimit -u for processes, ulimit -n for open files), "
-            "or run less at once.",
+            "The service tries again. Raise the limit (ulimit -u for processes, ulimit -n for open "
+            "files), or run less at once.",
         )
     return NodeError(f"Node {spec.node_id} cannot be started: {error}.")
 

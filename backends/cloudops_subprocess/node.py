@@ -145,7 +145,7 @@ class ProcessNode(Node):
             self._wait(grace_s)
         if not self._kill(known):
             raise BackendUnavailableError(
-                f"Node {self._mark} was killed, but processes of it did not end within "
+                f"Node {self._mark} was killed, but its processes did not end within "
                 f"{_KILL_LIMIT_S:.0f} s; they wait for the system (a file server, a disk).",
                 "Try again when it answers.",
             )

@@ -1,4 +1,4 @@
-"""The first steps: upload a script, build an image, make a pool and a job, run two tasks, clean up."""
+"""The first steps: upload a script, build an image, create a pool and a job, run two tasks, clean up."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ client = CloudClient()
 client.create_blob_container("input-test")
 client.upload_files("main.py", container_name="input-test")
 
-# The image that they run in, from the Dockerfile here. It is pushed only to a registry that this
-# machine has a login for. Without a container engine nothing is built, and the script goes on.
+# The image of the tasks, from the Dockerfile in this folder. It is pushed only to a registry that
+# you are logged in to. Without a container engine, nothing is built, and the script continues.
 image = client.package_and_upload_dockerfile(
     registry_name="myregistry", repo_name="getting-started", tag="latest"
 )
@@ -29,7 +29,7 @@ for user in ("Ada", "Grace"):
         job_name="getting-started-job", command_line=f"python3 /input-test/main.py --user {user}"
     )
 
-# Blocks until both are done, and leaves what they printed in getting-started-job_output.
+# Waits for both tasks, and writes their output to getting-started-job_output.
 client.monitor_job("getting-started-job", download_task_output=True)
 for file in sorted(Path("getting-started-job_output").glob("*_stdout.txt")):
     print(f"{file.name}: {file.read_text()}", end="")

@@ -1,4 +1,4 @@
-"""Fan out and compile: a task for each state, then one that depends on all of them."""
+"""Fan out and compile: one task per state, then one that depends on all of them."""
 
 from pathlib import Path
 

@@ -27,10 +27,10 @@ report.after([model_a, model_b])
 
 tasks = [pull_cases, pull_deaths, pull_census, process, model_a, model_b, report]
 
-# Draw it first: each task is named as its variable. The ending says how: .txt, .mmd, .svg, .png.
+# Draw it first. Each label is the name of a variable. Formats are .txt, .mmd, .svg and .png.
 client.generate_dag(*tasks, file_name="example_dag.txt")
 print(Path("example_dag.txt").read_text())
 
-# A circle in the graph would raise here, before anything is added.
+# If the graph had a circle, this call would raise an error and add nothing.
 client.run_dag(*tasks, job_name="example-dag")
 client.monitor_job("example-dag")

@@ -22,7 +22,7 @@ client.create_job("chains", pool_name="dag-pool")
 client.run_dag(t1, t2, t3, t4, t5, job_name="chains")
 client.monitor_job("chains")
 
-# The same with other words: at creation, upstream and downstream, arrows.
+# Other ways: at creation, upstream and downstream, arrows.
 a = Task(f"{STEP} a", id="a")
 b = Task(f"{STEP} b a", dep=[a])
 c = Task(f"{STEP} c b")

@@ -12,7 +12,7 @@ client.create_pool(
     max_autoscale_nodes=2,
 )
 
-# Uploads, makes the job, adds its tasks, and returns when all are done and their logs are saved.
+# Uploads files, creates the job, adds its tasks, and returns when all have completed.
 run_experiment("exp_config.toml", existing_job="replace")
 
 logs = [name for name in client.list_blob_files("output-test") if name.endswith("stdout.txt")]

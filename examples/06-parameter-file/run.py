@@ -1,4 +1,4 @@
-"""An experiment whose parameters stand in a YAML file: each parameter set becomes a task."""
+"""An experiment with parameters from a YAML file: each parameter set becomes a task."""
 
 from cfa.cloudops.local import CloudClient, run_experiment
 
@@ -10,7 +10,7 @@ client.create_pool("solver-pool", mounts=["input-test"], container_image_name="p
 # With a TOML file that names the YAML file...
 run_experiment("experiment.toml", existing_job="replace")
 
-# ... or directly, which gives the ids.
+# ... or directly, which returns the ids.
 client.create_job("direct", pool_name="solver-pool")
 ids = client.add_tasks_from_yaml("direct", "python3 /input-test/main.py", "parameters.yaml")
 client.monitor_job("direct", download_task_output=True)

@@ -1,7 +1,7 @@
-"""One import between here and the cloud; the folder `input-test` is the blob container.
+"""One import decides between this machine and the cloud. The folder `input-test` is a blob container.
 
-On the cloud the next line is `from cfa.cloudops import CloudClient`. Even that line can stay: with
-CLOUDOPS_BACKEND=docker, podman or subprocess it also runs here.
+On the cloud, the next line is `from cfa.cloudops import CloudClient`. That line also runs on this
+machine, with CLOUDOPS_BACKEND=docker, podman or subprocess.
 """
 
 from cfa.cloudops.local import CloudClient
@@ -14,4 +14,4 @@ client.create_pool(
 )
 client.create_job("example-job", pool_name="example-pool")
 client.add_task("example-job", "python3 /data/run-local.py")
-# The script ends here. It stays until its task is done, and shows what the task prints.
+# At its end, the script waits for its task and shows the output.

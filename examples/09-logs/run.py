@@ -1,4 +1,4 @@
-"""Logs of tasks, successful or not, in a blob container."""
+"""Logs of tasks in a blob container, whether they succeed or fail."""
 
 from cfa.cloudops.local import CloudClient
 

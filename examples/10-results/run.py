@@ -1,4 +1,4 @@
-"""Fetch what a job wrote to a blob container, once it is done."""
+"""Download the results of a job from a blob container when it has completed."""
 
 from cfa.cloudops.local import CloudClient
 

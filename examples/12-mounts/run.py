@@ -7,7 +7,7 @@ for container in ("model-input", "model-output", "other-output"):
     client.create_blob_container(container)
 client.upload_files(["double.py", "numbers.txt"], container_name="model-input")
 
-# Renamed for the pool: tasks read below /input and write below /results.
+# Other names for the pool: tasks read from /input and write to /results.
 client.create_pool(
     "renamed",
     mounts=[
@@ -20,7 +20,7 @@ client.create_job("renamed-job", pool_name="renamed")
 client.add_task("renamed-job", "python3 /input/double.py /input /results")
 client.monitor_job("renamed-job")
 
-# Plain names for the pool; one task has other mounts instead, at nested paths.
+# The same names for the pool. One task has mounts of its own, at nested paths.
 client.create_pool(
     "plain", mounts=["model-input", "model-output"], container_image_name="python:3.10-slim"
 )

@@ -2,8 +2,8 @@
 
 import os
 
-# This machine runs as many tasks at once as it has cores, unless it is told otherwise. The cloud
-# does not look at this variable.
+# By default, this machine runs as many tasks at once as it has cores. The cloud ignores this
+# variable.
 os.environ.setdefault("CLOUDOPS_MAX_PARALLEL", "6")
 
 from cfa.cloudops.local import CloudClient

@@ -1,4 +1,4 @@
-"""Many tasks with one call, and more of them later."""
+"""Many tasks with one call, and more tasks later."""
 
 from cfa.cloudops.local import CloudClient
 
@@ -6,14 +6,14 @@ client = CloudClient(existing_job="replace")
 client.create_pool("many-pool", container_image_name="python:3.10-slim", task_slots_per_node=4)
 client.create_job("many", pool_name="many-pool")
 
-# All are added or, when one of them cannot work, none. A task without an image has the pool's.
+# If one task cannot work, none is added. A task without an image has the pool's.
 added = client.add_task_collection(
     job_name="many",
     tasks=[{"command_line": f"echo {number}"} for number in range(1, 201)],
 )
 print("added", len(added), "tasks, from", added[0], "to", added[-1])
 
-# More for the same job, which depend on some that it has.
+# More tasks for the same job, which depend on earlier ones.
 more = client.add_task_collection(
     job_name="many",
     tasks=[

@@ -1,4 +1,4 @@
-"""Jobs by the clock: make a schedule, suspend it, resume it, delete it.
+"""Jobs at fixed times: create a schedule, suspend it, resume it, delete it.
 
 They start while an agent runs: this script's, or one that `cloudops agent --stay` keeps.
 """
@@ -10,7 +10,7 @@ from cfa.cloudops.local import CloudClient
 
 
 def wait_for(job):
-    """Until a job of the schedule is done; a minute at most."""
+    """Wait until a job of the schedule has completed, at most one minute."""
     end = time.monotonic() + 60
     while client.check_job_status(job) != "complete":
         if time.monotonic() > end:
@@ -22,7 +22,7 @@ def wait_for(job):
 client = CloudClient()
 client.create_pool("test-pool", container_image_name="python:3.10-slim")
 
-# Every second here, so that you need not wait; minutes or hours in earnest.
+# Every second, so that you need not wait. Real schedules use minutes or hours.
 client.create_job_schedule(
     "Test schedule",
     "test-pool",
@@ -34,12 +34,12 @@ client.create_job_schedule(
 wait_for("test-schedule:job-1")
 wait_for("test-schedule:job-2")
 
-client.suspend_job_schedule("test-schedule")  # no further jobs ...
+client.suspend_job_schedule("test-schedule")  # no more jobs ...
 client.resume_job_schedule("test-schedule")  # ... until now
 wait_for("test-schedule:job-3")
 client.delete_job_schedule("test-schedule")  # its jobs stay
 
-# Between two times (UTC), and not more than half a minute late.
+# Between two times (UTC), at most half a minute late.
 tomorrow = datetime.now(UTC) + timedelta(days=1)
 client.create_job_schedule(
     "tomorrow",

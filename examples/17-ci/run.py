@@ -1,11 +1,11 @@
-"""A script for a CI job: the flag for the cloud is harmless here, and a failed task fails the CI."""
+"""A script for CI that fails if a task fails. The flag for the cloud has no effect on this machine."""
 
 import json
 import sys
 
 from cfa.cloudops.local import CloudClient
 
-# On the cloud: log in as the CI's own identity. Here nobody asks.
+# On the cloud, this logs in as the CI's own identity. This machine needs no login.
 client = CloudClient(use_federated=True, existing_job="replace")
 client.create_blob_container("ci-input")
 client.upload_files("task.py", container_name="ci-input")

@@ -101,7 +101,10 @@ def test_reference_has_every_method(site):
     }
     assert len(methods) >= 38
     assert methods <= anchors
-    assert "a named description of where tasks run" in (site / "reference/client.html").read_text()
+    assert (
+        "a named description of the nodes that run tasks"
+        in (site / "reference/client.html").read_text()
+    )
 
 
 def test_made_pages(site):

@@ -169,7 +169,7 @@ def test_sweep_after_a_kill(workdir, script, image, backend):
     """A killed agent's node is listed, swept, and its task runs again under the next agent."""
     cloudops("run", "--detach", script, image, WAITS)
     until("the task", lambda: document("job", "list")[0]["counts"]["running"] == 1)
-    assert "an agent serves" in cloudops("sweep")[1]
+    assert "an agent runs in" in cloudops("sweep")[1]
     report = document("doctor")
     assert report["agent"]["state"] == "running"
     os.kill(report["agent"]["pid"], signal.SIGKILL)

@@ -221,7 +221,7 @@ class TestTasks:
             (
                 "[[task]]\ncmd = 'a'\n[[task]]\ncmd = 'b'\ndepends_on = ['a']\n",
                 TaskNotFoundError,
-                r"\[\[task\]\] 2 depends_on: no task has the name 'a'\. The named ones are: none",
+                r"\[\[task\]\] 2 depends_on: no task has the name 'a'\. The tasks with names are: none",
             ),
             (
                 "[[task]]\ncmd = 'a'\ndepends_on = 'b'\n[[task]]\nname = 'b'\ncmd = 'b'\n",

@@ -356,7 +356,7 @@ def test_functions(expression, expected):
         ("val(v, 2)", "no element 2"),
         ("val(v, -1)", "no element -1"),
         ("percentile(v, 101)", "between 0 and 100"),
-        ('time("yesterday")', "no date and time"),
+        ('time("yesterday")', "not a date and time"),
         ("1e308 * 10", "too large"),
         ("1e400", "too large"),
         ("v + $ActiveTasks.GetSample(1)", "2 and 1 elements"),

@@ -162,7 +162,11 @@ def test_no_workspace(cloudops, workdir, arguments):
         (["run", "nope.py"], 3, "no script 'nope.py'"),
         (["run", "--max-parallel", "none", "x.py"], 2, "CLOUDOPS_MAX_PARALLEL='none'"),
         (["run", "--backend", "nope", __file__], 5, "no backend called 'nope'"),
-        (["--backend", "nope", "job", "list"], 5, "no backend called 'nope'; there are: docker,"),
+        (
+            ["--backend", "nope", "job", "list"],
+            5,
+            "no backend called 'nope'. The backends are: docker,",
+        ),
         (["job", "list", "--backend", "nope"], 5, "no backend called 'nope'"),
         (["--backend", "nope", "status"], 5, "no backend called 'nope'"),
         (["--backend", "nope"], 5, "no backend called 'nope'"),
@@ -197,7 +201,7 @@ def test_known_backends(cloudops, workspace, name):
 def test_unknown_job(cloudops, workspace, arguments):
     """Who looks for a job that is not there learns which are, and not how to make one."""
     _, _, err = cloudops(*arguments)
-    assert "there are: 'fit'." in err
+    assert "Its jobs are: 'fit'." in err
     assert "create" not in err
 
 
@@ -277,22 +281,22 @@ def test_pool_show(cloudops, workspace):
     assert facts["backend"] == "subprocess"
     assert facts["image"] == "python:3.10-slim"
     assert facts["mounts"] == "input-test at /data, results at /out"
-    assert facts["slots"] == "3 a node, 6 in all"
-    assert facts["limits"] == "2 cores and 4.0 GiB of memory a node (not enforced by subprocess)"
+    assert facts["slots"] == "3 per node, 6 in all"
+    assert facts["limits"] == "2 cores and 4.0 GiB of memory per node (not enforced by subprocess)"
     assert facts["metadata owner"] == "ada"
 
 
 @pytest.mark.parametrize(
     ("holds", "resources", "shown"),
     [
-        ((True, True), (2, 4), "2 cores and 4.0 GiB of memory a node"),
-        ((True, False), (2, 4), "2 cores and 4.0 GiB of memory (not enforced by own) a node"),
-        ((False, True), (2, None), "2 cores a node (not enforced by own)"),
-        ((False, False), (None, 4), "4.0 GiB of memory a node (not enforced by own)"),
+        ((True, True), (2, 4), "2 cores and 4.0 GiB of memory per node"),
+        ((True, False), (2, 4), "2 cores and 4.0 GiB of memory (not enforced by own) per node"),
+        ((False, True), (2, None), "2 cores per node (not enforced by own)"),
+        ((False, False), (None, 4), "4.0 GiB of memory per node (not enforced by own)"),
         (
             None,
             (2, None),
-            "2 cores a node (as far as own enforces them: it does not answer)",
+            "2 cores per node (as far as own enforces them: it does not answer)",
         ),
         (None, (None, None), "none"),
     ],

@@ -76,11 +76,11 @@ def test_errors_have_a_caret(check, text, place, shown):
     ("arguments", "status", "words"),
     [
         (("none.txt",), 3, "no file 'none.txt'"),
-        (("f.txt", "--sample", "x=1"), 2, "no variable with samples"),
+        (("f.txt", "--sample", "x=1"), 2, "not a variable with samples"),
         (("f.txt", "--sample", "PendingTasks=a"), 2, "cannot be read"),
         (("f.txt", "--sample", "none.json"), 3, "no file 'none.json'"),
         (("f.txt", "--sample", "f.txt"), 2, "cannot be read"),
-        (("f.txt", "--now", "soon"), 2, "no date and time"),
+        (("f.txt", "--now", "soon"), 2, "not a date and time"),
         (("f.txt", "--period", "0"), 2, "not above 0"),
     ],
 )

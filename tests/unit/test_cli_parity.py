@@ -385,7 +385,7 @@ class TestTasks:
         [
             (None, 3, "There is no file of tasks 'tasks.json'"),
             ("[{]", 2, "tasks.json: this is not valid JSON: Expecting property name"),
-            ("{}", 2, "tasks.json: this is no list of tasks"),
+            ("{}", 2, "tasks.json: this is not a list of tasks"),
             ('[{"command_line": "a"}, {"command": "b"}]', 2, "command"),
             ("[" * 100_000, 2, "nested too deeply"),
         ],
@@ -429,7 +429,8 @@ class TestJobs:
         status, out, err = cloudops("create_job", "-n", "j", "-pn", "p")
         assert (status, out) == (4, "")
         assert err.endswith(
-            "\n  Go on with it: --exist-ok   Delete it with its results: cloudops job delete j\n"
+            "\n  To continue with it: --exist-ok   "
+            "To delete it with its results: cloudops job delete j\n"
         )
         assert cloudops("create_job", "-n", "j", "-pn", "p", "--exist-ok")[0] == 0
         assert cloudops("job", "delete", "j")[0] == 0
@@ -442,8 +443,9 @@ class TestJobs:
         status, _, err = cloudops("create_job", "-n", "j", "-pn", "p")
         assert status == 4
         assert err.partition("\n")[2] == (
-            "  Wait for them: cloudops job monitor j   End them: cloudops job terminate j   "
-            "Replace the job all the same: CLOUDOPS_EXISTING_JOB=force-replace.\n"
+            "  To wait for them: cloudops job monitor j   "
+            "To terminate them: cloudops job terminate j   "
+            "To replace the job all the same: CLOUDOPS_EXISTING_JOB=force-replace.\n"
         )
 
     def test_logs_stay(self, cloudops, batch, workdir):

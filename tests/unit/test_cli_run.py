@@ -168,7 +168,7 @@ def test_program(workdir):
     ("words", "status", "says"),
     [
         (("nope.py",), 3, "There is no script 'nope.py'"),
-        (("sh", "-c", "true"), 3, "For a program write: cloudops run -- sh"),
+        (("sh", "-c", "true"), 3, "To run a program: cloudops run -- sh"),
         (("--", "no-such-program"), 3, "There is no program 'no-such-program'"),
         (("-m", "--", "json.tool"), 2, "cloudops run -m json.tool"),
         (("--",), 2, "Missing argument"),

@@ -170,7 +170,7 @@ def test_sweep_leaves_a_living_agent_alone(place, use, living, capsys):
     assert len(engine.nodes) == 1
     assert (workspace.nodes / "one").exists()
     assert workspace.socket.exists()
-    assert "an agent serves" in capsys.readouterr().err
+    assert "an agent runs in" in capsys.readouterr().err
 
 
 def test_sweep_with_an_engine_that_does_not_answer(place, use, capsys):
@@ -558,7 +558,7 @@ def test_doctor_of_a_plugin_that_crashes_on_a_node(examine, use, workdir, fault)
 
 
 def test_agent_state(place, living):
-    """Without a socket, but with its lock held, an agent is starting or leaving."""
+    """Without a socket, but with its lock held, an agent is starting or exiting."""
     workspace, _ = place
     assert agent.agent_state(workspace).state == "changing"
 

@@ -642,7 +642,7 @@ class TestList:
         if mounts != "unset":
             client.mounts = mounts
         assert client.list_blob_files() == []
-        assert "name a container" in caplog.text
+        assert "Name a container" in caplog.text
 
     def test_mounts_of_the_pool(self, client: Client, caplog: pytest.LogCaptureFixture) -> None:
         """Before a task is added, the mounts of the client's pool are listed; a pool that is gone

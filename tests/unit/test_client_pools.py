@@ -29,13 +29,13 @@ def warnings(capsys) -> list[str]:
 
 
 def test_mounts_without_a_sandbox(client, capsys):
-    """One warning says which paths are not mapped and how to get a sandbox."""
+    """One warning says which paths are not rewritten and how to get a sandbox."""
     client.create_blob_container("data")
     capsys.readouterr()
     client.create_pool("p", mounts=["data"])
     (warning,) = warnings(capsys)
-    assert "paths of mounts in commands are mapped" in warning
-    assert "paths inside the scripts that they run are not" in warning
+    assert "Paths of mounts are rewritten in commands" in warning
+    assert "not inside the scripts that they run" in warning
     assert "No sandbox" in warning
 
 

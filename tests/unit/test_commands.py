@@ -47,8 +47,8 @@ def test_no_command(command):
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        (["python3 run.py", "-v"], "'python3 run.py' as one word"),
-        (["sh", "-c", "'echo a'"], "\"'echo a'\" has quotes of its own"),
+        (["python3 run.py", "-v"], "'python3 run.py', as one word"),
+        (["sh", "-c", "'echo a'"], "\"'echo a'\" has quotes"),
         (["sh", "-c", "echo 'a'"], None),
         (["python3", "-c", "'a' if 1 else 'b'"], None),
         (["python3", "run me.py"], None),

@@ -302,7 +302,7 @@ def test_advice_of_what_is_there() -> None:
 def test_advice_of_an_ordinary_user() -> None:
     """Where the engine can give nothing to an ordinary user, the sentence says so."""
     text = "chown: f: Operation not permitted"
-    assert "while the image is built" in advised(text, root=False)
+    assert "when you build the image" in advised(text, root=False)
     assert CHOWN in advised(text, root=False, ambient=True)
     assert FILES in advised("su: must be suid to work properly", root=False)
     bind = "nc: bind: Permission denied"

@@ -157,7 +157,7 @@ def test_available_images(client):
     assert found.image_reference.sku
     assert client.list_available_images("Linux") == [found]
     assert client.list_available_images("windows") == client.list_available_images("other") == []
-    with pytest.raises(ValueError, match="operating_system=5 is no text"):
+    with pytest.raises(ValueError, match="operating_system=5 is not a text"):
         client.list_available_images(5)
 
 

@@ -175,7 +175,7 @@ def test_accounts_without_a_default(client, monkeypatch, capsys):
     for name in ("first", "first", "second", "first", "second", "third"):
         assert blob_helpers.get_container_client(name, "cont").exists()
     said = capsys.readouterr().out
-    assert said.count("The storage accounts 'first' and 'second' are one here") == 1
+    assert said.count("The storage accounts 'first' and 'second' share their containers") == 1
     assert "AZURE_BLOB_STORAGE_ACCOUNT" in said
 
 
@@ -451,7 +451,7 @@ def test_sdk_credentials(no_azure):
     assert handler.azure_container_registry.registry_server == "https://acr.azurecr.io"
     assert handler.azure_container_registry.user_name == "acr"
     for name in ("client_secret_credential", "user_credential", "default_credential"):
-        with pytest.raises(AttributeError, match=f"{name}.*not offered"):
+        with pytest.raises(AttributeError, match=f"{name}.*not available"):
             getattr(handler, name)
     assert auth.CredentialHandler().azure_container_registry is None
     assert (

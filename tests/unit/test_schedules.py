@@ -296,7 +296,7 @@ def test_exists(client, capsys):
         ({"timeout": 0}, "seconds"),
         ({"timeout": "30"}, "seconds"),
         ({"command": "sh -c 'open"}, "split"),
-        ({"command": " "}, "needs a command"),
+        ({"command": " "}, "command of a task is empty"),
         ({"pool_name": "nowhere"}, "no pool 'nowhere'"),
     ],
 )
@@ -366,7 +366,7 @@ def test_suspend_resume_delete(client):
         client.resume_job_schedule,
         client.delete_job_schedule,
     ):
-        with pytest.raises(JobScheduleNotFoundError, match="there are: none"):
+        with pytest.raises(JobScheduleNotFoundError, match="Its job schedules are: none"):
             call("s")
 
 

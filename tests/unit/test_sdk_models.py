@@ -149,7 +149,7 @@ def test_every_part_of_a_job(client, capsys):
     }
     job.create_job(client.batch_service_client, sdk_job("sdk", **more))
     said = capsys.readouterr().out
-    assert "on_task_failure (the job goes on)" in said
+    assert "on_task_failure (the job continues)" in said
     assert "max_parallel_tasks" in said
     for name in ("display_name", "uses_task", "preemption", "metadata", "pool_info"):
         assert name not in said
@@ -223,7 +223,7 @@ def test_every_part_of_a_task(client, capsys):
     for part in (
         "constraints.retention_time (files stay until the job is deleted)",
         "user_identity",
-        "exit_conditions.job_action (the job goes on)",
+        "exit_conditions.job_action (the job continues)",
         "exit_conditions.file_upload_error",
         "container_settings.working_directory",
         "container_run_options --memory",

@@ -211,7 +211,7 @@ def test_azure_only_is_the_exception():
 def test_sdk_attributes(client, attribute, name, says):
     """An attribute of the SDK's clients that is not offered says which call does the same."""
     handle = getattr(client, attribute)
-    with pytest.raises(NotImplementedError, match=rf"{attribute}\.{name} .*not offered.*{says}"):
+    with pytest.raises(NotImplementedError, match=rf"{attribute}\.{name} .*not available.*{says}"):
         getattr(handle, name)
     assert not hasattr(handle, name)
     assert attribute in repr(handle)
@@ -720,7 +720,7 @@ Some functions of the cloud take a client of the Azure SDK (`batch_client`, `bat
 an SDK client: any other use of it raises an error that names the call to use instead. Functions
 without a client use the defaults of their package.
 
-The column **here** says whether a name works on this machine. You can import the others too, but
+The middle column says whether a name works on this machine. You can import the others too, but
 calling them raises an `UnsupportedError` (a `NotImplementedError`).
 
 The tests write this page: `CLOUDOPS_TEST_PAGES=write pytest tests/unit/test_surface.py -k page`.
@@ -735,7 +735,7 @@ def summary(name: str, value: object) -> str:
     """The first sentence of a docstring; a constant's value."""
     if name in ELSEWHERE:
         return ""
-    if isinstance(value, str | int | list):
+    if isinstance(value, str | int | list | dict):
         text = repr(value)
         return f"`{text}`" if len(text) <= 60 else "a constant"
     text = (inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " ")
@@ -751,7 +751,8 @@ def page() -> str:
         found = importlib.import_module(f"{face}.{module}".rstrip("."))
         only = " (only in the local package)" if face.endswith("local") else ""
         parts.append(
-            f"\n## `{f'{face}.{module}'.rstrip('.')}`{only}\n\n| name | here | |\n|---|---|---|\n"
+            f"\n## `{f'{face}.{module}'.rstrip('.')}`{only}\n\n"
+            "| Name | On this machine | |\n|---|---|---|\n"
         )
         for name in sorted(found.__all__, key=str.lower):
             value = getattr(found, name)

@@ -1,4 +1,4 @@
-"""Credentials of the cloud: kept and handed back, never needed here."""
+"""Credentials of the cloud, which are kept and returned, but not needed on this machine."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class EnvCredentialHandler(CredentialHandler):
 
 
 class SPCredentialHandler(EnvCredentialHandler):
-    """The values that a service principal needs on the cloud; none is needed here."""
+    """The values of a service principal, which are needed only on the cloud."""
 
     method = "sp"
 
@@ -75,13 +75,14 @@ FederatedCredentialHandler = DefaultCredentialHandler
 
 
 def load_env_vars(dotenv_path: str | Path | None = None) -> Mapping[str, str]:
-    """Put the entries of a dotenv file into the environment, where they win; they are returned too.
+    """Put the entries of a dotenv file into the environment, and return them. They win.
 
-    The agent that runs the tasks gets only `CLOUDOPS_*` of them. `CLOUDOPS_TRUST` counts in no file.
+    The agent, which runs the tasks, gets only the `CLOUDOPS_*` entries. `CLOUDOPS_TRUST` does not
+    count in a file.
 
     Args:
-        dotenv_path: the file; `.env` here when not given, if there is one. One that does not exist
-            has no entries; the log says so.
+        dotenv_path: the file. Default: `.env` in the current directory. If the file does not exist,
+            the log says so, and there are no entries.
 
     Raises:
         SettingError: the file cannot be read.
@@ -103,13 +104,11 @@ def get_compute_node_identity_reference(
 class DefaultCredential(AzureOnly):
     """Only on Azure: a credential of the SDK."""
 
-    _instead = "No credential is needed here; leave it out."
+    _instead = "No credential is needed on this machine; leave it out."
 
 
-_NONE = "No credential is needed here; leave the call out."
-_VAULT = (
-    "client.get_kv_secret(secret_name, keyvault) reads the environment or the dotenv file here."
-)
+_NONE = "No credential is needed on this machine; leave the call out."
+_VAULT = "client.get_kv_secret(secret_name, keyvault) reads the environment or the dotenv file."
 get_sp_secret = azure_only("auth.get_sp_secret", _VAULT)
 get_client_secret_sp_credential = azure_only("auth.get_client_secret_sp_credential", _NONE)
 get_service_principal_credentials = azure_only("auth.get_service_principal_credentials", _NONE)

@@ -26,19 +26,19 @@ _ABSENT = "does not exist"
 def run_experiment(
     exp_config: str | os.PathLike[str], dotenv_path: str | None = None, **kwargs: Any
 ) -> None:
-    """Run the experiment that a TOML file describes: a task for each combination of its parameters.
+    """Run the experiment that a TOML file describes: one task per combination of its parameters.
 
     Args:
-        exp_config: a file with `[job]`, `[experiment]` and perhaps `[upload]`. Relative paths in it
-            are relative to the current directory.
+        exp_config: a file with `[job]`, `[experiment]` and optionally `[upload]`. Its paths are
+            relative to the current directory.
         dotenv_path: as for `CloudClient`.
         **kwargs: for `CloudClient`.
 
     Raises:
         FileNotFoundError: the file, or one that it names, does not exist.
         KeyError: a table or key is missing.
-        ValueError: a value can never work, or the pool does not exist. The message names file, table
-            and key. Nothing was uploaded or made.
+        ValueError: a value can never work, or the pool does not exist. The message names the file,
+            the table and the key. Nothing was uploaded or created.
         RuntimeError: the job exists, or as for the client's methods.
     """
     plan = plans.experiment(exp_config)
@@ -51,16 +51,16 @@ def run_tasks(
     """Run the tasks that a TOML file lists.
 
     Args:
-        task_config: a file with `[job]`, `[[task]]` and perhaps `[upload]`. `depends_on` holds the
-            `name` or names of earlier tasks. Besides those of the cloud a task may have `timeout`
-            (minutes), `container`, `mount_pairs` and `name_suffix`.
+        task_config: a file with `[job]`, `[[task]]` and optionally `[upload]`. `depends_on` lists
+            the `name` of one or several earlier tasks. In addition to the keys of the cloud, a task
+            may have `timeout` (minutes), `container`, `mount_pairs` and `name_suffix`.
         dotenv_path: as for `CloudClient`.
         **kwargs: for `CloudClient`.
 
     Raises:
         FileNotFoundError: the file, or one that it names, does not exist.
         KeyError: a table or key is missing.
-        ValueError: as for `run_experiment`, or a name in `depends_on` is that of no earlier task.
+        ValueError: as for `run_experiment`, or no earlier task has a name in `depends_on`.
         RuntimeError: the job exists, or as for the client's methods.
     """
     plan = plans.tasks(task_config)
@@ -110,8 +110,8 @@ def _check(plan: plans.Plan, client: CloudClient) -> bool:
         again = client._replacing(job_id, "replace")
         raise JobExistsError(
             f"{here / 'job_name'}the job {plan.job['job_name']!r} exists.",
-            "Change job_name, or add exist_ok = true to go on with the job."
-            + (f" Replace it and its results: {again}." if again else ""),
+            "Change job_name, or add exist_ok = true to continue with the job."
+            + (f" To replace it and its results: {again}." if again else ""),
         )
     if not new and choice != "resume":
         client._check_replacement(job_id, choice)
@@ -125,7 +125,7 @@ def _check_upload(upload: plans.Upload, client: CloudClient) -> None:
     if not client._blobs.container_exists(upload.container):
         raise BlobContainerNotFoundError(
             f"{upload.place / 'container_name'}there is no blob container {upload.container!r}.",
-            f"Create it with create_blob_container({upload.container!r}).",
+            f"To create it: create_blob_container({upload.container!r}).",
         )
     for key, paths in (("folders", upload.folders), ("files", upload.files)):
         for path in paths:

@@ -106,7 +106,7 @@ def _find(group: str, name: str) -> EntryPoint:
             raise BackendNotInstalledError(f"The {name} backend is not installed.", KNOWN[name])
         have = ", ".join(names(group)) or "none"
         raise UnknownBackendError(
-            f"There is no backend called {name!r}; there are: {have}.",
+            f"There is no backend called {name!r}. The backends are: {have}.",
             "Set CLOUDOPS_BACKEND to one of these, or install the plugin that offers it.",
         )
     if len(points) > 1:
@@ -285,7 +285,7 @@ def choose(name: str) -> tuple[str, str]:
         because = f"{candidate} {found.version} answers"
         return candidate, "; ".join([*reasons, because])
     raise BackendUnavailableError(
-        "No backend can run tasks here: " + "; ".join(reasons) + ".",
+        "No backend can run tasks on this machine: " + "; ".join(reasons) + ".",
         "Run 'cloudops doctor' to see why.",
     )
 

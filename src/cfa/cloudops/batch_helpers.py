@@ -1,7 +1,7 @@
 """Functions about pools, jobs and tasks, for a client that the caller has.
 
 `batch_client` is `client.batch_service_client`, `batch_mgmt_client` the attribute of that name. Names
-of a resource group and of an account are accepted and mean nothing here.
+of a resource group and of an account are accepted and have no effect on this machine.
 """
 
 from __future__ import annotations
@@ -117,9 +117,9 @@ def monitor_tasks(
     batch_client: Any,
     download_task_output: bool = False,
 ) -> dict[str, Any]:
-    """Block until the job's tasks are completed; what `CloudClient.monitor_job` returns.
+    """Wait until the job's tasks have completed. Returns what `CloudClient.monitor_job` returns.
 
-    `timeout` is in minutes. With `download_task_output`, output is written to files as there.
+    `timeout` is in minutes. `download_task_output` writes the output to files, as in `monitor_job`.
     """
     return client_of(batch_client).monitor_job(
         job_name, timeout=timeout, download_task_output=download_task_output
@@ -164,9 +164,9 @@ def add_task(
 
     Args:
         job_name: the job.
-        task_id_base: first part of the id; the job's name when not given.
+        task_id_base: first part of the id. Default: the job's name.
         command_line: program and arguments.
-        save_logs_rel_path: means nothing here: the job knows where its logs are saved.
+        save_logs_rel_path: has no effect on this machine: the job knows where its logs are saved.
         logs_folder: the same.
         name_suffix: middle part of the id.
         mounts: `mount_pairs` of `CloudClient.add_task`.
@@ -175,13 +175,13 @@ def add_task(
         run_dependent_tasks_on_fail: tasks that depend on this one run even if it fails.
         batch_client: `client.batch_service_client`.
         full_container_name: image of this task.
-        task_id_max: the number before that of the id, where `task_id_base` is not the job's name;
-            else the job counts.
-        task_id_ints: means nothing here: the job knows whether its ids are numbers.
-        timeout: minutes that one try may take.
+        task_id_max: if `task_id_base` is not the job's name, the number before that of the id;
+            otherwise the job counts.
+        task_id_ints: has no effect on this machine: the job knows whether its ids are numbers.
+        timeout: minutes that one attempt may take.
 
     Raises:
-        TypeError: no client is given.
+        TypeError: `batch_client` is missing.
     """
     del save_logs_rel_path, logs_folder, task_id_ints
     if batch_client is None:

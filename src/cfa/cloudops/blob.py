@@ -37,14 +37,14 @@ def format_extensions(extension: str | Sequence[str]) -> list[str]:
     found = list(ensure_listlike(list(extension) if isinstance(extension, tuple) else extension))
     for one in found:
         if not isinstance(one, str):
-            raise InvalidInputError(f"{one!r} is no file extension.", "Use text like '.csv'.")
+            raise InvalidInputError(f"{one!r} is not a file extension.", "Use text like '.csv'.")
     return [one if one.startswith(".") else f".{one}" for one in found]
 
 
 def create_storage_container_if_not_exists(
     blob_storage_container_name: str, blob_service_client: Any
 ) -> ContainerHandle:
-    """Make a blob container; one that exists is left as it is. Its handle is returned."""
+    """Create a blob container, and return its handle. One that exists stays as it is."""
     client = client_of(blob_service_client)
     client.create_blob_container(blob_storage_container_name)
     return client.blob_service_client.get_container_client(blob_storage_container_name)
@@ -112,8 +112,8 @@ class Transfers:
     ) -> None:
         """See `CloudClient.async_download_folder`.
 
-        Args as there, but for `storage_account_url`, which says which account, and `credential`, which
-        means nothing here.
+        The arguments are the same, except for `storage_account_url`, which names the account, and
+        `credential`, which has no effect on this machine.
         """
         del credential
         account = accounts.of_url(storage_account_url)
@@ -142,8 +142,8 @@ class Transfers:
     ) -> None:
         """See `CloudClient.async_upload_folder`.
 
-        Args as there, but for `storage_account_url`, which says which account, and `credential`, which
-        means nothing here.
+        The arguments are the same, except for `storage_account_url`, which names the account, and
+        `credential`, which has no effect on this machine.
         """
         del credential
         account = accounts.of_url(storage_account_url)

@@ -144,7 +144,7 @@ def download_file(
     check_size: bool = True,
     verbose: bool = False,
 ) -> None:
-    """Download one blob; nobody is asked. With `verbose`, the log says so.
+    """Download one blob, without a question. With `verbose`, the log says so.
 
     Raises:
         BlobNotFoundError (a ValueError): there is none.
@@ -178,7 +178,7 @@ def download_folder(
 
 
 def delete_blob_snapshots(blob_name: str, container_name: str, blob_service_client: Any) -> None:
-    """Delete a blob. There are no snapshots here."""
+    """Delete a blob. On this machine, blobs have no snapshots."""
     client_of(blob_service_client).delete_blob_file(blob_name, container_name)
 
 
@@ -197,12 +197,12 @@ class Streams:
     face: Face
 
     def get_blob_service_client(self, config: Any = None, credential: Any = None) -> BlobHandle:
-        """What stands for the storage account's client.
+        """Return a handle of a storage account.
 
         Args:
-            config: `config["Storage"]["storage_account_url"]` says which account; the default one when
-                not given.
-            credential: means nothing here.
+            config: `config["Storage"]["storage_account_url"]` names the account. Default: the
+                default account.
+            credential: has no effect on this machine.
         """
         del credential
         storage = sdk.value(config, "Storage")
@@ -227,7 +227,7 @@ class Streams:
 
         Args:
             container_name: the container, unless `container_client` says it.
-            account_name: the storage account, unless `blob_service_client` says it.
+            account_name: the storage account, unless `blob_service_client` names it.
             blob_service_client: the client whose storage it is; that of the face when not given.
             container_client: a handle of it.
 
@@ -258,7 +258,7 @@ class Streams:
 
         Args:
             blob_url: name of the blob in its container.
-            account_name: the storage account, unless a client or handle says it.
+            account_name: the storage account, unless a client or a handle names it.
             container_name: the container, unless `container_client` says it.
             container_client: a handle of it.
             do_check: look for the blob now, not when the stream is read.
@@ -287,12 +287,12 @@ class Streams:
         tags: Mapping[str, str] | None = None,
         blob_service_client: Any = None,
     ) -> bool:
-        """Write a blob, at once: readers see the old or the whole new one. Returns True.
+        """Write a blob in one step: a reader sees the old or the new blob. Returns True.
 
         Args:
             data: text, bytes, a file, or an iterable of such pieces.
             blob_url: name of the blob in its container.
-            account_name: the storage account, unless a client or handle says it.
+            account_name: the storage account, unless a client or a handle names it.
             container_name: the container, unless `container_client` says it.
             container_client: a handle of it.
             append_blob: add to a blob that is there.
@@ -338,7 +338,7 @@ class Streams:
 
         Args:
             container_name: the container, unless `container_client` says it.
-            account_name: the storage account, unless a client or handle says it.
+            account_name: the storage account, unless a client or a handle names it.
             name_starts_with: only names that begin so.
             blob_service_client: the client whose storage it is.
             container_client: a handle of it.
@@ -381,13 +381,17 @@ class Streams:
 
 def _warn_of_tags(tags: Mapping[str, str] | None) -> None:
     if tags:
-        _log.warning("The tags %s are not kept: blobs have none here.", ", ".join(map(str, tags)))
+        _log.warning(
+            "The tags %s are not kept: blobs on this machine have no tags.",
+            ", ".join(map(str, tags)),
+        )
 
 
 def _refuse_tag_filter(tag_filter: str | None) -> None:
     if tag_filter:
         raise UnsupportedError(
-            f"Blobs have no tags here, so tag_filter={tag_filter!r} cannot choose among them.",
+            f"Blobs on this machine have no tags, so tag_filter={tag_filter!r} cannot choose "
+            "among them.",
             "Choose by name: name_starts_with='folder/'.",
         )
 

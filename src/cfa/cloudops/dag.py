@@ -21,18 +21,18 @@ T = TypeVar("T", bound="Task | Sequence[Task]")
 
 
 class Task:
-    """A command in a graph; `CloudClient.run_dag` runs it after those that it depends on.
+    """A command in a graph. `CloudClient.run_dag` runs it after the tasks that it depends on.
 
-    `a >> b` and `b << a` mean: b after a. Either side may be a list, and chains work:
-    `prepare >> [fit_a, fit_b] >> merge`. Tasks are equal only to themselves.
+    `a >> b` and `b << a` mean that b runs after a. Either side may be a list, and chains work:
+    `prepare >> [fit_a, fit_b] >> merge`. A task is equal only to itself.
 
     Args:
         cmd: program and arguments, as in `add_task`.
-        id: a name for people; random when not given. It is not the id that the service gives.
-        dep: a task or several that must succeed first.
+        id: a name for readers; random by default. The service gives the task another id.
+        dep: one or several tasks that must succeed first.
 
     Raises:
-        TypeError, ValueError: `dep` has something that is not a task.
+        TypeError, ValueError: `dep` contains an object that is not a task.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Task:
 
     @property
     def deps(self) -> list[Task]:
-        """The tasks that must succeed first, each once. The list may be changed."""
+        """The tasks that must succeed first, without duplicates. You may change the list."""
         self._deps[:] = dict.fromkeys(self._deps)
         return self._deps
 
@@ -54,20 +54,20 @@ class Task:
         self._deps = as_tasks(tasks)
 
     def before(self, other: Task | Iterable[Task]) -> None:
-        """Run this task before another one or several."""
+        """Run this task before one or several others."""
         for task in as_tasks(other):
             task._deps.append(self)
 
     def after(self, other: Task | Iterable[Task]) -> None:
-        """Run this task after another one or several."""
+        """Run this task after one or several others."""
         self._deps.extend(as_tasks(other))
 
     def set_downstream(self, other: Task | Iterable[Task]) -> None:
-        """Run this task before another one or several; the same as `before`."""
+        """Run this task before one or several others; the same as `before`."""
         self.before(other)
 
     def set_upstream(self, other: Task | Iterable[Task]) -> None:
-        """Run this task after another one or several; the same as `after`."""
+        """Run this task after one or several others; the same as `after`."""
         self.after(other)
 
     def __rshift__(self, other: T) -> T:

@@ -59,7 +59,7 @@ class Place:
     def need(self, table: Mapping[str, Any], name: str) -> Any:
         """What a mapping must have. Raises: MissingKeyError."""
         if name not in table:
-            raise MissingKeyError(f"{self}{name!r} is missing.", f"Add {name!r} there.")
+            raise MissingKeyError(f"{self}{name!r} is missing.", f"Add {name!r}.")
         return table[name]
 
     def only(self, table: Iterable[str], known: Iterable[str]) -> None:
@@ -160,7 +160,7 @@ def _refuse_many(root: Any) -> None:
     number = size(root)
     if number > _MOST_VALUES:
         raise ValueError(
-            f"its aliases stand for {number:,} values, and {_MOST_VALUES:,} are the most"
+            f"its aliases stand for {number:,} values, but only {_MOST_VALUES:,} are allowed"
         )
 
 

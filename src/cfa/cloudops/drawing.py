@@ -174,7 +174,7 @@ def _picture(
     width, height = step * (2 * reach + 1), _ROW * rows
     boxes = len(labels) + sum(map(len, graph.parents)) <= _MOST_SHAPES
     if not boxes or max(width, height) > _LONGEST_SIDE:
-        _log.warning("The picture is crowded; .txt and .mmd show so many tasks better.")
+        _log.warning("The picture is crowded. The formats .txt and .mmd show so many tasks better.")
         longest = _LONGEST_SIDE if boxes else _LONGEST_SIDE / 4
         width, height = min(width, longest), min(height, longest)
     points = [

@@ -30,11 +30,11 @@ def _bounded(text: str) -> str:
 
 
 class CloudOpsError(Exception):
-    """Root of the catalogue.
+    """The base class of all errors of this package.
 
     Args:
-        message: what was tried and what happened, one or two sentences; a long one is cut.
-        hint: what to do next; empty when there is nothing better than reading the message.
+        message: what was tried and what happened, in one or two sentences. A long message is cut.
+        hint: what to do next; may be empty.
     """
 
     #: True when the same call may succeed later without any change by the caller.
@@ -64,7 +64,7 @@ class InvalidInputError(CloudOpsError, ValueError):
 
 
 class InvalidNameError(InvalidInputError):
-    """A name is too long, empty or has characters that the service refuses."""
+    """A name is empty or too long, or has characters that the service refuses."""
 
 
 class UnsafePathError(InvalidInputError):
@@ -82,8 +82,8 @@ class MissingKeyError(InvalidInputError, KeyError):
 class DependencyCycleError(InvalidInputError, CycleError):
     """Tasks depend on one another in a circle.
 
-    As in `graphlib.CycleError`, the second of `args` lists the circle: each depends on the one before
-    it, and the first is also the last.
+    As in `graphlib.CycleError`, the second of `args` lists the circle. Each task depends on the one
+    before it, and the first task is also the last.
     """
 
     def __init__(self, message: str, hint: str = "", cycle: Sequence[object] = ()) -> None:
@@ -95,7 +95,7 @@ class DependencyCycleError(InvalidInputError, CycleError):
 
 
 class StrictError(InvalidInputError):
-    """The cloud would refuse this; only a rehearsal says so."""
+    """The cloud would refuse this call. Only a rehearsal raises this error."""
 
 
 class SettingError(InvalidInputError):
@@ -106,7 +106,7 @@ class FormulaError(InvalidInputError):
     """An autoscale formula cannot be read, or has no value at present.
 
     Args:
-        code: the service's word for it, such as `InsufficientSampleData`.
+        code: the service's error code, such as `InsufficientSampleData`.
         line: where in the formula; counts from 1, as does `column`.
     """
 
@@ -122,7 +122,7 @@ class FormulaError(InvalidInputError):
 
 
 class NotFoundError(CloudOpsError, LookupError, ValueError):
-    """Something that was named does not exist."""
+    """An object that a call names does not exist."""
 
     exit_status = 3
 
@@ -154,11 +154,11 @@ class BlobNotFoundError(NotFoundError, FileNotFoundError):
 
 
 class WorkspaceNotFoundError(NotFoundError, FileNotFoundError):
-    """There is no workspace where one was looked for."""
+    """The workspace does not exist."""
 
 
 class LocalFileNotFoundError(NotFoundError, FileNotFoundError):
-    """A file or folder of the caller, to be uploaded, does not exist."""
+    """A local file or folder does not exist."""
 
 
 class ExtraNotInstalledError(CloudOpsError, ImportError):
@@ -196,11 +196,11 @@ class TaskExistsError(ConflictError):
 
 
 class JobCompletedError(ConflictError):
-    """The job was ended by the user or by its time limit and takes no further tasks."""
+    """The job was terminated, by the user or by its time limit, and accepts no more tasks."""
 
 
 class TasksFailedError(CloudOpsError, RuntimeError):
-    """Tasks of a job failed or never ran; only who asks for it gets this error."""
+    """Tasks of a job failed or never ran. Only calls that ask for this error raise it."""
 
 
 class ProtectedBlobError(ConflictError, PermissionError):
@@ -211,7 +211,7 @@ class ProtectedBlobError(ConflictError, PermissionError):
 
 
 class BackendError(CloudOpsError, RuntimeError):
-    """A backend could not do what it was asked."""
+    """A backend could not carry out a call."""
 
     exit_status = 5
 
@@ -235,7 +235,7 @@ class BackendConflictError(BackendError):
 
 
 class ImageError(BackendError):
-    """An image is missing and cannot be pulled, or cannot run our launcher."""
+    """An image is missing and cannot be pulled, or it cannot run the launcher."""
 
 
 class NodeError(BackendError):
@@ -247,13 +247,13 @@ class UnsupportedError(BackendError, NotImplementedError):
 
 
 class CredentialValueError(CloudOpsError, AttributeError):
-    """A value that logging in to the cloud needs is not known."""
+    """A value for the log-in to the cloud is missing."""
 
     exit_status = 2
 
 
 class NotOfferedError(UnsupportedError, AttributeError):
-    """An attribute of the cloud's SDK that nothing here stands for; `hasattr` says no."""
+    """An attribute of the cloud's SDK is not available. `hasattr` returns False for it."""
 
 
 # --- the workspace's ------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ class StoreVersionError(StoreError):
 
 
 class DiskFullError(StoreError, OSError):
-    """No space is left where the workspace or a blob container lies."""
+    """No space is left on the disk of the workspace or of a blob container."""
 
     transient = True
 
@@ -290,7 +290,7 @@ class AgentError(StoreError):
 
 
 class WaitTimeoutError(CloudOpsError, RuntimeError, TimeoutError):
-    """What was waited for did not happen within the time given."""
+    """A wait took longer than its time limit."""
 
     transient = True
     exit_status = 7

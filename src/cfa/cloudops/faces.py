@@ -75,7 +75,7 @@ def client_of(handle: Handle | Any) -> CloudClient:
     found = handle if isinstance(handle, CloudClient) else getattr(handle, "cloud_client", None)
     if not isinstance(found, CloudClient):
         raise InvalidInputError(
-            f"{handle!r} is no client of this package.",
+            f"{handle!r} is not a client of this package.",
             "Pass an attribute of a CloudClient: client.batch_service_client, "
             "client.batch_mgmt_client or client.blob_service_client.",
         )

@@ -20,27 +20,25 @@ def create_job(
     verbose: bool = False,
     **keywords: Any,
 ) -> bool:
-    """Make a job.
-
-    Args:
+    """Create a job. Args:
         client: `client.batch_service_client`.
-        job: the name of a job; or an object of the SDK, one like it or a mapping, with `id` and
-            `pool_info.pool_id`, and, if it has them, `constraints` (`max_task_retry_count`,
-            `max_wall_clock_time`), `all_tasks_complete_mode` and `metadata`. Of what else it has, the
-            log names what means nothing here.
+        job: the name of a job; or an object of the SDK, an object like it or a mapping, with `id`
+            and `pool_info.pool_id`. `constraints` (`max_task_retry_count`, `max_wall_clock_time`),
+            `all_tasks_complete_mode` and `metadata` count too. The log names other fields that have
+            no effect on this machine.
         verify_pool: refuse a pool that does not exist.
-        exist_ok: go on with a job of this name.
+        exist_ok: continue with a job of this name.
         verbose: print what was done.
         **keywords: arguments of `CloudClient.create_job`, which win.
 
     Returns:
-        True when it was made, False when there was one.
+        True if the job was created, False if it existed.
 
     Raises:
-        ValueError: no such pool, an object without one, or a value that can never work.
-        NotImplementedError: the object has a part that is not offered here and that would change
-            what runs, such as a preparation task.
-        RuntimeError: a job of this name exists and `exist_ok` is false.
+        ValueError: the pool does not exist, the object names no pool, or a value can never work.
+        NotImplementedError: the object has a part that is not available on this machine and would
+            change what runs, such as a preparation task.
+        RuntimeError: a job of this name exists, and `exist_ok` is False.
     """
     found = client_of(client)
     named = {"job_name": job} if isinstance(job, str) else sdk.job_arguments(job)

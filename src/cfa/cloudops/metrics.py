@@ -1,4 +1,4 @@
-"""What the tasks of a job took: run reports, and how nodes and tasks are monitored on the cloud."""
+"""Reports of the times and the memory of a job, and the cloud's monitoring of nodes and tasks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _LARGEST_SUMMARY = 1 << 20
 
 
 class NodeMonitoringMode(enum.StrEnum):
-    """What `create_pool(enable_node_monitoring=...)` asks of the cloud's nodes."""
+    """Values of `create_pool(enable_node_monitoring=...)`, for nodes of the cloud."""
 
     MONITOR = "monitor"
     BENCHMARK = "benchmark"
@@ -55,7 +55,7 @@ class NodeMonitoringMode(enum.StrEnum):
 
 
 class TaskMonitoringMode(enum.StrEnum):
-    """How much is measured of a task."""
+    """The measurements of a task."""
 
     NONE = "none"
     TIME = "time"
@@ -82,14 +82,14 @@ def _seconds(_: Any, attribute: Any, value: Any) -> None:
 
 @frozen
 class TaskMonitoringConfig:
-    """How a task is monitored on the cloud. Here the service measures every task by itself.
+    """The monitoring of a task on the cloud. On this machine, the service measures every task.
 
     Attributes:
-        mode: how much is measured.
-        interval_seconds: time between two looks.
-        output_mount: the mount that results are written to.
-        output_folder: the folder there, below that of the pool.
-        script_url: where the monitor comes from.
+        mode: the measurements.
+        interval_seconds: time between two measurements.
+        output_mount: the mount for the results.
+        output_folder: the folder in that mount, below that of the pool.
+        script_url: address of the monitor.
     """
 
     mode: TaskMonitoringMode = field(default=TaskMonitoringMode.SUMMARY, converter=_mode)
@@ -100,12 +100,12 @@ class TaskMonitoringConfig:
 
 
 class CloudMetrics:
-    """Reports about what jobs took.
+    """Reports of the times and the memory of jobs.
 
     Args:
         batch_service_client: that of a `CloudClient`, or the client itself.
         blob_service_client: the same.
-        credentials: mean nothing here.
+        credentials: have no effect on this machine.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class CloudMetrics:
         if not found.exists():
             raise BlobContainerNotFoundError(
                 f"The blob container {name!r} does not exist.",
-                f"Make it with create_blob_container({name!r}).",
+                f"To create it: create_blob_container({name!r}).",
             )
         return found
 
@@ -237,10 +237,10 @@ def _numbers(blob: BlobStream) -> dict[str, float]:
             raise ValueError(f"it has {blob.size:,} bytes")
         found = json.loads(blob.read(_LARGEST_SUMMARY))
     except (ValueError, RecursionError, BlobNotFoundError) as error:
-        _log.warning("%s is no summary of a task: %s", blob.name, error)
+        _log.warning("%s is not a summary of a task: %s", blob.name, error)
         return {}
     if not isinstance(found, dict):
-        _log.warning("%s is no summary of a task: it has no names.", blob.name)
+        _log.warning("%s is not a summary of a task: it has no names.", blob.name)
         return {}
     return {name: found[name] for name in _MEASURED if _is_number(found.get(name))}
 
@@ -251,14 +251,14 @@ def _is_number(value: Any) -> bool:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _workload(text: str | None, job_id: str) -> dict[str, Any]:
     try:
         found = json.loads(text, parse_constant=_no_constant) if text else {}
     except (ValueError, RecursionError) as error:
-        _log.warning("workload_metadata of the job %s is no JSON: %s", job_id, error)
+        _log.warning("workload_metadata of the job %s is not JSON: %s", job_id, error)
         return {}
     return found if isinstance(found, dict) else {"value": found}
 

@@ -147,7 +147,9 @@ def _v03(content: dict[str, Any], top: Place) -> list[ParameterSet]:
             continue
         wanted, value = condition
         if sets and not any(wanted in old for old in sets):
-            _log.warning("%sis left out: no parameter set has %r by then.", here / name, wanted)
+            _log.warning(
+                "%sis left out: no parameter set has %r at this point.", here / name, wanted
+            )
         fitting = [wanted in old and _same(old[wanted], value) for old in sets]
         matching = [old for old, fits in zip(sets, fitting, strict=True) if fits]
         others = [old for old, fits in zip(sets, fitting, strict=True) if not fits]

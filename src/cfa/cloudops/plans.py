@@ -271,7 +271,7 @@ def _task(
         if name not in numbers:
             raise TaskNotFoundError(
                 f"{here / 'depends_on'}no task has the name {name!r}.",
-                f"The named ones are: {some(list(numbers)) or 'none'}.",
+                f"The tasks with names are: {some(list(numbers)) or 'none'}.",
             )
         if numbers[name] >= index:
             raise (here / "depends_on").error(
@@ -302,7 +302,7 @@ def _table(content: dict[str, Any], top: Place, name: str) -> dict[str, Any]:
 
 def _need(content: dict[str, Any], top: Place, header: str, name: str) -> Any:
     if name not in content:
-        raise MissingKeyError(f"{top}the table {header} is missing.", f"Add {header} there.")
+        raise MissingKeyError(f"{top}the table {header} is missing.", f"Add {header}.")
     return content[name]
 
 
@@ -326,7 +326,7 @@ def _check_known(here: Place, table: Iterable[str], known: Iterable[str]) -> Non
         near = difflib.get_close_matches(name, known, n=1)
         if near:
             raise here.error(f"{name!r} is not known here.", f"Did you mean {near[0]!r}?")
-        _log.warning("%s%r is not known here and ignored.", here, name)
+        _log.warning("%s%r is not known, and is ignored.", here, name)
 
 
 def _check_type(here: Place, value: Any, wanted: str) -> None:

@@ -28,11 +28,11 @@ _log = logging.getLogger(__name__)
 
 
 class PoolInfo(Record):
-    """What there is to know of a pool, under the names of the cloud's object.
+    """Everything about a pool, under the names of the cloud's object.
 
     `vm_size`, `task_slots_per_node`, `deployment_configuration`, `scale_settings`,
     `mount_configuration` and so on, as attributes and as items; `as_dict()` gives plain dictionaries.
-    `mounts` are `{"source", "target"}`. Resource group and account do not exist here.
+    `mounts` are `{"source", "target"}`. Resource group and account do not exist on this machine.
     """
 
 
@@ -271,7 +271,7 @@ def get_vm_name(
     *_: Any,
     **__: Any,
 ) -> str:
-    """See `CloudClient.get_vm_name`; clients and places that follow mean nothing here."""
+    """See `CloudClient.get_vm_name`; further arguments have no effect on this machine."""
     make = sizes.verified_vm_name if verify else sizes.construct_vm_name
     return make(series, cores, amd, temp_disk, ssd, version)
 

@@ -29,8 +29,8 @@ VARIABLES = {
     "CLOUDOPS_AUTOSCALE_INTERVAL_S": "seconds between evaluations of an autoscale formula; default: 5",
     "CLOUDOPS_AT_EXIT": "wait (show unfinished tasks when a script ends) or detach",
     "CLOUDOPS_EXISTING_JOB": (
-        "what create_job does when the job exists: error (the default), resume (go on with it), replace "
-        "(delete it with its results if it was there before the run, unless its tasks run), "
+        "what create_job does if the job exists: error (the default), resume (continue with it), "
+        "replace (delete it with its results if it existed before the run, unless its tasks run), "
         "force-replace (also while they run)"
     ),
     "CLOUDOPS_ON_FAILURE": (
@@ -49,7 +49,7 @@ AtExit: TypeAlias = Literal["wait", "detach"]
 OnFailure: TypeAlias = Literal["show", "exit"]
 
 #: Workspaces of others that the user trusts, or `*`. Only the real environment counts: a dotenv file may
-#: lie in the strange directory itself.
+#: be in the foreign directory itself.
 TRUST = "CLOUDOPS_TRUST"
 
 
@@ -338,13 +338,13 @@ def _path(name: str, setting: Setting, part: str | None = None) -> Path:
     except RuntimeError:
         raise SettingError(
             f"{name}={setting.value!r} (from {setting.origin}) names the home directory of a user "
-            "who does not exist here.",
+            "who does not exist on this machine.",
             f"Write out the path, or ./{path} for a directory of that name.",
         ) from None
     except OSError as error:  # the current directory is gone
         raise SettingError(
             f"{name}={setting.value!r} (from {setting.origin}) is relative, and the current "
-            f"directory cannot be told: {error.strerror}.",
+            f"directory cannot be determined: {error.strerror}.",
             "Change to a directory that exists.",
         ) from None
 

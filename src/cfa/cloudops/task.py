@@ -32,8 +32,9 @@ __all__ = [
 
 @frozen(kw_only=True)
 class ContainerSettings:
-    """Image and options of a task's container. Of the options, only mounts mean something here; their
-    sources are in `az_mount_dir`."""
+    """Image and options of a task's container.
+
+    On this machine, only mounts have an effect. Their sources are in `az_mount_dir`."""
 
     image_name: str
     container_run_options: str = ""
@@ -52,7 +53,7 @@ class ContainerSettings:
 
 @frozen(kw_only=True)
 class TaskConfig:
-    """A task to be added; `timeout` is the time that one try may take."""
+    """A task to be added; `timeout` is the time that one attempt may take."""
 
     id: str
     command_line: str
@@ -101,12 +102,14 @@ def get_container_settings(
     Args:
         container_image_name: the image, with or without a scheme.
         az_mount_dir: where the cloud's nodes have the blob containers.
-        working_directory: kept; a task starts in the image's own here, and the log says so.
+        working_directory: kept; on this machine, a task starts in the image's own, and the log says
+            so.
         mount_pairs: `{"source", "target"}` of blob containers; None means those of the pool.
-        additional_options: `--mount` and `-v` of blob containers count; the log names what nothing
-            here acts on, such as `--memory`.
-        registry: means nothing, and the log says so: the engine's own login counts.
-        **keywords: further settings of the SDK. The log names those that nothing here acts on.
+        additional_options: `--mount` and `-v` of blob containers count. The log names options that
+            have no effect on this machine, such as `--memory`.
+        registry: has no effect, and the log says so: the engine's own login counts.
+        **keywords: more settings of the SDK. The log names those that have no effect on this
+            machine.
 
     Raises:
         InvalidInputError (a ValueError): no image, or options or mounts that cannot work.
@@ -156,30 +159,30 @@ def get_task_config(
     """A task, to be added with `client.batch_service_client.create_task(job_id, task)`.
 
     Args:
-        task_id: its id.
-        base_call: its command.
+        task_id: id of the task.
+        base_call: program and arguments.
         container_settings: of `get_container_settings`, or the SDK's object; the pool's image and
             mounts when None.
-        user_identity: means nothing here, and the log says so.
-        log_blob_container: an existing blob container, in which the output of this task is saved when
-            it completes, as `<log_subdir>/<task id>/stdout.txt` and `stderr.txt`. Then it is not
-            saved where the job says. Without it, the other `log_...` mean nothing.
-        log_blob_account: the storage account of it; the client's when not given.
-        log_subdir: folder in it; none when not given.
-        log_file_pattern: which of the two files, as seen from the task's working directory. Other
-            files are not saved, and the log says so.
+        user_identity: has no effect on this machine, and the log says so.
+        log_blob_container: an existing blob container, to which the output of this task is saved
+            when it completes, as `<log_subdir>/<task id>/stdout.txt` and `stderr.txt`. It replaces
+            the container of the job. Without it, the other `log_...` have no effect.
+        log_blob_account: the storage account of that container. Default: the client's.
+        log_subdir: folder in that container. Default: none.
+        log_file_pattern: selects one or both of the two files, as seen from the task's working
+            directory. Other files are not saved, and the log says so.
         log_upload_condition: `taskCompletion`, `taskSuccess` or `taskFailure`.
-        log_compute_node_identity_reference: means nothing here: nodes need no identity.
+        log_compute_node_identity_reference: has no effect on this machine: nodes need no identity.
         depends_on: ids of tasks that must succeed first, or the SDK's object.
-        timeout: time that one try may take.
-        max_task_retry_count: instead of the job's.
-        **keywords: further fields of the SDK's object. `constraints`, `exit_conditions` and
-            `output_files` count; the log names those that nothing here acts on.
+        timeout: time that one attempt may take.
+        max_task_retry_count: number of retries, in place of the job's.
+        **keywords: more fields of the SDK's object. `constraints`, `exit_conditions` and
+            `output_files` count. The log names those that have no effect on this machine.
 
     Raises:
-        ValueError: an id, dependency or limit that can never work.
-        NotImplementedError: a field that is not offered here and that would change what runs, such
-            as `environment_settings`.
+        ValueError: an id, a dependency or a limit can never work.
+        NotImplementedError: a field that is not available on this machine would change what runs,
+            such as `environment_settings`.
     """
     del log_compute_node_identity_reference
     spec = TaskSpec(command_line=base_call, id=names.task_id(task_id))
@@ -236,7 +239,7 @@ def output_task_files_to_blob(
     upload_condition: Any = "taskCompletion",
     compute_node_identity_reference: Any = None,
 ) -> Record:
-    """What the SDK's `OutputFile` says, for `get_task_config(output_files=[...])`.
+    """The counterpart of the SDK's `OutputFile`, for `get_task_config(output_files=[...])`.
 
     Args:
         file_pattern: files, as seen from the task's working directory. Here `stdout.txt` and
@@ -261,5 +264,5 @@ def output_task_files_to_blob(
 
 
 def get_batch_compute_id(compute_node_identity_reference: Any) -> Record:
-    """A record with the `resource_id` of nodes' identity; nodes have none here, so nothing reads it."""
+    """A record with the `resource_id` of the nodes' identity, which nothing on this machine reads."""
     return Record(resource_id=sdk.value(compute_node_identity_reference, "resource_id"))

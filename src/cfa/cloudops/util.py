@@ -52,11 +52,12 @@ def _owner() -> dict[str, str]:
 
 _SIZES = "client.get_vm_name() names a size, client.get_all_vm_quotas() says what this machine has."
 lookup_service_principal = azure_only(
-    "util.lookup_service_principal", "No service principal is needed here; leave the call out."
+    "util.lookup_service_principal",
+    "No service principal is needed on this machine; leave out the call.",
 )
 get_subscriptions = azure_only(
     "util.get_subscriptions",
-    "No subscription is needed here; client.check_credentials() says what answers.",
+    "No subscription is needed on this machine; client.check_credentials() logs what answers.",
 )
 lookup_available_vm_skus_for_batch = azure_only("util.lookup_available_vm_skus_for_batch", _SIZES)
 sku_to_dict = azure_only("util.sku_to_dict", _SIZES)

@@ -89,13 +89,13 @@ class _Checker:
             return Kind.DOUBLE
         if name in values.SAMPLED:
             self._sampled(expression.at, name)
-            self._note(expression.at, f"{name} without a method is read as its newest sample.")
+            self._note(expression.at, f"{name} without a method means its newest sample.")
             return Kind.DOUBLE
         return self._unknown(expression)
 
     def _sampled(self, at: At, name: str) -> None:
         if name in values.NOT_RECORDED:
-            self._note(at, f"{name} has no samples here, and none on the cloud since 2024.")
+            self._note(at, f"{name} has no samples on this machine, nor on the cloud since 2024.")
 
     def _unknown(self, expression: syntax.Name) -> NoReturn:
         name = expression.name
@@ -131,7 +131,7 @@ class _Checker:
             if found.extension:
                 self._note(
                     step.at,
-                    f"{kind.value} {step.operator} {right.value} is not in the service's table: "
+                    f"{kind.value} {step.operator} {right.value} is not documented for the service: "
                     "the cloud may refuse it.",
                 )
             kind = found.result
@@ -168,7 +168,7 @@ class _Checker:
                 expression.at, f"{name}() cannot take {_listed(kinds)}.", f"Write {function.form}."
             )
         if not function.documented:
-            self._note(expression.at, f"{name}() is in no table of the service.")
+            self._note(expression.at, f"{name}() is not documented for the service.")
         return result
 
     def _member(self, expression: syntax.Member) -> Kind:

@@ -130,7 +130,7 @@ def moment(text: str) -> datetime:
         try:
             found = parsedate_to_datetime(text)
         except ValueError:
-            raise ValueError(f"{text!r} is no date and time") from None
+            raise ValueError(f"{text!r} is not a date and time") from None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 

@@ -54,7 +54,7 @@ def agent_text(agent: AgentState | None) -> str:
             stays = ", stays when idle" if agent.stays else ""
             return f"running, process {agent.pid}, version {agent.version}{stays}"
         case "changing":
-            return "starting or leaving"
+            return "starting or exiting"
         case _:
             return "none; one starts when there is work"
 
@@ -100,10 +100,10 @@ def serve(settings: Settings, *, stay: bool) -> int:
     if found.state == "running":
         if found.stays or not stay:
             raise ConflictError(
-                f"The agent with process id {found.pid} serves {settings.home}.",
-                "It stays until it is interrupted."
+                f"An agent already runs in {settings.home}, with the process id {found.pid}.",
+                "It runs until somebody interrupts it."
                 if found.stays
-                else "It leaves when idle; 'cloudops job list' shows what it has to do.",
+                else "It exits when it has no more work; 'cloudops job list' shows its jobs.",
             )
         relieve(workspace)
     from cfa.cloudops.service import agent

@@ -35,21 +35,21 @@ def run(
         bool, option("-m", "--module", help="Run a module, as python3 -m does.")
     ] = False,
     max_parallel: Annotated[
-        str | None, option(metavar="N", help="Tasks at once on this machine.")
+        str | None, option(metavar="N", help="Run at most N tasks at once on this machine.")
     ] = None,
     detach: Annotated[bool, option("--detach", help="Do not wait for the script's tasks.")] = False,
     fresh: Annotated[
         bool, option("--fresh", help="Replace its jobs of earlier runs, whatever the script says.")
     ] = False,
     force: Annotated[
-        bool, option("--force", help="With --fresh: also jobs whose tasks run.")
+        bool, option("--force", help="With --fresh: also replace jobs with running tasks.")
     ] = False,
     check: Annotated[
-        bool, option("--check", help="End the script where monitor_job finds that tasks failed.")
+        bool, option("--check", help="End the script when monitor_job finds failed tasks.")
     ] = False,
     strict: Annotated[
         bool,
-        option("--strict", help="Rehearse: say what Azure would refuse or do differently."),
+        option("--strict", help="Rehearse: report what Azure would refuse or do differently."),
     ] = False,
     as_json: Annotated[
         bool,
@@ -60,13 +60,14 @@ def run(
         ),
     ] = False,
 ) -> None:
-    """Run a Python script that was written for the cloud on this machine, as it is.
+    """Run a script for the cloud on this machine, without changes.
 
-    After -- it is any program: cloudops run -- make all. What runs finds the scripts of the cloud's
-    package, such as create_job, as programs. Options of ours come first; all that follows the
-    script, the module or the program belongs to it.
+    After --, any program can run: cloudops run -- make all. The program finds the scripts of the
+    cloud's package, such as create_job, on its PATH. Options of cloudops come first. Everything after
+    the script, the module or the program is passed to it.
 
-    Exit status: that of the script when it is not 0; 1 when tasks that it added failed; else 0.
+    Exit status: the script's own if that is not 0; otherwise 1 if tasks that it added failed, and 0
+    if none did.
     """
     from cfa.cloudops.cli.run import existing_job, run
 
@@ -81,7 +82,9 @@ def run(
         },
     )
     if as_json and not settings.strict:
-        raise AmbiguousCallError("--json is about what --strict finds.", "Add --strict.")
+        raise AmbiguousCallError(
+            "--json prints the findings of --strict, which is missing.", "Add --strict."
+        )
     argv = programs.argv(words, module=module, program=programs.after_dashes(ctx))
     command = programs.command(ctx, words)
     raise Exit(run(argv, settings, command, fresh=choice, as_json=as_json))
@@ -102,17 +105,16 @@ def backends(as_json: Json = False) -> None:
             (one.name, one.group, one.distribution, one.version, one.state, one.why or one.engine)
             for one in found
         ),
-        empty="no backends: install cfa-cloudops anew",
+        empty="no backends: reinstall cfa-cloudops",
         spared=("distribution", "group", "version"),
     )
 
 
 @root.add()
 def doctor(ctx: click.Context, as_json: Json = False) -> None:
-    """Examine this machine and the workspace.
+    """Examine this machine and the workspace, and say what to do about each problem.
 
-    Says what to do about each problem. Exit status: 0 when something can run tasks and the write
-    tests pass.
+    Exit status: 0 if a backend can run tasks and files can be written, otherwise 1.
     """
     from cfa.cloudops.cli.doctor import examine, show
 
@@ -130,10 +132,10 @@ def logs(
     job: Annotated[str, argument(shell_complete=completion.jobs)],
     tasks: Annotated[
         list[str] | None,
-        argument(help="All when none is named.", shell_complete=completion.tasks),
+        argument(help="Tasks to show; default: all.", shell_complete=completion.tasks),
     ] = None,
     follow: Annotated[
-        bool, option("-f", "--follow", help="Go on until the tasks are completed.")
+        bool, option("-f", "--follow", help="Show new output until the tasks have completed.")
     ] = False,
     tail: Annotated[
         int | None,
@@ -142,34 +144,36 @@ def logs(
             "--tail",
             metavar="N",
             type=click.IntRange(min=0),
-            help="Only the last lines of each task, and what comes then.",
+            help="Show only the last N lines of each task; with --follow, also new lines.",
         ),
     ] = None,
     since: Annotated[
         str | None,
         option(
             metavar="TIME",
-            help="Leave out tasks that ended before: 10m, 2h, 3d, or 2026-03-04T22:15+01:00.",
+            help="Leave out tasks that ended before TIME: 10m, 2h, 3d, or 2026-03-04T22:15+01:00.",
         ),
     ] = None,
     timestamps: Annotated[
         bool,
         option(
             "--timestamps",
-            help="Begin each line with the time at which it came, or its task ended.",
+            help="Begin each line with the time when it arrived, or when its task ended.",
         ),
     ] = False,
-    stdout: Annotated[bool, option("--stdout", help="Only their standard output.")] = False,
-    stderr: Annotated[bool, option("--stderr", help="Only their standard error.")] = False,
+    stdout: Annotated[bool, option("--stdout", help="Show only standard output.")] = False,
+    stderr: Annotated[bool, option("--stderr", help="Show only standard error.")] = False,
     raw: Raw = False,
 ) -> None:
-    """Show what the tasks of a job wrote.
+    """Show the output of a job's tasks.
 
-    Exit status with --follow: 0 when the tasks succeeded, 1 when one failed or never ran.
-    Without it: 0.
+    Exit status with --follow: 0 if the tasks succeeded, 1 if one failed or never ran. Without
+    --follow: 0.
     """
     if stdout and stderr:
-        raise AmbiguousCallError("--stdout and --stderr exclude each other.", "Leave both out.")
+        raise AmbiguousCallError(
+            "--stdout and --stderr exclude each other.", "To see both streams, leave both out."
+        )
     from cfa.cloudops.cli.excerpt import Part, moment
     from cfa.cloudops.cli.logs import show
 
@@ -196,15 +200,14 @@ def sweep(
     ctx: click.Context,
     everywhere: Annotated[
         bool,
-        option("--all", help="Also containers of other workspaces that nobody can use."),
+        option("--all", help="Also remove unused containers of other workspaces."),
     ] = False,
-    dry_run: Annotated[bool, option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, option("--dry-run", help="Only show what would be removed.")] = False,
 ) -> None:
-    """Remove what crashes left behind.
+    """Clean up after a crash.
 
-    These are nodes that no agent holds, sockets, and temporary files. Nothing of a living agent is
-    touched. Tasks that were running on a removed node run again. Exit status: 5 when something could
-    not be removed.
+    Removes nodes, sockets and temporary files that no agent uses. Nothing that a running agent uses
+    is touched. Tasks of a removed node run again. Exit status: 5 if something could not be removed.
     """
     from cfa.cloudops.cli.sweep import Broom, sweep, sweep_others
 
@@ -226,12 +229,12 @@ def sweep(
 @root.add()
 def agent(
     ctx: click.Context,
-    stay: Annotated[bool, option("--stay", help="Do not leave when idle.")] = False,
+    stay: Annotated[bool, option("--stay", help="Keep running without work.")] = False,
 ) -> None:
     """Run the workspace's agent in the foreground.
 
-    Ctrl-C ends it; what runs finishes. Job schedules need an agent that stays; it takes over from one
-    that a script started.
+    Ctrl-C ends the agent; running tasks finish. With --stay, which job schedules need, the agent takes
+    over from one that a script started.
     """
     from cfa.cloudops.cli.agent import serve
 
@@ -242,7 +245,7 @@ def agent(
 def print_completion(
     shell: Annotated[str, argument(type=click.Choice(["bash", "zsh", "fish"]))],
 ) -> None:
-    """Print what teaches a shell our commands: eval "$(cloudops completion bash)"."""
+    """Print the shell code for tab completion: eval "$(cloudops completion bash)"."""
     from click.shell_completion import get_completion_class
 
     kind = get_completion_class(shell)
@@ -277,7 +280,7 @@ def _without_command(ctx: click.Context) -> None:
 
 app = Root(
     name=PROGRAM,
-    help="Run Azure Batch scripts anywhere, and look after what they run.",
+    help="Run Azure Batch scripts on this machine, and manage their jobs.",
     params=[
         *common_options(group=True),
         click.Option(

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from cfa.cloudops.local import CloudClient
     from cfa.cloudops.plans import Plan
 
-DryRun = Annotated[
-    bool, option("--dry-run", help="Only print the tasks' command lines; nothing is made.")
-]
+DryRun = Annotated[bool, option("--dry-run", help="Only print the command lines; add nothing.")]
 Detach = Annotated[bool, option("--detach", help="Do not wait for the tasks.")]
 
 
@@ -33,10 +31,10 @@ def run_experiment(
     dry_run: DryRun = False,
     detach: Detach = False,
 ) -> None:
-    """Run a task for each combination of an experiment's parameters, and wait for them.
+    """Run a task for each combination of an experiment's parameters, and wait for the tasks.
 
-    Exit status: 0 when all tasks of the job succeeded, 1 when one failed or never ran. With --detach
-    0 when they were added.
+    Exit status: 0 if all tasks of the job succeeded, 1 if one failed or never ran. With --detach: 0
+    if the tasks were added.
     """
     from cfa.cloudops import plans
 
@@ -50,9 +48,9 @@ def run_tasks(
     dry_run: DryRun = False,
     detach: Detach = False,
 ) -> None:
-    """Run the tasks of a list, and wait for them.
+    """Run the tasks that a file lists, and wait for them.
 
-    Exit status: as of run-experiment.
+    Exit status: as for run-experiment.
     """
     from cfa.cloudops import plans
 

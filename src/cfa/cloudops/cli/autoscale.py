@@ -30,27 +30,28 @@ def check(
         list[str] | None,
         option(
             metavar="NAME=V,V,...",
-            help="Samples of a variable, the last one of now, an empty one missing; or a JSON file "
-            "of such lists by name, null for a missing one. May be given several times.",
+            help="Samples of a variable; the last is the current one, an empty one is missing. Or a "
+            "JSON file with lists of samples by name; null is a missing one. Repeatable.",
         ),
     ] = None,
     period: Annotated[float, option(help="Seconds between two samples.")] = 30.0,
     now: Annotated[
-        str | None, option(metavar="TIME", help="ISO 8601, UTC; default: the clock.")
+        str | None,
+        option(metavar="TIME", help="Time of the evaluation: ISO 8601, UTC; default: now."),
     ] = None,
     dedicated: Annotated[
-        int, option(type=click.IntRange(min=0), help="Present dedicated nodes.")
+        int, option(type=click.IntRange(min=0), help="Current number of dedicated nodes.")
     ] = 0,
     low_priority: Annotated[
-        int, option(type=click.IntRange(min=0), help="Present low-priority nodes.")
+        int, option(type=click.IntRange(min=0), help="Current number of low-priority nodes.")
     ] = 0,
-    slots: Annotated[int, option(type=click.IntRange(min=1), help="Task slots of a node.")] = 1,
+    slots: Annotated[int, option(type=click.IntRange(min=1), help="Task slots per node.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Read a formula, and evaluate it with the samples given.
 
-    Prints the targets, or the error with its line and column. Exit status: 0 when the formula has a
-    value, 1 when it has none or is wrong.
+    Prints the targets, or the error with its line and column. Exit status: 0 if the formula has a
+    value, 1 if it has none or is wrong.
     """
     from cfa.cloudops.autoscale import Situation, evaluate, parse
 
@@ -144,8 +145,9 @@ def _series(samples: list[str], now: datetime, period_s: float) -> dict[str, Any
     for name in given:
         if name not in SAMPLED:
             raise InvalidInputError(
-                f"--sample: {name!r} is no variable with samples.",
-                f"There are {', '.join(sorted(SAMPLED))}; quote the $ for the shell.",
+                f"--sample: {name!r} is not a variable with samples.",
+                f"These variables have samples: {', '.join(sorted(SAMPLED))}. Quote the $ for the "
+                "shell.",
             )
     return {name: Series.until(now, values, period_s) for name, values in given.items()}
 

@@ -17,10 +17,14 @@ def create_container(
     ctx: click.Context,
     container_name: Annotated[
         str,
-        option("-c", "--container-name", help="3 to 63 lower-case letters, digits and hyphens."),
+        option(
+            "-c",
+            "--container-name",
+            help="Name: on Azure, 3 to 63 lower-case letters, digits and hyphens.",
+        ),
     ],
 ) -> None:
-    """Make a blob container; one that exists is left as it is."""
+    """Create a blob container. One that exists stays as it is."""
     with open_storage(ctx) as storage:
         storage.create_blob_container(container_name)
     output.line(f"blob container {container_name} is ready")
@@ -35,13 +39,13 @@ def list_blobs(
     container_name: Annotated[
         str | None,
         option(
-            "-c", "--container-name", help="The same, as an option.",
+            "-c", "--container-name", help="The blob container, as an option.",
             shell_complete=completion.containers,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """List the blobs of a container, one per line; without one the containers."""
+    """List the blobs of a container, or all containers if none is named, one per line."""
     with open_storage(ctx) as storage:
         if container is None and container_name is None:
             found = storage.list_containers()
@@ -60,7 +64,7 @@ def delete_file(
     container_name: Container,
     blob_name: Annotated[str, option("--blob-name", help="The blob.")],
 ) -> None:
-    """Delete one blob. Exit status: 4 when it is protected."""
+    """Delete one blob. Exit status: 4 if it is protected."""
     with open_storage(ctx) as storage:
         storage.delete_blob_file(blob_name, container_name)
     output.line(f"deleted {blob_name}")
@@ -74,7 +78,10 @@ def delete_folder(
         str, option("--blob-folder-name", help="A folder of the container.")
     ],
 ) -> None:
-    """Delete all blobs below a folder. Exit status: 4 when one is protected; then none is deleted."""
+    """Delete all blobs below a folder.
+
+    If one is protected, none is deleted, and the exit status is 4.
+    """
     with open_storage(ctx) as storage:
         storage.delete_blob_folder(blob_folder_name, container_name)
     output.line(f"deleted {blob_folder_name}")
@@ -84,17 +91,20 @@ def delete_folder(
 def protect(
     ctx: click.Context,
     source_path: Annotated[
-        list[str], option("--source-path", metavar="BLOB", help="Blobs; several.")
+        list[str], option("--source-path", metavar="BLOB", help="The blobs; repeatable.")
     ],
     container_name: Container,
     legal_hold: Annotated[
-        bool, option("--legal-hold", help="Set the hold; without this it is cleared.")
+        bool, option("--legal-hold", help="Set the hold; without this option, clear it.")
     ] = False,
     read_only: Annotated[
-        bool, option("--read-only", help="Seal them: never to be replaced again.")
+        bool, option("--read-only", help="Seal the blobs: they can never be replaced.")
     ] = False,
 ) -> None:
-    """Set or clear the legal hold of blobs, all or none. One under a hold cannot be deleted."""
+    """Set or clear the legal hold of blobs, of all or none.
+
+    A blob under a legal hold cannot be deleted.
+    """
     with open_storage(ctx) as storage:
         storage.update_blob_protection(source_path, container_name, legal_hold, read_only)
     done = "set" if legal_hold else "cleared"

@@ -31,7 +31,7 @@ def wants_json(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
 #: The option of every command that lists or shows.
 Json = Annotated[bool, option("--json", callback=wants_json, help="Print one JSON document.")]
 #: The option of commands that show what programs wrote.
-Raw = Annotated[bool, option("--raw", help="Show control characters of programs as they are.")]
+Raw = Annotated[bool, option("--raw", help="Write control characters as they are.")]
 
 
 @frozen(kw_only=True)
@@ -52,7 +52,7 @@ def one_of(word: str | None, option: str | None, what: str) -> str:
     """
     if word is not None and option is not None and word != option:
         raise AmbiguousCallError(
-            f"Two {what}s are named where one is meant: {word} and {option}.", "Name one."
+            f"Two {what}s are named, but only one is possible: {word} and {option}.", "Name one."
         )
     return all_of(None if word is None else [word], None if option is None else [option], what)[0]
 

@@ -21,21 +21,31 @@ Container = Annotated[
 ]
 Include = Annotated[
     list[str] | None,
-    option("--include-extensions", metavar="EXT", help="Only these last suffixes."),
+    option(
+        "--include-extensions",
+        metavar="EXT",
+        help="Only files that end in EXT, such as .csv; repeatable.",
+    ),
 ]
 Exclude = Annotated[
     list[str] | None,
-    option("--exclude-extensions", metavar="EXT", help="All but these; not with -i."),
+    option(
+        "--exclude-extensions",
+        metavar="EXT",
+        help="Only files that do not end in EXT; excludes --include-extensions.",
+    ),
 ]
 Location = Annotated[
-    str, option("--location-in-blob", help="Folder in the container; . is its root.")
+    str, option("--location-in-blob", help="Folder in the container; . is the container itself.")
 ]
 CheckSize = Annotated[
     bool,
-    option("--check-size", help="Ask at a terminal before very much is fetched."),
+    option("--check-size", help="At a terminal, ask before a large download."),
 ]
-Source = Annotated[str, option("--src-path", help="A folder of the container; . is all of it.")]
-Destination = Annotated[str, option("-o", "--dest-path", help="Local folder, made if missing.")]
+Source = Annotated[
+    str, option("--src-path", help="Folder in the container; . is the container itself.")
+]
+Destination = Annotated[str, option("-o", "--dest-path", help="Local folder; created if missing.")]
 
 
 commands = Commands()
@@ -44,14 +54,16 @@ commands = Commands()
 @commands.add()
 def upload_file(
     ctx: click.Context,
-    source_path: Annotated[str, option("--source-path", help="The file, relative to -l.")],
+    source_path: Annotated[
+        str, option("--source-path", help="The file, relative to --local-root-dir.")
+    ],
     container_name: Container,
     local_root_dir: Annotated[
-        str, option("--local-root-dir", help="No part of the blob's name.")
+        str, option("--local-root-dir", help="Folder of the file; not part of the blob's name.")
     ] = ".",
     location_in_blob: Annotated[
         str,
-        option("--location-in-blob", help="Folder in the container; . is its root."),
+        option("--location-in-blob", help="Folder in the container; . is the container itself."),
     ] = ".",
 ) -> None:
     """Upload one file. A blob that exists is replaced."""
@@ -64,24 +76,28 @@ def upload_file(
 def upload_folder(
     ctx: click.Context,
     folder_name: Annotated[
-        str, option("--folder-name", help="Relative; part of the blobs' names.")
+        str,
+        option("--folder-name", help="The folder, as a relative path; part of the blobs' names."),
     ],
     container_name: Container,
     include_extensions: Include = None,
     exclude_extensions: Exclude = None,
     exclude_patterns: Annotated[
         list[str] | None,
-        option(metavar="PATTERN", help="Leave out what holds or matches it; several times."),
+        option(
+            metavar="PATTERN",
+            help="Leave out files whose path contains or matches PATTERN; repeatable.",
+        ),
     ] = None,
     location_in_blob: Location = ".",
     force_upload: Annotated[
-        bool, option("--force-upload", help="Do not ask about many files.")
+        bool, option("--force-upload", help="Do not ask before a large upload.")
     ] = False,
     create_new_folder: Annotated[
-        bool, option("--create-new-folder", help="Make the folder in the container.")
+        bool, option("--create-new-folder", help="Create the folder in the container.")
     ] = False,
 ) -> None:
-    """Upload a folder with all below it; its name stays part of the blobs' names."""
+    """Upload a folder with everything in it. Its name is part of the blobs' names."""
     with open_storage(ctx) as storage:
         paths = storage.upload_folders(
             folder_name,
@@ -99,27 +115,31 @@ def upload_folder(
 @commands.add()
 def async_upload_folder(
     ctx: click.Context,
-    folders: Annotated[list[str], option("--folders", metavar="FOLDER", help="Folders; several.")],
+    folders: Annotated[
+        list[str], option("--folders", metavar="FOLDER", help="The folders; repeatable.")
+    ],
     container_name: Container,
     include_extensions: Include = None,
     exclude_extensions: Exclude = None,
     location_in_blob: Location = ".",
     max_concurrent_uploads: Annotated[
-        int, option("--max-concurrent-uploads", metavar="N", help="Files at once.")
+        int, option("--max-concurrent-uploads", metavar="N", help="Number of files at once.")
     ] = 20,
     legal_hold: Annotated[
         bool,
-        option("--legal-hold", help="Keep them from being deleted and replaced."),
+        option("--legal-hold", help="Protect the blobs from deletion and replacement."),
     ] = False,
     immutability_lock_days: Annotated[
         int,
-        option("--immutability-lock-days", metavar="DAYS", help="Keep them for so many days."),
+        option(
+            "--immutability-lock-days", metavar="DAYS", help="Protect the blobs for so many days."
+        ),
     ] = 0,
     read_only: Annotated[
-        bool, option("--read-only", help="Seal them: never to be replaced again.")
+        bool, option("--read-only", help="Seal the blobs: they can never be replaced.")
     ] = False,
 ) -> None:
-    """Upload what is in folders, several files at once, without the folders' own names."""
+    """Upload the contents of folders, several files at once, without the folders' own names."""
     with open_storage(ctx) as storage:
         paths = storage.async_upload_folder(
             folders,
@@ -157,10 +177,12 @@ def download_folder(
     container_name: Container,
     include_extensions: Include = None,
     exclude_extensions: Exclude = None,
-    verbose: Annotated[bool, option("-v", "--verbose", help="Name each file.")] = False,
+    verbose: Annotated[
+        bool, option("-v", "--verbose", help="Print the name of each file.")
+    ] = False,
     check_size: CheckSize = False,
 ) -> None:
-    """Download all blobs below a folder. Their whole names are kept below the target."""
+    """Download all blobs below a folder. The files keep the blobs' full names."""
     with open_storage(ctx) as storage:
         if verbose and "LOG_LEVEL" not in os.environ:
             logging.getLogger("cfa.cloudops").setLevel(logging.INFO)
@@ -186,10 +208,10 @@ def async_download_folder(
     exclude_extensions: Exclude = None,
     check_size: CheckSize = False,
     max_concurrent_downloads: Annotated[
-        int, option("--max-concurrent-downloads", metavar="N", help="Files at once.")
+        int, option("--max-concurrent-downloads", metavar="N", help="Number of files at once.")
     ] = 20,
 ) -> None:
-    """Download all blobs below a folder, several at once."""
+    """Download all blobs below a folder, several files at once."""
     with open_storage(ctx) as storage:
         storage.async_download_folder(
             src_path,

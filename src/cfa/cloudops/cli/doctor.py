@@ -142,7 +142,7 @@ def examine(load: Callable[[], Settings]) -> Report:
         report.agent = agent_state(workspace)
         if report.agent.stale_socket:
             report.problem(
-                "The agent's socket is there, but no agent: it was killed.",
+                "The agent was killed, and its socket is left.",
                 "Nothing needs to be done; 'cloudops sweep' removes it.",
                 fatal=False,
             )
@@ -197,7 +197,7 @@ def _choose(wanted: str, report: Report) -> None:
             return
     if wanted == "auto":
         whys = " ".join(engine.why for engine in report.engines)
-        report.problem("No backend can run tasks here.", whys, fatal=True)
+        report.problem("No backend can run tasks on this machine.", whys, fatal=True)
     elif wanted in engines:
         report.problem(
             f"CLOUDOPS_BACKEND is {wanted}, which is {engines[wanted].state}.",
@@ -226,7 +226,7 @@ def _try_engines(images: Mapping[str, Sequence[str]], report: Report) -> None:
             report.engines[place] = evolve(engine, trial=trial, state="broken", why=trial.why)
             report.problem(
                 f"{engine.name} answers, but a container did not start: {trial.why}",
-                "Look at the engine's own configuration; try by hand: "
+                "Check the configuration of the engine. To try by hand: "
                 f"{engine.name} run --rm {trial.image} true",
                 fatal=engine.name == report.chosen,
             )
@@ -369,13 +369,13 @@ def _write_directory(name: str, path: Path, variable: str, report: Report) -> Pl
         writable = False
         report.problem(
             f"The {name} {path} cannot be written to: {error.strerror or error}.",
-            f"Make {there} writable, free some space, or set {variable} to another directory.",
+            f"Allow writing to {there}, free some space, or set {variable} to another directory.",
             fatal=True,
         )
     free = shutil.disk_usage(there).free
     if free < _LITTLE:
         report.problem(
-            f"Only {output.size(free)} are free for the {name} {path}.",
+            f"Only {output.size(free)} of disk space are left for the {name} {path}.",
             f"Free some space, or set {variable} to a directory on another disk.",
             fatal=False,
         )
@@ -432,7 +432,9 @@ def show(report: Report) -> None:
             output.line(f"  {problem.advice}")
     output.line("")
     output.line(
-        f"Tasks run on {report.chosen}." if report.usable else "No task can run as things are set."
+        f"Tasks run on {report.chosen}."
+        if report.usable
+        else "No task can run with these settings."
     )
 
 
@@ -470,4 +472,4 @@ def _trial_text(trial: Trial) -> str:
 def _place_text(place: Place) -> str:
     free = "" if place.free_bytes is None else f", {output.size(place.free_bytes)} free"
     words = "can be written to" if place.writable else "CANNOT be written to"
-    return f"{place.where} ({'' if place.exists else 'not made yet, '}{words}{free})"
+    return f"{place.where} ({'' if place.exists else 'not created yet, '}{words}{free})"

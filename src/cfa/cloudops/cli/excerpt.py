@@ -110,5 +110,5 @@ def moment(text: str, now: datetime | None = None) -> datetime:
         return datetime.fromisoformat(text.strip()).astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidInputError(
-            f"--since {text!r} is no time.", "Write 10m, 2h, 3d, or 2026-03-04T22:15+01:00."
+            f"--since {text!r} is not a time.", "Write 10m, 2h, 3d, or 2026-03-04T22:15+01:00."
         ) from None

@@ -38,6 +38,6 @@ def test(ctx: click.Context) -> None:
 
     if find_spec("pytest") is None:
         raise UnsupportedError(
-            "pytest is not installed here.", f"Install it: {sys.executable} -m pip install pytest"
+            "pytest is not installed.", f"To install it: {sys.executable} -m pip install pytest"
         )
     raise Exit(subprocess.call([sys.executable, "-m", "pytest", *ctx.args]))

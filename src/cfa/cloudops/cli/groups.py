@@ -49,12 +49,12 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
 #: Commands that are groups -> what they do.
 GROUPS = {
     "autoscale": "Check autoscale formulas.",
-    "blob": "Make blob containers; upload, download, list, protect and delete blobs.",
+    "blob": "Create blob containers; upload, download, list, protect and delete blobs.",
     "image": "Build, name and push images, and list them.",
     "job": "Create, list, show, monitor, terminate and delete jobs, and fetch their results.",
     "pool": "Create, list, show and delete pools.",
-    "schedule": "Create, list, show, suspend, resume and delete job schedules. Their jobs start while "
-    "an agent runs: cloudops agent --stay.",
+    "schedule": "Create, list, show, suspend, resume and delete job schedules. Their jobs start only "
+    "while an agent runs: cloudops agent --stay.",
     "task": "Add, list, show, terminate and delete tasks.",
     "vm": "Show names and quotas of VM sizes.",
 }
@@ -289,10 +289,12 @@ def common_options(*, group: bool = False) -> list[click.Parameter]:
     """Options that every command takes; the last one says of a group that it waits for its command."""
     kept: dict[str, Any] = {"expose_value": False, "callback": _keep}
     return [
-        CommonOption(["home", "--home"], metavar="DIR", help="The workspace; CLOUDOPS_HOME.", **kept),
+        CommonOption(
+            ["home", "--home"], metavar="DIR", help="The workspace; default: CLOUDOPS_HOME.", **kept
+        ),
         CommonOption(
             ["dotenv", "--dotenv", "--dotenv-path"],
-            metavar="FILE", help="Settings; .env here when not given.", **kept,
+            metavar="FILE", help="File with settings; default: ./.env.", **kept,
         ),
         CommonOption(
             ["backend", "--backend"], metavar="NAME", expose_value=False, callback=_keep_backend,

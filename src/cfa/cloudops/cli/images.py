@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 commands = Commands()
 
 Registry = Annotated[
-    str, option("-r", "--registry-name", help="An Azure registry, or a server as it is.")
+    str, option("-r", "--registry-name", help="Name of an Azure registry, or a server.")
 ]
-Repository = Annotated[str, option("--repo-name", help="Repository in the registry.")]
-Tag = Annotated[str, option("--tag", help="Tag of the image.")]
+Repository = Annotated[str, option("--repo-name", help="The repository in the registry.")]
+Tag = Annotated[str, option("--tag", help="The tag of the image.")]
 DeviceCode = Annotated[
     bool,
-    option("--use-device-code", help="A way to log in to Azure; nothing here."),
+    option("--use-device-code", help="A way to log in to Azure; has no effect on this machine."),
 ]
 
 
@@ -38,13 +38,14 @@ def build(
     repo_name: Repository,
     tag: Tag = "latest",
     path_to_dockerfile: Annotated[
-        str, option("--path-to-dockerfile", help="The file that says how.")
+        str, option("--path-to-dockerfile", help="The Dockerfile.")
     ] = "./Dockerfile",
     use_device_code: DeviceCode = False,
 ) -> None:
-    """Build an image from the current directory, push it if that is configured, print its name.
+    """Build an image from the current directory, and print its full name.
 
-    A registry is configured when the engine holds a login for it or CLOUDOPS_REGISTRY names it.
+    The image is pushed only if the engine is logged in to the registry, or if CLOUDOPS_REGISTRY names
+    it.
     """
     with _images(ctx) as images:
         name = images.package_and_upload_dockerfile(
@@ -62,7 +63,7 @@ def upload(
     tag: Tag = "latest",
     use_device_code: DeviceCode = False,
 ) -> None:
-    """Name an image for a registry, push it if that is configured, print its name."""
+    """Name an image for a registry, and print its full name. It is pushed as by image build."""
     with _images(ctx) as images:
         name = images.upload_docker_image(
             image_name, registry_name, repo_name, tag, use_device_code
@@ -74,7 +75,7 @@ def upload(
 def list_tags(
     ctx: click.Context, registry_name: Registry, repo_name: Repository, as_json: Json = False
 ) -> None:
-    """List the tags of the images of a repository on this machine, one per line."""
+    """List the tags of a repository's images on this machine, one per line."""
     with _images(ctx) as images:
         tags = images.list_acr_tags(registry_name, repo_name)
     if as_json:
@@ -91,7 +92,7 @@ def available(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the operating systems that nodes run: this machine's. Not container images."""
+    """List the operating systems of nodes: only this machine's. These are not container images."""
     from cfa.cloudops.client.lookups import LookupMixin
 
     found = LookupMixin().list_available_images(operating_system)

@@ -28,14 +28,14 @@ Word = Annotated[str | None, argument(metavar="[JOB]", shell_complete=completion
 Name = Annotated[
     str | None,
     option(
-        "-j", "--job-name", metavar="JOB", help="The same, as an option.",
+        "-j", "--job-name", metavar="JOB", help="The job, as an option.",
         shell_complete=completion.jobs,
     ),
 ]  # fmt: skip
 Names = Annotated[
     list[str] | None,
     option(
-        "-j", "--job-name", metavar="JOB", help="The same, as an option.",
+        "-j", "--job-name", metavar="JOB", help="The job, as an option.",
         shell_complete=completion.jobs,
     ),
 ]  # fmt: skip
@@ -73,52 +73,52 @@ def list_jobs(ctx: click.Context, as_json: Json = False) -> None:
 @commands.add()
 def create(
     ctx: click.Context,
-    job_name: Annotated[str, option("-j", "--job-name", help="Blanks are removed.")],
+    job_name: Annotated[str, option("-j", "--job-name", help="Name of the job; blanks are removed.")],
     pool_name: Annotated[
         str,
         option(
-            "-p", "--pool-name", help="Where its tasks run.", shell_complete=completion.pools
+            "-p", "--pool-name", help="The pool on which the tasks run.", shell_complete=completion.pools
         ),
     ],
     save_logs_to_blob: Annotated[
         str | None,
         option(
             "--save-logs-to-blob", metavar="CONTAINER",
-            help="Save what tasks write in this blob container.",
+            help="Save the output of tasks to this blob container.",
             shell_complete=completion.containers,
         ),
     ] = None,
     logs_folder: Annotated[
         str | None,
-        option("--logs-folder", help="Folder in it; stdout_stderr when not given."),
+        option("--logs-folder", help="Folder in that container; default: stdout_stderr."),
     ] = None,
     task_retries: Annotated[
-        int, option("--task-retries", help="New tries of failed tasks; -1: for ever.")
+        int, option("--task-retries", help="Number of retries of a failed task; -1: no limit.")
     ] = 0,
     mark_complete: Annotated[
         bool,
         option(
             "--mark-complete/--no-mark-complete",
-            help="Whether the job completes when all of its tasks have.",
+            help="Complete the job when all of its tasks have completed.",
         ),
     ] = True,
     task_id_ints: Annotated[
-        bool, option("--task-id-ints", help="Ids of tasks are 1, 2, ...")
+        bool, option("--task-id-ints", help="Number the tasks: 1, 2, ...")
     ] = False,
     timeout: Annotated[
         float | None,
         option(
-            "-t", "--timeout", metavar="MINUTES", help="Minutes until the job is ended."
+            "-t", "--timeout", metavar="MINUTES", help="Minutes until the job is terminated."
         ),
     ] = None,
     exist_ok: Annotated[
-        bool, option("-e", "--exist-ok", help="Go on with a job of this name, as it is.")
+        bool, option("-e", "--exist-ok", help="Continue with a job of this name, unchanged.")
     ] = False,
     verbose: Annotated[
-        bool, option("-v", "--verbose", help="Also print what the job is like.")
+        bool, option("-v", "--verbose", help="Also print the definition of the job.")
     ] = False,
 ) -> None:  # fmt: skip
-    """Make a job: a named set of tasks on a pool."""
+    """Create a job: a named set of tasks on a pool."""
     job_id = names.job_id(job_name)
     with open_client(ctx) as client:
         existed = exist_ok and client.check_job_status(job_name) != "does not exist"
@@ -139,8 +139,8 @@ def create(
                 raise  # says why it was not replaced
             raise JobExistsError(
                 error.message,
-                "Go on with it: --exist-ok   "
-                f"Delete it with its results: cloudops job delete {job_id}",
+                "To continue with it: --exist-ok   "
+                f"To delete it with its results: cloudops job delete {job_id}",
             ) from None
     output.line(f"job {job_id} exists" if existed else f"created job {job_id}")
     if verbose:
@@ -154,16 +154,16 @@ def stats(
     job_name: Annotated[
         str | None,
         option(
-            "-j", "--job-name", metavar="JOB", help="The same, as an option.",
+            "-j", "--job-name", metavar="JOB", help="The job, as an option.",
             shell_complete=completion.jobs,
         ),
     ] = None,
     file_name: Annotated[
         str | None,
-        option("--file-name", help="Without .csv; <job>-stats when not given."),
+        option("--file-name", help="File name without .csv; default: <job>-stats."),
     ] = None,
 ) -> None:  # fmt: skip
-    """Write a table of a job's tasks to a file, and print the file's name."""
+    """Write a table of a job's tasks to a CSV file, and print its name."""
     job_id = names.job_id(one_of(job, job_name, "job"))
     with open_client(ctx) as client:
         client.download_job_stats(job_id, file_name)
@@ -178,20 +178,23 @@ def download(
     ],
     blob_paths: Annotated[
         list[str],
-        option("--blob-paths", metavar="PATH", help="Files and folders; several."),
+        option("--blob-paths", metavar="PATH", help="Files and folders; repeatable."),
     ],
-    target: Annotated[str, option("-o", "--target", help="Local folder, made if missing.")],
+    target: Annotated[str, option("-o", "--target", help="Local folder; created if missing.")],
     container_name: Annotated[
         str,
         option(
-            "-c", "--container-name", help="Where they are.", shell_complete=completion.containers
+            "-c",
+            "--container-name",
+            help="The blob container.",
+            shell_complete=completion.containers,
         ),
     ],
 ) -> None:
-    """Wait for a job, at most 480 minutes, then download files and folders that it wrote.
+    """Wait for a job, at most 480 minutes, then download its files and folders.
 
-    Exit status: 0 when its tasks succeeded, 1 when one failed or never ran; the download is done then
-    as well.
+    Exit status: 0 if the tasks succeeded, 1 if one failed or never ran. The files are downloaded in
+    both cases.
     """
     job_id = names.job_id(job_name)
     with open_client(ctx) as client:
@@ -247,15 +250,17 @@ def monitor(
     ] = None,
     download_job_stats: Annotated[
         bool,
-        option("--download-job-stats", help="Write <job>-stats.csv afterwards."),
+        option("--download-job-stats", help="Then write <job>-stats.csv."),
     ] = False,
 ) -> None:
-    """Follow a job until its tasks are completed.
+    """Follow a job until its tasks have completed.
 
-    Exit status: 0 when all succeeded, 1 when one failed or never ran, 7 when the time is over.
+    Exit status: 0 if all tasks succeeded, 1 if one failed or never ran, 7 if the time ran out.
     """
     if timeout is not None and not timeout > 0:
-        raise InvalidInputError(f"--timeout {timeout:g} is not above 0.", "Give minutes.")
+        raise InvalidInputError(
+            f"--timeout {timeout:g} is not above 0.", "Give a number of minutes."
+        )
     from cfa.cloudops.cli.monitor import follow
 
     wanted = names.job_id(one_of(job, job_name, "job"))
@@ -269,9 +274,9 @@ def monitor(
 
 @commands.add()
 def status(ctx: click.Context, job: Word = None, job_name: Name = None) -> None:
-    """Print the state of a job: active, complete, terminating, ... or: does not exist.
+    """Print the state of a job: active, complete, terminating, ..., or: does not exist.
 
-    Exit status: 0 when no task failed, 1 when one did, 3 when there is no such job.
+    Exit status: 0 if no task failed, 1 if one did, 3 if the job does not exist.
     """
     with open_batch(ctx) as batch:
         try:
@@ -285,7 +290,7 @@ def status(ctx: click.Context, job: Word = None, job_name: Name = None) -> None:
 
 @commands.add()
 def terminate(ctx: click.Context, jobs: Words = None, job_name: Names = None) -> None:
-    """End jobs: what runs is ended and fails, nothing else starts. Their results stay."""
+    """Terminate jobs: running tasks end and fail, no others start. Results stay."""
     with open_batch(ctx) as batch:
         for job in map(names.job_id, all_of(jobs, job_name, "job")):
             batch.terminate_job(job)
@@ -294,7 +299,7 @@ def terminate(ctx: click.Context, jobs: Words = None, job_name: Names = None) ->
 
 @commands.add()
 def delete(ctx: click.Context, jobs: Words = None, job_name: Names = None) -> None:
-    """Delete jobs with their tasks and the files of these; ends what runs."""
+    """Delete jobs with their tasks and files. Running tasks end."""
     with open_batch(ctx) as batch:
         for job in map(names.job_id, all_of(jobs, job_name, "job")):
             batch.delete_job(job)
@@ -304,7 +309,7 @@ def delete(ctx: click.Context, jobs: Words = None, job_name: Names = None) -> No
 def _end(spec: JobSpec) -> str:
     if spec.manager_task_id is not None:
         return f"with the task {spec.manager_task_id}"
-    return "when all of its tasks have" if spec.auto_complete else "when told to"
+    return "when all of its tasks have" if spec.auto_complete else "when terminated"
 
 
 def _task_ids(spec: JobSpec) -> str:

@@ -20,17 +20,17 @@ root = Commands()
 def name(
     series: Annotated[str, option("--series", help="Letters of the series.")] = "D",
     cores: Annotated[int, option("--cores", help="Virtual cores.")] = 4,
-    amd: Annotated[bool, option("--amd", help="A processor of AMD.")] = False,
+    amd: Annotated[bool, option("--amd", help="An AMD processor.")] = False,
     no_temp_disk: Annotated[
         bool, option("--no-temp-disk", help="No local temporary disk.")
     ] = False,
     ssd: Annotated[bool, option("--ssd", help="Premium storage.")] = False,
     version: Annotated[int, option("--version", help="Version of the series.")] = 5,
     no_verify: Annotated[
-        bool, option("--no-verify", help="Do not check that there is such a family.")
+        bool, option("--no-verify", help="Do not check that the family exists.")
     ] = False,
 ) -> None:
-    """Print the name of a VM size. Works offline."""
+    """Print the name of a VM size. This works offline."""
     from cfa.cloudops.client.lookups import LookupMixin
 
     output.line(
@@ -40,12 +40,8 @@ def name(
 
 @commands.add()
 def quotas(
-    series: Annotated[
-        list[str] | None, option("--series", help="A series; may be repeated.")
-    ] = None,
-    more: Annotated[
-        list[str] | None, argument(metavar="[SERIES]...", help="Further series.")
-    ] = None,
+    series: Annotated[list[str] | None, option("--series", help="A series; repeatable.")] = None,
+    more: Annotated[list[str] | None, argument(metavar="[SERIES]...", help="More series.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the families of VM sizes with the cores of this machine."""
@@ -66,9 +62,10 @@ def quotas(
 
 @root.add()
 def check_credentials(ctx: click.Context, as_json: Json = False) -> None:
-    """Say which backends answer.
+    """Show which backends answer.
 
-    Exit status: 5 when the one that CLOUDOPS_BACKEND names does not, or with auto none does.
+    Exit status: 5 if the backend that CLOUDOPS_BACKEND names does not answer, or with auto if none
+    does.
     """
     from cfa.cloudops import backends
 
@@ -96,13 +93,13 @@ def get_kv_secret(
     ctx: click.Context,
     secret_name: Annotated[str, option("--secret-name", help="Name of the secret.")],
     keyvault: Annotated[
-        str | None, option("--keyvault", help="The key vault; means nothing here.")
+        str | None, option("--keyvault", help="The key vault; has no effect on this machine.")
     ] = None,
 ) -> None:
-    """Print a secret from the environment or the dotenv file. It is written to no file.
+    """Print a secret from the environment or from the dotenv file.
 
-    It has the name of the key vault, or that in capitals with `_` for `-`. Exit status: 3 when there
-    is none.
+    The variable has the name of the secret, either unchanged or in capitals with _ for -. Exit status:
+    3 if the secret does not exist.
     """
     del keyvault
     from cfa.cloudops.client.lookups import secret

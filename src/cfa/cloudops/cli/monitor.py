@@ -37,8 +37,8 @@ def follow(batch: BatchProvider, job_id: str, timeout_s: float | None) -> int:
                 raise WaitTimeoutError(
                     f"The job {job_id!r} did not complete within {timeout_s / 60:g} minutes; its "
                     f"tasks are {job.counts}.",
-                    f"It goes on: cloudops job monitor {job_id}   "
-                    f"Stop it: cloudops job terminate {job_id}",
+                    f"To keep waiting: cloudops job monitor {job_id}   "
+                    f"To stop it: cloudops job terminate {job_id}",
                 )
             left = watch.pause_s if timeout_s is None else timeout_s - elapsed
             batch.wait_for_change(min(watch.pause_s, left))

@@ -40,11 +40,11 @@ _WORDS = 60
 
 @root.add()
 def status(ctx: click.Context, as_json: Json = False) -> None:
-    """Show on one screen the jobs, what runs, what failed, the agent and the backend.
+    """Show jobs, running and failed tasks, the agent and the backend on one screen.
 
-    As JSON it is all jobs, all tasks that run and all that failed, however many there are.
+    With --json: all jobs, and all running and failed tasks, however many there are.
 
-    It is also what cloudops shows without a command in a directory with a workspace.
+    In a directory with a workspace, cloudops without a command shows the same.
     """
     settings = load_settings(ctx)
     agent = agent_state(find_workspace(settings))

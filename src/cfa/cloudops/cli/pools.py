@@ -47,56 +47,57 @@ def list_pools(ctx: click.Context, as_json: Json = False) -> None:
 @commands.add()
 def create(
     ctx: click.Context,
-    pool_name: Annotated[str, option("-p", "--pool-name", help="Blanks become _.")],
+    pool_name: Annotated[str, option("-p", "--pool-name", help="Name of the pool; blanks become _.")],
     mounts: Annotated[
         list[str] | None,
         option(
             "--mounts", metavar="CONTAINER[:TARGET]",
-            help="Blob containers that tasks see: results at /results, results:out at /out. Several, "
-            "or the option several times.",
+            help="A blob container that tasks see as a folder: results at /results, results:out at "
+            "/out; repeatable.",
         ),
     ] = None,
     container_image_name: Annotated[
         str | None,
         option(
             "-i", "--container-image-name", metavar="IMAGE",
-            help="Of tasks that name none; not needed where tasks are plain processes.",
+            help="Image of tasks that name none; plain processes need no image.",
         ),
     ] = None,
     vm_size: Annotated[
-        str, option("--vm-size", help="Limits cores and memory to what it has.")
+        str, option("--vm-size", help="VM size, which limits cores and memory.")
     ] = "standard_d4ads_v5",
     autoscale: Annotated[
-        bool, option("--autoscale", help="Grow and shrink with the work.")
+        bool, option("--autoscale", help="Adapt the number of nodes to the tasks.")
     ] = False,
     dedicated_nodes: Annotated[
-        int, option("--dedicated-nodes", metavar="N", help="Without -a.")
+        int, option("--dedicated-nodes", metavar="N", help="Dedicated nodes without --autoscale.")
     ] = 0,
     low_priority_nodes: Annotated[
-        int, option("--low-priority-nodes", metavar="N", help="Without -a.")
+        int, option("--low-priority-nodes", metavar="N", help="Low-priority nodes without --autoscale.")
     ] = 1,
     max_autoscale_nodes: Annotated[
-        int, option("--max-autoscale-nodes", metavar="N", help="With -a.")
+        int, option("--max-autoscale-nodes", metavar="N", help="Most nodes with --autoscale.")
     ] = 3,
     task_slots_per_node: Annotated[
-        int, option("--task-slots-per-node", metavar="N", help="Tasks at once on a node.")
+        int, option("--task-slots-per-node", metavar="N", help="Tasks that run at once on a node.")
     ] = 1,
     availability_zones: Annotated[
         str,
         option(
-            "--availability-zones", help="regional or zonal; means nothing on one machine."
+            "--availability-zones", help="regional or zonal; has no effect on this machine."
         ),
     ] = "regional",
     cache_blobfuse: Annotated[
-        bool, option("--cache-blobfuse", help="Means nothing on one machine.")
+        bool, option("--cache-blobfuse", help="Has no effect on this machine.")
     ] = False,
     replace: Annotated[
-        bool, option("--replace-existing-pool", help="Redefine a pool of this name.")
+        bool, option("--replace-existing-pool", help="Replace a pool of this name.")
     ] = False,
 ) -> None:  # fmt: skip
-    """Make a pool: where tasks run. The image is pulled if need be.
+    """Create a pool: a description of the nodes that run tasks.
 
-    One that exists is kept as it is. It is where CLOUDOPS_BACKEND says.
+    An image that is missing is pulled. A pool that exists stays as it is, unless you replace it. The
+    pool belongs to the backend that --backend or CLOUDOPS_BACKEND names.
     """
     wanted = [_mount(text) for text in listed(mounts) or ()]
     with open_client(ctx, make=True) as client:
@@ -145,7 +146,10 @@ def show(
             ("mounts", mounts_text(spec.mounts) or "none"),
             ("storage", spec.storage),
             ("nodes", _nodes(found)),
-            ("slots", f"{spec.slots_per_node} a node, {found.nodes * spec.slots_per_node} in all"),
+            (
+                "slots",
+                f"{spec.slots_per_node} per node, {found.nodes * spec.slots_per_node} in all",
+            ),
             ("isolation", f"{spec.isolation} ({_ISOLATION[spec.isolation]})"),
             ("size", spec.vm_size),
             ("limits", _limits(spec)),
@@ -173,7 +177,7 @@ def delete(
         ),
     ] = None,
 ) -> None:  # fmt: skip
-    """Delete pools. Tasks that run on them are ended and wait; jobs stay."""
+    """Delete pools. Their running tasks end and wait for a new pool; jobs stay."""
     wanted = [names.pool_id(name) for name in all_of(pools, pool_name, "pool")]
     with open_batch(ctx) as batch:
         for pool in wanted:
@@ -228,10 +232,10 @@ def _limits(spec: PoolSpec) -> str:
     try:
         can = backends.ask(spec.backend)
     except CloudOpsError:  # the definition is readable all the same
-        return f"{both} a node (as far as {spec.backend} enforces them: it does not answer)"
+        return f"{both} per node (as far as {spec.backend} enforces them: it does not answer)"
     note = f" (not enforced by {spec.backend})"
     holds = (can.enforces_cpus, can.enforces_memory)
     shown = [(word, held) for word, held in zip(words, holds, strict=True) if word]
     if not any(held for _, held in shown):
-        return f"{both} a node{note}"
-    return " and ".join(word if held else f"{word}{note}" for word, held in shown) + " a node"
+        return f"{both} per node{note}"
+    return " and ".join(word if held else f"{word}{note}" for word, held in shown) + " per node"

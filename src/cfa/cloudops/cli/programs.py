@@ -63,7 +63,7 @@ def argv(words: Sequence[str], *, module: bool, program: bool) -> list[str]:
         InvalidInputError: it is both a module and a program.
     """
     if not sys.executable:
-        raise AgentError("This Python does not know its own program.", "Start it by its full path.")
+        raise AgentError("This Python does not know its own path.", "Start it by its full path.")
     import shutil
 
     name, *arguments = words
@@ -77,13 +77,13 @@ def argv(words: Sequence[str], *, module: bool, program: bool) -> list[str]:
         found = shutil.which(name, path=environment()["PATH"])
         if found is None:
             raise LocalFileNotFoundError(
-                f"There is no program {name!r} on the PATH.", "Check the name, or give its path."
+                f"There is no program {name!r} on the PATH.", "Check the name, or give the path."
             )
         return [found, *arguments]
     if not Path(name).exists():
         raise LocalFileNotFoundError(
             f"There is no script {name!r} in {Path.cwd()}.",
-            f"For a program write: cloudops run -- {name}"
+            f"To run a program: cloudops run -- {name}"
             if shutil.which(name)
             else "Check the path.",
         )

@@ -39,7 +39,7 @@ def existing_job(*, fresh: bool, force: bool) -> ExistingJob | None:
         AmbiguousCallError: `--force` without `--fresh`.
     """
     if force and not fresh:
-        raise AmbiguousCallError("--force is about what --fresh replaces.", "Add --fresh.")
+        raise AmbiguousCallError("--force needs --fresh.", "Add --fresh.")
     return "force-replace" if force else "replace" if fresh else None
 
 

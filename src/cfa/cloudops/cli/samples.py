@@ -22,16 +22,16 @@ _AZURE = (
 
 @root.add()
 def generate_sample_env() -> None:
-    """Write cloudops-sample.env: all settings, with what they mean. A file there is kept.
+    """Write cloudops-sample.env, which lists and explains all settings.
 
-    Rename it to .env, or give it with -p. Exit status: 4 when there is such a file.
+    Rename the file to .env, or name it with --dotenv. Exit status: 4 if the file exists; it is kept.
     """
     try:
         with open(FILE, "x", encoding="utf-8") as file:
             file.write(_text())
     except FileExistsError:
         raise ConflictError(
-            f"There is a file {FILE} here, and it is kept.", "Rename or remove it first."
+            f"The file {FILE} exists, and is kept.", "Rename or delete it first."
         ) from None
     print(FILE)
 
@@ -44,7 +44,7 @@ def _text() -> str:
     ]
     for name, meaning in VARIABLES.items():
         lines += [f"# {meaning}", f"# {name}="]
-    lines += ["", "# Azure. Nothing of it is needed to run tasks on this machine."]
+    lines += ["", "# Azure. Tasks on this machine need none of it."]
     for group in _AZURE:
         lines += [*(f"# {name}=" for name in group), ""]
     return "\n".join(lines)

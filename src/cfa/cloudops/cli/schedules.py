@@ -94,39 +94,54 @@ def _facts(found: JobSchedule) -> list[tuple[str, object]]:
 @commands.add()
 def create(
     ctx: click.Context,
-    name: Annotated[str, option("--job-schedule-name", help="Its id: lower case, - for blanks.")],
+    name: Annotated[
+        str,
+        option(
+            "--job-schedule-name",
+            help="Name of the job schedule; becomes lower case, with - for blanks.",
+        ),
+    ],
     pool: Annotated[
         str,
-        option("-p", "--pool-name", help="The pool of its tasks.", shell_complete=completion.pools),
+        option(
+            "-p",
+            "--pool-name",
+            help="The pool on which the tasks run.",
+            shell_complete=completion.pools,
+        ),
     ],
-    command: Annotated[str, option("--command", help="What each job runs.")],
+    command: Annotated[str, option("--command", help="The command that each job runs.")],
     timeout: Annotated[
-        float, option("--timeout", help="Seconds; means nothing on one machine.")
+        float, option("--timeout", help="Seconds; has no effect on this machine.")
     ] = 30,
     start_window: Annotated[
         float | None,
-        option("--start-window-minutes", help="How long after it was due a job may start."),
+        option(
+            "--start-window-minutes", help="Minutes after its due time in which a job may start."
+        ),
     ] = None,
     recurrence: Annotated[
         float | None,
-        option("--recurrence-interval-minutes", help="From start to start; else one job."),
+        option(
+            "--recurrence-interval-minutes", help="Minutes between two starts; without it, one job."
+        ),
     ] = None,
     until: Annotated[
         str | None,
-        option("--do-not-run-until", help="'YYYY-MM-DD HH:MM:SS' in UTC."),
+        option("--do-not-run-until", help="First start: 'YYYY-MM-DD HH:MM:SS' in UTC."),
     ] = None,
     after: Annotated[
         str | None,
-        option("--do-not-run-after", help="'YYYY-MM-DD HH:MM:SS' in UTC."),
+        option("--do-not-run-after", help="End of the schedule: 'YYYY-MM-DD HH:MM:SS' in UTC."),
     ] = None,
     exist_ok: Annotated[
-        bool, option("-e", "--exist-ok", help="Keep one of this name as it is.")
+        bool, option("-e", "--exist-ok", help="Keep a job schedule of this name, unchanged.")
     ] = False,
     verbose: Annotated[
         bool, option("-v", "--verbose", help="Also show when the first job is due.")
     ] = False,
 ) -> None:
-    """Make a job schedule: jobs that are made by the clock, each with one task."""
+    """Create a job schedule, which creates jobs with one task each at fixed times."""
     from cfa.cloudops.client.schedules import job_schedule_spec
 
     spec = job_schedule_spec(
@@ -158,7 +173,7 @@ def create(
 
 @commands.add()
 def suspend(ctx: click.Context, schedules: _Schedules = None, more: _More = None) -> None:
-    """Make no more jobs of schedules until they are resumed. Jobs that are active go on."""
+    """Suspend job schedules: they create no jobs until they are resumed. Active jobs continue."""
     with open_batch(ctx) as batch:
         for schedule in _named(schedules, more):
             batch.disable_job_schedule(schedule)
@@ -167,7 +182,7 @@ def suspend(ctx: click.Context, schedules: _Schedules = None, more: _More = None
 
 @commands.add()
 def resume(ctx: click.Context, schedules: _Schedules = None, more: _More = None) -> None:
-    """Make jobs of suspended schedules again, at the times at which they are due."""
+    """Resume job schedules: they create jobs again at their next due times."""
     with open_batch(ctx) as batch:
         for schedule in _named(schedules, more):
             batch.enable_job_schedule(schedule)

@@ -79,7 +79,7 @@ def sweep(workspace: Workspace, broom: Broom) -> None:
                 owner.settle(store, workspace.home)  # a copy has no nodes yet
                 _sweep_nodes(workspace, store, broom)
             else:
-                output.note(f"an agent serves {workspace.home} and tidies up its own nodes")
+                output.note(f"an agent runs in {workspace.home} and removes its own nodes")
         _sweep_temporaries(store, broom)
     finally:
         store.close()
@@ -103,7 +103,7 @@ def _sweep_nodes(workspace: Workspace, store: Store, broom: Broom) -> None:
             silent.add(name)
             if name in open_nodes.values():
                 broom.failed += 1
-                output.note(f"{name} was not looked at, though nodes may be there: {error}")
+                output.note(f"{name} may have nodes, but could not be asked: {error}")
     with contextlib.suppress(FileNotFoundError), Place.open(workspace.nodes) as nodes:
         for name in sorted(nodes.names()):
             if open_nodes.get(name) not in silent:
@@ -192,7 +192,9 @@ def sweep_others(mine: Workspace | None, broom: Broom) -> None:
         with contextlib.suppress(BackendError), backends.opened(name) as executor:
             endpoint = backends.probe(name, executor).endpoint
             if not is_here(endpoint):
-                output.note(f"{name}, {endpoint}: whether its workspaces live is not seen here")
+                output.note(
+                    f"{name}, {endpoint}: this machine cannot tell whether its workspaces are in use"
+                )
                 continue
             for identifier, home in sorted(executor.workspaces().items()):
                 if mine is None or home != str(mine.home):

@@ -23,7 +23,7 @@ commands = Commands()
 
 Job = Annotated[str, argument(shell_complete=completion.jobs)]
 Tasks = Annotated[list[str], argument(shell_complete=completion.tasks)]
-Suffix = Annotated[str, option("--name-suffix", help="Middle part of ids: <job>-<suffix>-<n>.")]
+Suffix = Annotated[str, option("--name-suffix", help="Middle part of the ids: <job>-<suffix>-<n>.")]
 
 _LAST_LINES = 20
 #: Bytes from the end of an output file in which its last lines are looked for.
@@ -40,34 +40,38 @@ def add(
         str,
         option(
             "--command-line",
-            help="What it runs, unless that comes after --; sh -c '...' for a shell's signs.",
+            help="Program and arguments, unless they come after --; use sh -c '...' for pipes, "
+            "wildcards and variables.",
         ),
     ],
     name_suffix: Suffix = "",
     depends_on: Annotated[
         list[str] | None,
-        option("-d", "--depends-on", metavar="ID", help="Tasks that must succeed first."),
+        option("-d", "--depends-on", metavar="ID", help="Tasks that must succeed first; repeatable."),
     ] = None,
     depends_on_range: Annotated[
         str | None,
         option(
             "--depends-on-range", metavar="FIRST-LAST",
-            help="The same for integer ids, both included: 1-5 or 1,5.",
+            help="The same as a range of integer ids: 1-5 or 1,5.",
         ),
     ] = None,
     run_dependent_tasks_on_fail: Annotated[
         bool,
         option(
-            "--run-dependent-tasks-on-fail", help="Tasks that depend on this one run even if it fails.",
+            "--run-dependent-tasks-on-fail", help="Run dependent tasks even if this one fails.",
         ),
     ] = False,
     container_image_name: Annotated[
         str | None,
-        option("-i", "--container-image-name", metavar="IMAGE", help="Else the pool's."),
+        option(
+            "-i", "--container-image-name", metavar="IMAGE",
+            help="The container image; default: the pool's.",
+        ),
     ] = None,
     timeout: Annotated[
         float | None,
-        option("-t", "--timeout", metavar="MINUTES", help="Minutes that one try may take."),
+        option("-t", "--timeout", metavar="MINUTES", help="Minutes that one attempt may take."),
     ] = None,
 ) -> None:  # fmt: skip
     """Add a task and print its id. It runs in the background.
@@ -99,18 +103,18 @@ def add_collection(
         str,
         option(
             "--tasks-file", metavar="FILE",
-            help='JSON: [{"command_line": "...", ...}, ...] with the names that add_task has.',
+            help='JSON: [{"command_line": "...", ...}, ...] with the arguments of add_task.',
         ),
     ],
     name_suffix: Suffix = "",
 ) -> None:  # fmt: skip
-    """Add all tasks of a file, or none, and print their ids. They run in the background."""
+    """Add all tasks of a file or none, and print their ids. They run in the background."""
     from cfa.cloudops.documents import read_json
 
     tasks = read_json(tasks_file, "file of tasks")
     if not isinstance(tasks, list):
         raise InvalidInputError(
-            f"{tasks_file}: this is no list of tasks.", 'Write [{"command_line": "..."}].'
+            f"{tasks_file}: this is not a list of tasks.", 'Write [{"command_line": "..."}].'
         )
     with open_client(ctx) as client:
         ids = client.add_task_collection(job_name, tasks, name_suffix)
@@ -125,13 +129,13 @@ def add_from_yaml(
         str,
         option("-j", "--job-name", help="An existing job.", shell_complete=completion.jobs),
     ],
-    base_cmd: Annotated[str, option("--base-cmd", help="What each command begins with.")],
-    file_path: Annotated[str, option("--file-path", help="A file of parameter sets.")],
+    base_cmd: Annotated[str, option("--base-cmd", help="The beginning of each command.")],
+    file_path: Annotated[str, option("--file-path", help="YAML file with parameter sets.")],
     dry_run: Annotated[
-        bool, option("--dry-run", help="Only print the tasks' command lines; add nothing.")
+        bool, option("--dry-run", help="Only print the command lines; add nothing.")
     ] = False,
 ) -> None:
-    """Add a task for each parameter set of a YAML file; print their ids.
+    """Add a task for each parameter set of a YAML file, and print their ids.
 
     They run in the background.
     """
@@ -156,21 +160,21 @@ def status(
     job_name: Annotated[
         str | None,
         option(
-            "-j", "--job-name", metavar="JOB", help="The same, as an option.",
+            "-j", "--job-name", metavar="JOB", help="The job, as an option.",
             shell_complete=completion.jobs,
         ),
     ] = None,
     task_id: Annotated[
         str | None,
         option(
-            "--task-id", metavar="TASK", help="All when none is named.",
+            "--task-id", metavar="TASK", help="The task; default: all tasks.",
             shell_complete=completion.tasks,
         ),
     ] = None,
 ) -> None:  # fmt: skip
     """Print the states and exit codes of tasks as JSON.
 
-    Exit status: 0; that of the tasks is in what is printed.
+    Exit status: 0, even if tasks failed.
     """
     wanted = one_of(job, job_name, "job")
     with open_client(ctx) as client:
@@ -182,10 +186,10 @@ def status(
 def list_tasks(
     ctx: click.Context,
     job: Job,
-    failed: Annotated[bool, option("--failed", help="Only tasks that failed.")] = False,
+    failed: Annotated[bool, option("--failed", help="List only failed tasks.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the tasks of a job, in the order they were added."""
+    """List the tasks of a job, in the order in which they were added."""
     with open_batch(ctx) as batch:
         tasks = [
             task
@@ -222,7 +226,7 @@ def show(
     raw: Raw = False,
     as_json: Json = False,
 ) -> None:
-    """Show a task; of one that failed also why, and the last lines of its standard error."""
+    """Show a task, the reason if it failed, and the end of its standard error."""
     with open_batch(ctx) as batch:
         found = batch.get_task(job, task)
         if as_json:
@@ -256,7 +260,7 @@ def show(
 
 @commands.add()
 def terminate(ctx: click.Context, job: Job, tasks: Tasks) -> None:
-    """End tasks; they complete as failures."""
+    """Terminate tasks. They complete as failures."""
     with open_batch(ctx) as batch:
         for task in tasks:
             batch.terminate_task(job, task)
@@ -265,7 +269,7 @@ def terminate(ctx: click.Context, job: Job, tasks: Tasks) -> None:
 
 @commands.add()
 def delete(ctx: click.Context, job: Job, tasks: Tasks) -> None:
-    """Delete tasks and their files; ends them if they run."""
+    """Delete tasks and their files. Running tasks end."""
     with open_batch(ctx) as batch:
         for task in tasks:
             batch.delete_task(job, task)
@@ -277,7 +281,7 @@ def _range(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"\s*(\d+)\s*[-,:\s]\s*(\d+)\s*", text, re.ASCII)
     if found is None:
         raise InvalidInputError(
-            f"--depends-on-range {text!r} is no pair of integer ids.",
+            f"--depends-on-range {text!r} is not a pair of integer ids.",
             "Write the first and the last: 1-5 or 1,5.",
         )
     return int(found[1]), int(found[2])

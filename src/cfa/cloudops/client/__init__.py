@@ -73,57 +73,60 @@ class CloudClient(
     ImageMixin,
     LookupMixin,
 ):
-    """Pools, jobs, tasks and blob containers, wherever they are.
+    """The pools, jobs, tasks and blob containers of a workspace.
 
-    A client can be pickled and copied, for worker processes for instance: the copy has the same
-    settings, attributes and credentials, and connects by itself to the same workspace and storage.
+    A client can be pickled and copied, for example for worker processes. The copy has the same
+    settings, attributes and credentials. It connects to the same workspace and storage by itself.
 
     Args:
-        keyvault: name of an Azure Key Vault; only Azure needs it. For a local client, what looks like a
-            path is `dotenv_path`, which comes first there in the cloud's package.
-        dotenv_path: file of `NAME=value` lines with settings; `.env` here when not given and present.
-            One that does not exist is no error; the log says so at level info.
-        use_sp: use a service principal; only Azure needs it.
-        use_federated: use the default credential chain; only Azure needs it.
-        force_keyvault: let Key Vault values win; only Azure needs it.
-        backend: stands for the variable `CLOUDOPS_BACKEND` and wins over it, as the next ones do for
-            theirs.
-        storage: for `CLOUDOPS_STORAGE`.
-        home: for `CLOUDOPS_HOME`.
-        isolation: for `CLOUDOPS_ISOLATION`: `job` or `task`.
-        max_parallel: for `CLOUDOPS_MAX_PARALLEL`.
-        at_exit: for `CLOUDOPS_AT_EXIT`: `wait` or `detach`.
-        existing_job: for `CLOUDOPS_EXISTING_JOB`: `error`, `resume`, `replace` or `force-replace`; see
+        keyvault: name of an Azure Key Vault; has an effect only on Azure. The local client reads what
+            looks like a path as `dotenv_path`, which is the first argument of the cloud's local client.
+        dotenv_path: file with settings, one line `NAME=value` per setting. Default: `.env` in the
+            current directory. If the file does not exist, the log says so at level info.
+        use_sp: use a service principal; has an effect only on Azure.
+        use_federated: use the default credential chain; has an effect only on Azure.
+        force_keyvault: values of the Key Vault win over others; has an effect only on Azure.
+        backend: the variable `CLOUDOPS_BACKEND` as an argument, which wins over the variable, as do the
+            arguments below.
+        storage: `CLOUDOPS_STORAGE`.
+        home: `CLOUDOPS_HOME`.
+        isolation: `CLOUDOPS_ISOLATION`: `job` or `task`.
+        max_parallel: `CLOUDOPS_MAX_PARALLEL`.
+        at_exit: `CLOUDOPS_AT_EXIT`: `wait` or `detach`.
+        existing_job: `CLOUDOPS_EXISTING_JOB`: `error`, `resume`, `replace` or `force-replace`; see
             `create_job`.
-        on_failure: for `CLOUDOPS_ON_FAILURE`: `show` or `exit`.
-        registry: for `CLOUDOPS_REGISTRY`.
-        strict: for `CLOUDOPS_STRICT`.
-        **kwargs: names that begin with `azure_` are credential fields of the cloud client: kept in
-            `cred`, not needed here. Only `azure_blob_storage_account` means something: the blob
-            containers of another account than the one in AZURE_BLOB_STORAGE_ACCOUNT lie in the folder
-            `@<account>` of the storage root. Names that begin with `exclude_` choose among its ways to
-            log in, and mean nothing here. Other names are ignored with a warning.
+        on_failure: `CLOUDOPS_ON_FAILURE`: `show` or `exit`.
+        registry: `CLOUDOPS_REGISTRY`.
+        strict: `CLOUDOPS_STRICT`.
+        **kwargs: names that begin with `azure_` are credentials of the cloud's client; they are kept in
+            `cred`. Only `azure_blob_storage_account` has an effect on this machine: if it differs from
+            AZURE_BLOB_STORAGE_ACCOUNT, the blob containers are in the folder `@<account>` of the
+            storage root. Names that begin with `exclude_` choose among the ways to log in, and have no
+            effect on this machine. Other names are ignored with a warning.
 
     Attributes:
-        cred: carries the `azure_*` values that a script for the cloud reads back.
-        method: how the cloud's client would log in: `env`, `sp` or `default`.
-        batch_service_client: stands for the SDK's client in calls of `batch_helpers`. Any other use
-            of it, and of the next three, is an error that names the call of this class for it.
+        cred: the `azure_*` values, which a script for the cloud may read back.
+        method: the way in which the cloud's client would log in: `env`, `sp` or `default`.
+        batch_service_client: an argument for functions of `batch_helpers`, in place of the SDK's
+            client. Any other use of it, and of the next three, raises an error that names the
+            method of this class to use instead.
         batch_mgmt_client: the same for the management of pools.
         compute_mgmt_client: the same for VM sizes.
         blob_service_client: the same in calls of `blob_helpers`.
-        pool_name: the pool that was made, or of the job that was made, last.
-        jobs: ids of the jobs that this client made or went on with.
-        save_logs_to_blob: where the logs of the latest job are saved, None for nowhere.
-        logs_folder: the folder there.
-        task_id_ints: whether the ids of its tasks are numbers.
-        task_id_max: number of the newest task of it.
-        mounts: `source` and `target` of each mount of the pool to which tasks were added last.
-        full_container_name: image of tasks that name none, when this client has built or named one.
-        container_image_name: the same with a scheme in front.
-        container_registry_server: the registry of it.
-        registry_url: the same with a scheme in front.
-        rehearsal: findings so far with `strict`, else None.
+        pool_name: the pool of the latest `create_pool` or `create_job`.
+        jobs: ids of the jobs that this client created or continued.
+        save_logs_to_blob: blob container for the logs of the latest job; None if they are not
+            saved.
+        logs_folder: the folder for the logs in that container.
+        task_id_ints: whether the ids of the latest job's tasks are numbers.
+        task_id_max: number of the latest job's newest task.
+        mounts: `source` and `target` of each mount of the pool of the latest task.
+        full_container_name: image that this client built or named last; tasks that name none run in
+            it.
+        container_image_name: the same, with a scheme in front.
+        container_registry_server: the registry of that image.
+        registry_url: the same registry, with a scheme in front.
+        rehearsal: the findings so far with `strict`; otherwise None.
 
     Raises:
         ValueError: `force_keyvault` without `keyvault`, or a setting with a bad value.
@@ -267,7 +270,7 @@ class CloudClient(
         )
 
     def close(self) -> None:
-        """Let go of everything. Work that was added goes on; nothing is shown at exit."""
+        """Close all connections. Tasks that were added continue; nothing is shown at exit."""
         self._farewell.cancel()
         self._batch.close()
         self._blobs.close()

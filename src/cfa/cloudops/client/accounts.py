@@ -41,8 +41,8 @@ def storage_url(root: str, account: str | None) -> str:
         _named.add(wanted)
         if len(_named) == 2:  # said once
             _log.warning(
-                "The storage accounts %s are one here. To keep their containers apart, set %s to the "
-                "one whose containers lie in the storage root.",
+                "The storage accounts %s share their containers. To keep them apart, set %s to the "
+                "account whose containers are in the storage root.",
                 " and ".join(map(repr, sorted(_named))),
                 VARIABLE,
             )

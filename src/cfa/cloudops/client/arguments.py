@@ -58,8 +58,8 @@ def _warn_of_words(words: Sequence[str]) -> None:
     if words and len(words[0].split()) > 1 and "program" not in _said:
         _said.add("program")
         _log.warning(
-            "The program of a command is %r as one word. Give each argument an element of its own, "
-            "or pass the whole command as text.",
+            "The program of a command is %r, as one word. Pass one element per argument, or the whole "
+            "command as text.",
             shortened(words[0], 60),
         )
     from cfa.cloudops.model import commands
@@ -68,8 +68,8 @@ def _warn_of_words(words: Sequence[str]) -> None:
     if quotes is not None and "quotes" not in _said:
         _said.add("quotes")
         _log.warning(
-            "The element %r has quotes of its own, which the program gets too. Leave them out: "
-            "each element of a list is one argument as it stands.",
+            "The element %r has quotes, which the program gets too. Leave them out: each element of "
+            "a list is one argument.",
             shortened(quotes, 60),
         )
 
@@ -79,7 +79,7 @@ def tell(parts: Iterable[str]) -> None:
     new = [part for part in dict.fromkeys(parts) if part not in _said]
     if new:
         _said.update(new)
-        _log.warning("Nothing here acts on %s.", ", ".join(new))
+        _log.warning("These have no effect on this machine: %s.", ", ".join(new))
 
 
 def dependencies(value: Any) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ def positions(value: Any) -> tuple[int, ...]:
             return found
     raise InvalidInputError(
         f"depends_on_positions={value!r} is not a list of integers.",
-        "Pass places in the list of tasks, counted from 0.",
+        "Pass positions in the list of tasks, counted from 0.",
     )
 
 

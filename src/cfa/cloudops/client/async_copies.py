@@ -38,35 +38,39 @@ class AsyncCopyMixin(CopyMixin):
         immutability_lock_days: int = 0,
         read_only: bool = False,
     ) -> list[str]:
-        """Upload what is in folders, several files at once. `data/in/x.csv` of the folder `data`
-        becomes `location_in_blob/in/x.csv`: unlike `upload_folders`, without the folder's own name.
+        """Upload the contents of folders, several files at once, without the folders' own names.
+
+        For example, `data/in/x.csv` of the folder `data` becomes `location_in_blob/in/x.csv`.
 
         Args:
-            folders: one folder or several, anywhere on this machine.
+            folders: one or several folders, anywhere on this machine.
             container_name: an existing container.
-            include_extensions: take only files with one of these last suffixes.
-            exclude_extensions: take all files but those; not together with `include_extensions`.
-            location_in_blob: folder in the container, made if missing; `"."` is its root.
-            max_concurrent_uploads: files under way at the same time, at most.
-            legal_hold: keep the blobs from being deleted or replaced until
-                `update_blob_protection` clears it.
-            immutability_lock_days: keep them for so many days, which nothing shortens; at most
-                146,000.
-            read_only: seal the blobs: they can be deleted, but not replaced any more.
+            include_extensions: upload only files with one of these suffixes. Only the last suffix
+                of a name counts.
+            exclude_extensions: upload only files with none of these suffixes. Excludes
+                `include_extensions`.
+            location_in_blob: folder in the container, created if missing; `"."` is the container
+                itself.
+            max_concurrent_uploads: most files that are uploaded at once.
+            legal_hold: protect the blobs from deletion and replacement until
+                `update_blob_protection` clears the hold.
+            immutability_lock_days: protect the blobs for so many days, at most 146,000. Nothing
+                shortens this time.
+            read_only: seal the blobs: they can be deleted, but never replaced.
 
         Returns:
-            The local paths uploaded.
+            The local paths of the uploaded files.
 
         Raises:
-            LocalFileNotFoundError: a folder does not exist; nothing was uploaded.
-            InvalidInputError: both kinds of extensions, a file in place of a folder, two files that
-                would become one blob, a limit below 1; nothing was uploaded.
-            BlobContainerNotFoundError: there is no such container.
-            UnsafePathError: the name of a file cannot be that of a blob.
+            LocalFileNotFoundError: a folder does not exist. Nothing was uploaded.
+            InvalidInputError: both kinds of extensions are given, a folder is a file, two files
+                would become one blob, or the limit is below 1. Nothing was uploaded.
+            BlobContainerNotFoundError: the container does not exist.
+            UnsafePathError: the name of a file cannot be the name of a blob.
             ProtectedBlobError: a blob that would be replaced is protected.
-            UnsupportedError: protection was asked for and the storage keeps none.
-            DiskFullError: no space. Whatever error comes first ends the call: files stored before
-                stay, none is there in part, and none of the call is protected.
+            UnsupportedError: the storage does not support the protection.
+            DiskFullError: no space is left. The first error ends the call. Complete uploads stay
+                without protection, and no blob is incomplete.
         """
         workers = _limit(max_concurrent_uploads, "max_concurrent_uploads")
         protecting = Protecting.of(self._blobs, legal_hold, immutability_lock_days, read_only)
@@ -119,25 +123,27 @@ class AsyncCopyMixin(CopyMixin):
         check_size: bool = True,
         max_concurrent_downloads: int = 20,
     ) -> None:
-        """Download all blobs below a folder, several at once; otherwise as `download_folder`.
+        """Download all blobs below a folder, several at once, otherwise as `download_folder` does.
 
         Args:
-            src_path: a folder of the container; `"."` is all of it.
-            dest_path: local folder, made if missing. Whole names of blobs are kept below it.
+            src_path: folder in the container; `"."` is the container itself.
+            dest_path: local folder; created if missing. The files keep the full names of the blobs.
             container_name: an existing container.
-            include_extensions: take only blobs with one of these last suffixes.
-            exclude_extensions: take all but those; not together with `include_extensions`.
-            check_size: ask a terminal before fetching more than 2 GiB.
-            max_concurrent_downloads: files under way at the same time, at most.
+            include_extensions: download only blobs with one of these suffixes. Only the last suffix
+                of a name counts.
+            exclude_extensions: download only blobs with none of these suffixes. Excludes
+                `include_extensions`.
+            check_size: at a terminal, ask before a download of more than 2 GiB.
+            max_concurrent_downloads: most files that are downloaded at once.
 
         Raises:
-            InvalidInputError: both kinds of extensions, or a limit below 1.
-            BlobContainerNotFoundError: there is no such container.
-            BlobNotFoundError: nothing is below `src_path`.
+            InvalidInputError: both kinds of extensions are given, or the limit is below 1.
+            BlobContainerNotFoundError: the container does not exist.
+            BlobNotFoundError: no blob is below `src_path`.
             UnsafePathError: `src_path` is absolute or has `..`.
-            ConflictError: a file is where a folder must be, or the other way round.
-            DiskFullError: no space. Whatever error comes first ends the call: files fetched before
-                stay, none is there in part.
+            ConflictError: a file is in the place of a folder, or a folder in the place of a file.
+            DiskFullError: no space is left. The first error ends the call. Complete downloads stay,
+                and no file is incomplete.
         """
         workers = _limit(max_concurrent_downloads, "max_concurrent_downloads")
         chosen = selection.Filter.of(include_extensions, exclude_extensions, None)

@@ -25,31 +25,32 @@ class BlobMixin(AsyncCopyMixin):
     _batch: BatchProvider
 
     def create_blob_container(self, name: str) -> None:
-        """Make a blob container; one that exists is left as it is.
+        """Create a blob container. One that exists stays as it is.
 
-        On this machine it is a folder in the storage root (by default the current directory).
+        On this machine, it is a folder in `CLOUDOPS_STORAGE`, by default the current directory.
 
         Args:
-            name: 3 to 63 lower-case letters, digits and hyphens, as the cloud asks.
+            name: name of the container. Azure accepts only 3 to 63 lower-case letters, digits and
+                hyphens.
 
         Raises:
-            InvalidNameError: the name cannot be that of a container.
-            ConflictError: there is a file of this name.
+            InvalidNameError: the name cannot be the name of a container.
+            ConflictError: a file has this name.
         """
         if self.rehearsal is not None:
             self.rehearsal.container(name)
         self._blobs.create_container(names.blob_container(name))
 
     def list_blob_files(self, blob_container: str | None = None) -> list[str]:
-        """Names of all blobs of a container, those in folders included, sorted.
+        """List the names of all blobs in a container, including those in folders, sorted.
 
         Args:
-            blob_container: a container; None means all those that the client's latest task or its
-                pool mounts, one after the other. Where none are known, or one does not exist any
-                more, the log says so.
+            blob_container: a container. Default: all containers that the client's latest task or
+                its pool mounts, one after the other. If none are known, or if one no longer exists,
+                the log says so.
 
         Raises:
-            BlobContainerNotFoundError: there is no container of the name given.
+            BlobContainerNotFoundError: the given container does not exist.
         """
         if blob_container is not None:
             checked = [self._container(blob_container)]
@@ -64,22 +65,23 @@ class BlobMixin(AsyncCopyMixin):
         legal_hold: bool = False,
         read_only: bool = False,
     ) -> None:
-        """Set or clear the legal hold of blobs. With the defaults it clears.
+        """Set or clear the legal hold of blobs. By default, it is cleared.
 
         A blob under a legal hold cannot be deleted or replaced. All blobs are looked up before the
-        first is changed. Locks (`immutability_lock_days`) end by time alone.
+        first is changed. No call ends a lock (`immutability_lock_days`) before its time.
 
         Args:
             files: names of one blob or several.
             container_name: an existing container.
-            legal_hold: set the hold, or clear it.
-            read_only: seal the blobs as well: they can be deleted, but not replaced any more. No
-                call undoes that.
+            legal_hold: True sets the hold, and False clears it.
+            read_only: also seal the blobs: they can be deleted, but never replaced. No call removes
+                a seal.
 
         Raises:
-            BlobContainerNotFoundError, BlobNotFoundError: there is none; nothing was changed.
+            BlobContainerNotFoundError, BlobNotFoundError: the container or a blob does not exist.
+                Nothing was changed.
             UnsafePathError: a name is absolute or has `..`.
-            UnsupportedError: the storage keeps no holds.
+            UnsupportedError: the storage does not support holds.
         """
         blobs = [names.blob(text) for text in selection.texts(files, "files")]
         container = self._container(container_name)
@@ -93,12 +95,12 @@ class BlobMixin(AsyncCopyMixin):
         """Delete one blob.
 
         Args:
-            blob_name: its whole name, folders included.
+            blob_name: full name of the blob, including folders.
             container_name: an existing container.
 
         Raises:
-            BlobContainerNotFoundError, BlobNotFoundError: there is none.
-            ProtectedBlobError: it is under a legal hold or a lock.
+            BlobContainerNotFoundError, BlobNotFoundError: the container or the blob does not exist.
+            ProtectedBlobError: the blob is under a legal hold or a lock.
             UnsafePathError: the name is absolute or has `..`.
         """
         blob = names.blob(blob_name)
@@ -107,16 +109,16 @@ class BlobMixin(AsyncCopyMixin):
     def delete_blob_folder(self, folder_path: str, container_name: str) -> None:
         """Delete all blobs below a folder: `out` deletes `out/...`, never `out2/...`.
 
-        A folder that does not exist is no error.
+        If the folder does not exist, nothing happens.
 
         Args:
-            folder_path: the folder, like `results/run-1`.
+            folder_path: the folder, for example `results/run-1`.
             container_name: an existing container.
 
         Raises:
-            BlobContainerNotFoundError: there is no such container.
-            ProtectedBlobError: one of them is under a legal hold or a lock; none was deleted.
-            UnsafePathError: the path is absolute, has `..` or names no folder at all.
+            BlobContainerNotFoundError: the container does not exist.
+            ProtectedBlobError: a blob is under a legal hold or a lock. None was deleted.
+            UnsafePathError: the path is absolute, has `..` or names no folder.
         """
         folder = names.folder(folder_path)
         if not folder:
@@ -146,7 +148,7 @@ class BlobMixin(AsyncCopyMixin):
                 _log.warning("blobs of the mount %r are left out: %s", mount, error)
         if not found:
             _log.warning(
-                "list_blob_files() knows no mounts and lists nothing; name a container, like "
+                "list_blob_files() knows no mounts, so it lists nothing. Name a container, such as "
                 "list_blob_files('input-test')"
             )
         return list(dict.fromkeys(found))

@@ -49,28 +49,28 @@ class CopyMixin:
     ) -> None:
         """Upload files. `local_root_dir/a/b.csv` becomes the blob `location_in_blob/a/b.csv`.
 
-        All files are looked up before the first is copied. A blob that exists is replaced, at once:
-        readers see the old or the new one. A call that was broken off and is repeated does not copy
-        again what it has of a large file, unless the file was changed.
+        All files are looked up before the first is copied. An existing blob is replaced in one
+        step: a reader sees either the old or the new blob. If an upload was interrupted, the same
+        call continues large files where it stopped, unless they have changed.
 
         Args:
-            files: one path or several, relative to `local_root_dir`.
+            files: one or several paths, relative to `local_root_dir`.
             container_name: an existing container.
-            local_root_dir: where the paths start; not part of the blobs' names.
-            location_in_blob: folder in the container; `"."` is its root.
-            legal_hold: keep the blobs from being deleted or replaced until
-                `update_blob_protection` clears it.
-            immutability_lock_days: keep them for so many days, which nothing shortens; at most
-                146,000.
+            local_root_dir: folder in which the paths begin; not part of the blobs' names.
+            location_in_blob: folder in the container; `"."` is the container itself.
+            legal_hold: protect the blobs from deletion and replacement until
+                `update_blob_protection` clears the hold.
+            immutability_lock_days: protect the blobs for so many days, at most 146,000. Nothing
+                shortens this time.
 
         Raises:
-            BlobContainerNotFoundError: there is no such container.
-            LocalFileNotFoundError: a file does not exist; nothing was uploaded.
+            BlobContainerNotFoundError: the container does not exist.
+            LocalFileNotFoundError: a file does not exist. Nothing was uploaded.
             UnsafePathError: a path is absolute or has `..`.
             InvalidInputError: a path names a folder.
-            DiskFullError: no space; files uploaded before stay, none is there in part.
-            ProtectedBlobError: a blob to be replaced is protected; nothing was uploaded.
-            UnsupportedError: the storage keeps no holds and locks; nothing was uploaded.
+            DiskFullError: no space is left. Complete uploads stay, and no blob is incomplete.
+            ProtectedBlobError: a blob to be replaced is protected. Nothing was uploaded.
+            UnsupportedError: the storage does not support holds and locks. Nothing was uploaded.
         """
         protecting = Protecting.of(self._blobs, legal_hold, immutability_lock_days)
         container = self._container(container_name)
@@ -98,40 +98,46 @@ class CopyMixin:
         legal_hold: bool = False,
         immutability_lock_days: int = 0,
     ) -> list[str]:
-        """Upload folders with all below them. `data/in/x.csv` becomes
-        `location_in_blob/data/in/x.csv`, the folder's own name included.
+        """Upload folders with everything in them, under the folders' own names.
 
-        Links to files are read, links to folders are not followed; the workspace (`.cloudops`) is left
-        out. Above 50 files a terminal is
-        asked whether to go on; without a terminal, or with `force_upload`, nothing is asked. A folder
-        that is new to the container appears as a whole; when the call was broken off (Ctrl-C, a kill)
-        and is repeated within a day, complete files are not copied again, unless they were changed.
+        For example, `data/in/x.csv` becomes `location_in_blob/data/in/x.csv`.
+
+        Links to files are followed, links to folders are not. The workspace (`.cloudops`) is left
+        out. At a terminal, a question comes before an upload of more than 50 files, unless
+        `force_upload` is set. A folder that is new in the container appears as a whole. If an
+        upload was interrupted, the same call within a day copies only missing and changed files.
 
         Args:
-            folder_names: one folder or several, relative to the current directory.
+            folder_names: one or several folders, relative to the current directory.
             container_name: an existing container.
-            include_extensions: take only files with one of these last suffixes (`"csv"` or `".csv"`).
-            exclude_extensions: take all files but those; not together with `include_extensions`.
-            exclude_patterns: leave out a path that contains the text, or that it matches as a glob.
-            location_in_blob: folder in the container; `"."` is its root.
+            include_extensions: upload only files with one of these suffixes, such as `"csv"` or
+                `".csv"`. Only the last suffix of a name counts.
+            exclude_extensions: upload only files with none of these suffixes. Excludes
+                `include_extensions`.
+            exclude_patterns: leave out paths that contain one of these texts, or that match it as a
+                glob.
+            location_in_blob: folder in the container; `"."` is the container itself.
             force_upload: do not ask.
-            create_new_folder: let `location_in_blob` be a folder that does not exist yet. New folders
-                at the container's root are always made, with a warning when this is False.
-            legal_hold: keep the blobs from being deleted or replaced until
-                `update_blob_protection` clears it.
-            immutability_lock_days: keep them for so many days, which nothing shortens; at most
-                146,000.
+            create_new_folder: `location_in_blob` may be a folder that does not exist yet. New
+                folders directly in the container are always created, with a warning if this is
+                False.
+            legal_hold: protect the blobs from deletion and replacement until
+                `update_blob_protection` clears the hold.
+            immutability_lock_days: protect the blobs for so many days, at most 146,000. Nothing
+                shortens this time.
 
         Returns:
-            The local paths uploaded; `[]` when the user said no, or nothing fits the filters.
+            The local paths of the uploaded files; `[]` if the user said no, or if no file fits the
+            filters.
 
         Raises:
-            BlobContainerNotFoundError: there is no such container.
-            LocalFileNotFoundError: a folder does not exist; nothing was uploaded.
-            BlobNotFoundError (a ValueError): `location_in_blob` does not exist.
-            InvalidInputError: both kinds of extensions, an empty pattern, a file in place of a folder.
+            BlobContainerNotFoundError: the container does not exist.
+            LocalFileNotFoundError: a folder does not exist. Nothing was uploaded.
+            BlobNotFoundError: `location_in_blob` does not exist. It is also a ValueError.
+            InvalidInputError: both kinds of extensions are given, a pattern is empty, or a folder
+                is a file.
             UnsafePathError: a folder is absolute or has `..`.
-            DiskFullError, ProtectedBlobError, UnsupportedError: as `upload_files`.
+            DiskFullError, ProtectedBlobError, UnsupportedError: as for `upload_files`.
         """
         protecting = Protecting.of(self._blobs, legal_hold, immutability_lock_days)
         chosen = selection.Filter.of(include_extensions, exclude_extensions, exclude_patterns)
@@ -157,7 +163,7 @@ class CopyMixin:
             _log.warning("no file in %s fits the filters; nothing to upload", ", ".join(folders))
             return []
         if len(sources) > ASK_ABOVE_FILES and not force_upload:
-            question = f"{len(sources)} files are to be uploaded to {container}. Continue?"
+            question = f"This uploads {len(sources)} files to {container}. Continue?"
             if not confirm(question):
                 _log.warning("Upload aborted.")
                 return []
@@ -172,21 +178,22 @@ class CopyMixin:
         do_check: bool = True,
         check_size: bool = True,
     ) -> None:
-        """Download one blob. Folders above `dest_path` are made; a file there is replaced at once.
+        """Download one blob. Missing folders are created, and an existing file is replaced in one
+        step.
 
         Args:
             src_path: name of the blob.
-            dest_path: path of the file to write.
-            container_name: the container; must be given.
-            do_check: look for the blob first. Without it a missing blob is the same error.
-            check_size: ask a terminal before fetching more than 1 GiB.
+            dest_path: the file to write.
+            container_name: the container; required.
+            do_check: look for the blob first. A missing blob is the same error without it.
+            check_size: at a terminal, ask before a download of more than 1 GiB.
 
         Raises:
-            BlobContainerNotFoundError, BlobNotFoundError: there is none.
+            BlobContainerNotFoundError, BlobNotFoundError: the container or the blob does not exist.
             AmbiguousCallError: no container is given.
             UnsafePathError: the blob's name is absolute or has `..`.
-            ConflictError, InvalidInputError: `dest_path` is a folder or no path.
-            DiskFullError: no space; a file that was there is as it was.
+            ConflictError, InvalidInputError: `dest_path` is a folder, or not a path.
+            DiskFullError: no space is left. An existing file was not changed.
         """
         if container_name is None:
             raise AmbiguousCallError(
@@ -216,26 +223,29 @@ class CopyMixin:
         verbose: bool = True,
         check_size: bool = True,
     ) -> None:
-        """Download all blobs below a folder, those without a suffix as well.
+        """Download all blobs below a folder.
 
-        The blob's whole name is kept below the target: `out` into `dst` gives `dst/out/a.txt`.
+        The files keep the full names of the blobs: `out` into `dst` gives `dst/out/a.txt`. Blobs
+        without a suffix are included.
 
         Args:
-            src_path: a folder of the container; `"."` is all of it.
-            dest_path: local folder, made if missing.
+            src_path: folder in the container; `"."` is the container itself.
+            dest_path: local folder; created if missing.
             container_name: an existing container.
-            include_extensions: take only blobs with one of these last suffixes.
-            exclude_extensions: take all but those; not together with `include_extensions`.
+            include_extensions: download only blobs with one of these suffixes. Only the last suffix
+                of a name counts.
+            exclude_extensions: download only blobs with none of these suffixes. Excludes
+                `include_extensions`.
             verbose: log each file.
-            check_size: ask a terminal before fetching more than 2 GiB.
+            check_size: at a terminal, ask before a download of more than 2 GiB.
 
         Raises:
-            BlobContainerNotFoundError: there is no such container.
-            BlobNotFoundError (a ValueError): nothing is below `src_path`.
-            InvalidInputError: both kinds of extensions.
+            BlobContainerNotFoundError: the container does not exist.
+            BlobNotFoundError: no blob is below `src_path`. It is also a ValueError.
+            InvalidInputError: both kinds of extensions are given.
             UnsafePathError: `src_path` is absolute or has `..`.
-            ConflictError: a file is where a folder must be, or the other way round.
-            DiskFullError: no space; files fetched before stay, none is there in part.
+            ConflictError: a file is in the place of a folder, or a folder in the place of a file.
+            DiskFullError: no space is left. Complete downloads stay, and no file is incomplete.
         """
         chosen = selection.Filter.of(include_extensions, exclude_extensions, None)
         folder = names.folder(src_path)
@@ -258,8 +268,9 @@ class CopyMixin:
             have = self._blobs.list_containers()
             known = ", ".join(have[:10]) + (", ..." if len(have) > 10 else "") if have else "none"
             raise BlobContainerNotFoundError(
-                f"There is no blob container {container!r} in {self._blobs.url}; there are: {known}.",
-                f"Make it with create_blob_container({container!r}).",
+                f"There is no blob container {container!r} in {self._blobs.url}. Its blob "
+                f"containers are: {known}.",
+                f"To create it: create_blob_container({container!r}).",
             )
         return container
 
@@ -353,11 +364,11 @@ def no_folder(container: str, folder: str, hint: str = "") -> BlobNotFoundError:
 def confirm(question: str) -> bool:
     """Ask at a terminal. Anything else cannot answer: go on, as scripts and notebooks expect."""
     if not _is_terminal(sys.stdin) or _in_background(sys.stdin):
-        _log.info("%s Yes: standard input is not a terminal in the foreground.", question)
+        _log.info("%s Yes, because standard input is not a terminal in the foreground.", question)
         return True
     seen = next(filter(_is_terminal, (sys.stdout, sys.stderr)), None)
     if seen is None:
-        _log.info("%s Yes: nobody would see the question.", question)
+        _log.info("%s Yes, because nobody would see the question.", question)
         return True
     try:
         with contextlib.redirect_stdout(seen):

@@ -122,8 +122,8 @@ class CredentialHandler:
             )
         if name in _CREDENTIALS:
             raise NotOfferedError(
-                f"{name} belongs to the Azure SDK and is not offered here.",
-                "No credential is needed here; names of values begin with azure_.",
+                f"{name} belongs to the Azure SDK and is not available on this machine.",
+                "No credential is needed on this machine; names of values begin with azure_.",
             )
         if name in _DERIVED:
             known = {name: value for name, value in vars(self).items() if value}
@@ -135,7 +135,7 @@ class CredentialHandler:
             return None
         raise AttributeError(
             f"credentials have no {name!r}: their names begin with azure_, and what needs Azure "
-            "itself is not here"
+            "itself is not available on this machine"
         )
 
     def __repr__(self) -> str:

@@ -45,10 +45,10 @@ class DagMixin:
     def run_dag(
         self, *args: Task | Iterable[Task], job_name: str, **kwargs: Unpack[CommonOptions]
     ) -> dict[Task, str]:
-        """Add tasks that depend on one another, all or none, in one call.
+        """Add tasks that depend on one another in one call, all or none.
 
-        Tasks that they depend on and that were left out are added too, without what those depend on
-        in their turn.
+        If a task depends on a task that is not among the arguments, that one is added too, without
+        its own dependencies.
 
         Args:
             *args: the tasks, alone or in lists.
@@ -57,12 +57,13 @@ class DagMixin:
                 `run_dependent_tasks_on_fail`, `container_image_name`, `timeout`.
 
         Returns:
-            The service's id of each task, in the order they were added. Nothing in a `Task` changes.
+            The service's id of each task, in the order in which they were added. No `Task` changes.
 
         Raises:
-            DependencyCycleError (a graphlib.CycleError): tasks depend on one another in a circle.
-            TypeError: something is not a task, or a keyword is not one of those above.
-            ValueError, RuntimeError: as `add_task`. Nothing was added then.
+            DependencyCycleError: tasks depend on one another in a circle; also a
+                graphlib.CycleError.
+            TypeError: an argument is not a task, or a keyword is not one of those above.
+            ValueError, RuntimeError: as for `add_task`. No task was added.
         """
         from cfa.cloudops.dag import graph
 
@@ -78,24 +79,26 @@ class DagMixin:
     def generate_dag(
         self, *args: Task | Iterable[Task], file_name: str | os.PathLike[str] | None = None
     ) -> Drawing | None:
-        """Draw tasks and what they depend on; nothing is added and no `Task` is changed.
+        """Draw tasks and their dependencies. No task is added, and no `Task` changes.
 
-        A task is labelled with the name of the caller's variable that holds it, else with its id.
+        The label of a task is the name of the caller's variable that holds it, otherwise its id.
 
         Args:
             *args: the tasks, alone or in lists.
-            file_name: the ending says how: `.txt` text, `.mmd` Mermaid, `.svg` and `.png` pictures.
-                Text when there is none. Pictures, and lines between the tasks of a text, need
-                `pip install 'cfa-cloudops[draw]'`; without it a text lists each task with those that
-                it depends on. A file that exists is replaced. None: no file is written.
+            file_name: a file to write. Its suffix chooses the format: `.txt` or none for text,
+                `.mmd` for Mermaid, `.svg` and `.png` for pictures. Pictures, and texts with lines
+                between the tasks, need `pip install 'cfa-cloudops[draw]'`; without it, a text lists
+                each task with its dependencies. A file that exists is replaced. Default: no file is
+                written.
 
         Returns:
-            Without a file, a drawing that a notebook shows: a picture where one can be made, else
+            Without a file, a drawing, which a notebook shows as a picture if possible, otherwise as
             text. `print` writes the text. With a file, None.
 
         Raises:
-            ValueError: an unknown ending, or a circle of tasks (graphlib.CycleError).
-            TypeError: something is not a task.
+            ValueError: the suffix is unknown, or tasks depend on one another in a circle
+                (graphlib.CycleError).
+            TypeError: an argument is not a task.
             ImportError: the library for pictures is not installed.
             FileNotFoundError: the file's folder does not exist.
             OSError: the file cannot be written.
@@ -117,5 +120,5 @@ def check_keywords(method: str, given: Iterable[str], known: Iterable[str]) -> N
     for name in given:
         if name not in known:
             raise AmbiguousCallError(
-                f"{method} has no keyword {name!r}.", f"Known are: {', '.join(known)}."
+                f"{method} has no keyword {name!r}.", f"Its keywords are: {', '.join(known)}."
             )

@@ -48,7 +48,7 @@ class Handle:
             raise AttributeError(name)
         call = self.instead.get(name)
         raise NotOfferedError(
-            f"{self.attribute}.{name} belongs to the Azure SDK and is not offered here.",
+            f"{self.attribute}.{name} belongs to the Azure SDK and is not available on this machine.",
             f"Use {call}."
             if call
             else "Use the methods of CloudClient; help(CloudClient) lists them.",
@@ -126,7 +126,7 @@ class BatchManagementHandle(Handle):
     instead: ClassVar[Mapping[str, str]] = {
         "pool": "client.create_pool, client.delete_pool and batch_helpers.get_pool_full_info",
         "location": "client.get_all_vm_quotas()",
-        "batch_account": "nothing: there is no Batch account here",
+        "batch_account": "nothing: there is no Batch account on this machine",
     }
 
 
@@ -170,7 +170,7 @@ class ContainerHandle:
         if name.startswith("_"):
             raise AttributeError(name)
         raise NotOfferedError(
-            f"A container's {name} belongs to the Azure SDK and is not offered here.",
+            f"A container's {name} belongs to the Azure SDK and is not available on this machine.",
             "Use the functions of cfa.cloudops.blob_helpers or the methods of CloudClient.",
         )
 

@@ -49,27 +49,28 @@ class ImageMixin:
     ) -> str:
         """Build an image and return its name, `<registry_name>.azurecr.io/<repo_name>:<tag>`.
 
-        The build sees the current directory, less what its `.dockerignore` excludes and less the
-        workspace. The engine's output goes to the log, level info. The image is pushed only to a
-        registry that is configured: one that the engine's own tools hold a login for, or the one that
-        `CLOUDOPS_REGISTRY` names; `CLOUDOPS_REGISTRY=none` never pushes. What was done is printed.
+        The build sees the current directory, except for the workspace and for what `.dockerignore`
+        excludes. The log shows the engine's output at level info. The image is pushed only if the
+        engine's tools are logged in to the registry, or if `CLOUDOPS_REGISTRY` names it. With
+        `CLOUDOPS_REGISTRY=none`, nothing is pushed. The call prints what it did.
 
-        On a backend without images nothing is built: a warning says so, and the name is returned, so
-        that the script goes on. Tasks that this client adds later run in this image unless they name
-        another.
+        On a backend without images, nothing is built: the call logs a warning and returns the name,
+        so that the script continues. Tasks that this client adds later run in this image, unless
+        they name another.
 
         Args:
-            registry_name: an Azure registry, in any case; a name with `.` or `:` is a server.
-            repo_name: repository in it.
+            registry_name: name of an Azure registry, in lower or upper case; a name with `.` or `:`
+                is a server.
+            repo_name: the repository in the registry.
             tag: tag of the image.
-            path_to_dockerfile: the file that says how to build.
-            use_device_code: a way to log in to Azure; means nothing here.
+            path_to_dockerfile: the Dockerfile.
+            use_device_code: a way to log in to Azure; has no effect on this machine.
 
         Raises:
-            FileNotFoundError: there is no such Dockerfile.
-            ValueError: a part of the name that no registry takes.
-            RuntimeError: the backend does not answer, the build failed (the engine's own last lines
-                are in the message), or a configured registry refused the image.
+            FileNotFoundError: the Dockerfile does not exist.
+            ValueError: no registry accepts a part of the name.
+            RuntimeError: the backend does not answer, the build failed (the message has the
+                engine's last lines), or the registry refused the image.
         """
         del use_device_code
         wanted = references.reference(registry_name, repo_name, tag)
@@ -97,20 +98,21 @@ class ImageMixin:
         tag: str,
         use_device_code: bool = False,
     ) -> str:
-        """Give an image of this machine a name in a registry, push it if that is configured.
+        """Name an image of this machine for a registry, and return its full name.
 
-        Returns, pushes and remembers as `package_and_upload_dockerfile`.
+        Pushes and remembers the image as `package_and_upload_dockerfile` does.
 
         Args:
-            image_name: an image that is present in the engine; it is not pulled.
-            registry_name: an Azure registry, in any case; a name with `.` or `:` is a server.
-            repo_name: repository in it.
+            image_name: an image that the engine has; it is not pulled.
+            registry_name: name of an Azure registry, in lower or upper case; a name with `.` or `:`
+                is a server.
+            repo_name: the repository in the registry.
             tag: tag of the image.
-            use_device_code: a way to log in to Azure; means nothing here.
+            use_device_code: a way to log in to Azure; has no effect on this machine.
 
         Raises:
-            ValueError: a part of the name that no registry takes.
-            RuntimeError: the backend does not answer, it has no such image, or a configured registry
+            ValueError: no registry accepts a part of the name.
+            RuntimeError: the backend does not answer or does not have the image, or the registry
                 refused it.
         """
         del use_device_code
@@ -128,16 +130,19 @@ class ImageMixin:
         return self._remember(wanted)
 
     def list_acr_tags(self, registry_name: str, repo_name: str) -> list[str]:
-        """Tags of the images `<registry_name>.azurecr.io/<repo_name>` on this machine, sorted.
+        """List the tags of the images `<registry_name>.azurecr.io/<repo_name>` on this machine,
+        sorted.
 
-        The registry is not asked. On a backend without images the list is empty, with a warning.
+        The call does not ask the registry. On a backend without images, it logs a warning and
+        returns an empty list.
 
         Args:
-            registry_name: an Azure registry, in any case; a name with `.` or `:` is a server.
-            repo_name: repository in it.
+            registry_name: name of an Azure registry, in lower or upper case; a name with `.` or `:`
+                is a server.
+            repo_name: the repository in the registry.
 
         Raises:
-            ValueError: a name that no registry takes.
+            ValueError: no registry accepts the name.
             RuntimeError: the backend does not answer.
         """
         server, repository = references.server(registry_name), references.repository(repo_name)
@@ -163,13 +168,13 @@ class ImageMixin:
             if found.images and not found.builds:
                 raise UnsupportedError(
                     f"The {executor.name} backend uses images but cannot build, tag or list them.",
-                    "Do it with the engine's own tools and give the name to create_pool.",
+                    "Use the engine's own tools, and pass the name of the image to create_pool.",
                 )
             yield executor if found.builds else None
 
     def _warn_of_no_images(self, what: str) -> None:
         _log.warning(
-            "Tasks run here without images: %s. Commands use the programs of this machine. To build "
+            "Tasks run without images on this machine: %s. They use its programs. To build "
             "and use images, set CLOUDOPS_BACKEND=docker or podman.",
             what,
         )

@@ -68,38 +68,40 @@ class JobMixin:
         existing_job: ExistingJob | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        """Make a job: a named set of tasks on a pool.
+        """Create a job: a named set of tasks on a pool.
 
         Args:
-            job_name: blanks are removed.
-            pool_name: the pool of its tasks; the client's latest pool when not given.
-            save_logs_to_blob: an existing blob container. The output of each task is saved in it
-                when the task completes, successful or not, as
-                `<logs_folder>/<day of adding>/<task id>/stdout.txt` and `stderr.txt`. The job is
-                complete when that is done.
-            logs_folder: folder in it; `stdout_stderr` when not given.
-            task_retries: how often a task with a non-zero exit code is tried again; -1: for ever.
-            mark_complete_after_tasks_run: the job completes when all of its tasks have. It needs at
-                least one, and opens again when another is added.
-            task_id_ints: ids are "1", "2", ... instead of `<job>-<suffix>-<n>`.
-            timeout: minutes from now until the job is ended, with what runs in it.
-            exist_ok: go on with a job of this name, which is left as it is.
-            verify_pool: refuse a pool that does not exist; else tasks wait for it.
+            job_name: name of the job; blanks are removed.
+            pool_name: the pool on which the tasks run. Default: the client's latest pool.
+            save_logs_to_blob: an existing blob container, to which the output of each task is saved
+                when the task completes, whether it succeeded or failed. The blobs are
+                `<logs_folder>/<day of adding>/<task id>/stdout.txt` and `stderr.txt`. The job
+                completes after they are saved.
+            logs_folder: folder in that container. Default: `stdout_stderr`.
+            task_retries: number of retries of a task with an exit code other than 0; -1 means no
+                limit.
+            mark_complete_after_tasks_run: the job completes when all of its tasks have completed. A
+                job without tasks stays active. A new task opens the job again.
+            task_id_ints: the ids of tasks are "1", "2", ... instead of `<job>-<suffix>-<n>`.
+            timeout: minutes from now until the job is terminated, with its running tasks.
+            exist_ok: continue with a job of this name, unchanged.
+            verify_pool: refuse a pool that does not exist. If False, the tasks wait for the pool.
             verbose: print what was done.
-            existing_job: what to do when a job of this name exists. `error`: raise. `resume`: as
-                `exist_ok`. `replace`: delete it, with its tasks and their files, and make it anew;
-                raise when its tasks run or are about to. `force-replace`: end them instead. Blobs
-                that its tasks wrote stay. When not given, `exist_ok`, then that of the client, then
-                CLOUDOPS_EXISTING_JOB decide, `error` when not set. The last two replace only what was
-                there before the run, which is the script's process, or all that one `cloudops run`
-                starts: there, a name made twice is an error. `cloudops run --fresh` replaces whatever
-                was there before, whatever the script says.
-            metadata: names and values that are kept with the job, such as `model_version`.
+            existing_job: what to do if a job of this name exists. `error`: raise an error.
+                `resume`: the same as `exist_ok`. `replace`: delete the job with its tasks and their
+                files, and create it again; raise an error if tasks run or are about to run.
+                `force-replace`: the same, but end such tasks. Blobs that the tasks wrote stay. Without
+                this argument, `exist_ok` decides, then the client's `existing_job`, then
+                CLOUDOPS_EXISTING_JOB, whose default is `error`. The last two replace only jobs that
+                existed before the run. A run is the script's process, or all that one `cloudops run`
+                starts; to create a job twice in one run is an error. `cloudops run --fresh` replaces
+                every job that existed before, whatever the script says.
+            metadata: names and values to keep with the job, such as `model_version`.
 
         Raises:
-            ValueError: no such pool or blob container, or an argument that can never work; a job
-                that exists is then as it was.
-            RuntimeError: a job of this name exists, or it is to be replaced and its tasks run.
+            ValueError: the pool or the blob container does not exist, or an argument can never
+                work. An existing job was not changed.
+            RuntimeError: a job of this name exists, or it cannot be replaced because its tasks run.
         """
         job_id = names.new_job_id(job_name)
         pool = names.pool_id(pool_name) if pool_name else self.pool_name
@@ -214,14 +216,14 @@ class JobMixin:
     def _exists_advice(self, job_id: str, said: ExistingJob | None) -> str:
         if self._is_of_this_run(job_id):
             return (
-                "This run has made it, or gone on with it, and replaces only what was there before. "
+                "This run has created it or continued with it, and replaces only what existed before. "
                 "Choose another name. In the script: exist_ok=True or existing_job='replace' in this "
                 "call."
             )
         again = self._replacing(job_id, "replace", said)
-        ways = [f"Replace it and its results: {again}."] if again else []
+        ways = [f"To replace it and its results: {again}."] if again else []
         if said is None and self._takes_variable:
-            ways.append("Go on with it: CLOUDOPS_EXISTING_JOB=resume.")
+            ways.append("To continue with it: CLOUDOPS_EXISTING_JOB=resume.")
         resume = "exist_ok=True" if said is None else "existing_job='resume'"
         return " ".join((*ways, f"In the script: existing_job='replace' or {resume}."))
 
@@ -241,9 +243,9 @@ class JobMixin:
             raise JobExistsError(
                 f"The job {job_id!r} was not replaced: it has {counts.running} running and "
                 f"{counts.active} waiting tasks.",
-                f"Wait for them: cloudops job monitor {job_id}   "
-                f"End them: cloudops job terminate {job_id}   "
-                + (f"Replace the job all the same: {again}. " if again else "")
+                f"To wait for them: cloudops job monitor {job_id}   "
+                f"To terminate them: cloudops job terminate {job_id}   "
+                + (f"To replace the job all the same: {again}. " if again else "")
                 + "In the script: existing_job='force-replace'.",
             )
 
@@ -266,15 +268,15 @@ class JobMixin:
         self._latest_job = job.spec.id
 
     def delete_job(self, job_name: str) -> None:
-        """Delete a job with its tasks and their files; returns when they are gone.
+        """Delete a job with its tasks and their files, and return when they are gone.
 
-        What the tasks wrote into blob containers stays.
+        Blobs that the tasks wrote stay.
 
         Args:
-            job_name: the job; blanks are removed.
+            job_name: name of the job; blanks are removed.
 
         Raises:
-            ValueError: there is no such job.
+            ValueError: the job does not exist.
         """
         job_id = names.job_id(job_name)
         self._batch.delete_job(job_id)
@@ -285,16 +287,17 @@ class JobMixin:
             self._latest_job = None
 
     def check_job_status(self, job_name: str) -> str:
-        """How far a job is.
+        """Tell the state of a job.
 
         Args:
-            job_name: the job; blanks are removed.
+            job_name: name of the job; blanks are removed.
 
         Returns:
-            `does not exist`, `complete`, or the state of the job: `active`, `terminating` and so on.
+            `does not exist`, `complete`, or another state of the job, such as `active` or
+            `terminating`.
 
         Raises:
-            ValueError: the name cannot be that of a job.
+            ValueError: the name cannot be the name of a job.
         """
         try:
             job = self._batch.get_job(names.job_id(job_name))
@@ -314,8 +317,8 @@ def check_log_container(blobs: BlobProvider, container: str, account: str = "") 
         where = f" of the storage account {account!r}" if account else ""
         client = f"CloudClient(azure_blob_storage_account={account!r})." if account else ""
         raise BlobContainerNotFoundError(
-            f"The blob container {container!r}{where}, in which logs are to be saved, does not exist.",
-            f"Make it with {client}create_blob_container({container!r}).",
+            f"The blob container {container!r}{where}, which is to hold logs, does not exist.",
+            f"To create it: {client}create_blob_container({container!r}).",
         )
 
 

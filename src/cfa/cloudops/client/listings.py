@@ -42,34 +42,34 @@ class ListingMixin:
     _batch: BatchProvider
 
     def list_jobs(self) -> list[Job]:
-        """All jobs of the workspace, oldest first, those of other scripts included.
+        """List all jobs of the workspace, oldest first, including those of other scripts.
 
-        Each has `id`, `pool_id`, `state`, `created`, `ended`, `problem` and `counts` (`active`,
-        `running`, `succeeded`, `failed`, `completed`, `total`). They say how it is at this moment;
-        call again to see what has changed.
+        Each job has `id`, `pool_id`, `state`, `created`, `ended`, `problem` and `counts` (`active`,
+        `running`, `succeeded`, `failed`, `completed`, `total`). The values do not change; call
+        again to see later ones.
         """
         return Listing(self._batch.list_jobs(), "jobs")
 
     def list_pools(self) -> list[Pool]:
-        """All pools of the workspace, oldest first.
+        """List all pools of the workspace, oldest first.
 
-        Each has `id`, `nodes`, `created` and `spec`, its definition: `backend`, `image`, `mounts`,
+        Each pool has `id`, `nodes`, `created` and `spec`, its definition: `backend`, `image`, `mounts`,
         `slots_per_node`, `vm_size`.
         """
         return Listing(self._batch.list_pools(), "pools")
 
     def list_tasks(self, job_name: str) -> list[Task]:
-        """Tasks of a job, in the order they were added.
+        """List the tasks of a job, in the order in which they were added.
 
-        Each has `id`, `command_line`, `state`, `result` (`success` or `failure`; None before its
+        Each task has `id`, `command_line`, `state`, `result` (`success` or `failure`; None before its
         end), `exit_code`, `failure` (`code`, `message`), `started`, `ended` (zone-aware UTC) and
         `runtime`.
 
         Args:
-            job_name: the job; blanks are removed.
+            job_name: name of the job; blanks are removed.
 
         Raises:
-            ValueError: there is no such job.
+            ValueError: the job does not exist.
         """
         job_id = names.job_id(job_name)
         found = Listing(self._batch.list_tasks(job_id), "tasks in this job")
@@ -79,24 +79,24 @@ class ListingMixin:
     def read_task_output(
         self, job_name: str, task_id: str, stream: Literal["stdout", "stderr"] = "stdout"
     ) -> str:
-        """What a task has written so far: of a running one what is there, of others all of it.
+        """Read the output of a task. The output of a running task is what it has written so far.
 
-        Of a task that was tried more than once, it is the latest try.
+        If a task had several attempts, the output is that of the latest one.
 
         Args:
-            job_name: the job; blanks are removed.
+            job_name: name of the job; blanks are removed.
             task_id: what `add_task` returned.
             stream: `stdout` or `stderr`.
 
         Returns:
-            The text, as UTF-8; bytes that are no text are replaced.
+            The output, decoded as UTF-8. Invalid bytes are replaced.
 
         Raises:
-            ValueError: there is no such job, task or stream.
+            ValueError: the job, the task or the stream does not exist.
         """
         if stream not in ("stdout", "stderr"):
             raise InvalidInputError(
-                f"stream={stream!r} is no output of a task.", "Pass 'stdout' or 'stderr'."
+                f"stream={stream!r} is not an output of a task.", "Pass 'stdout' or 'stderr'."
             )
         job_id, parts, size = names.job_id(job_name), [], 0
         while part := self._batch.read_task_file(job_id, str(task_id), f"{stream}.txt", size):

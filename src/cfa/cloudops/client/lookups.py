@@ -42,7 +42,7 @@ class LookupMixin:
     _dotenv_path: str | None
 
     def check_credentials(self) -> None:
-        """Write into the log, at level info, which backends answer. Never raises."""
+        """Log which backends answer, at level info. Never raises an error."""
         try:
             for one in backends.overview():
                 _log.info("%s %s: %s", one.group, one.name, " ".join(_words(one)))
@@ -50,14 +50,15 @@ class LookupMixin:
             _log.error("The backends cannot be listed: %s: %s", type(error).__name__, error)
 
     def get_kv_secret(self, secret_name: str, keyvault: str | None = None) -> str | None:
-        """A secret from the environment or the dotenv file; None, with a line in the log, when absent.
+        """Read a secret from the environment or from the dotenv file.
 
-        `my-secret` is looked for as `MY_SECRET`, as `my_secret`, then as it is written. The
-        environment wins. The value is never logged.
+        The variable for `my-secret` is `MY_SECRET`, `my_secret` or `my-secret`, in this order. The
+        environment wins. If none is set, the log says so, and the result is None. The value is
+        never logged.
 
         Args:
             secret_name: name of the secret.
-            keyvault: the key vault; means nothing here.
+            keyvault: the key vault; has no effect on this machine.
         """
         del keyvault
         value = secret(secret_name, self._dotenv_path)
@@ -70,20 +71,20 @@ class LookupMixin:
         return value
 
     def get_all_vm_quotas(self) -> list[dict[str, Any]]:
-        """Families of VM sizes with the cores of this machine: `[{"name", "quota"}, ...]`."""
+        """List the families of VM sizes with the cores of this machine: `[{"name", "quota"}, ...]`."""
         from cfa.cloudops.model import sizes
 
         return [{"name": family, "quota": settings.cores()} for family in sizes.families()]
 
     def get_vm_series_quotas(self, series: str | Sequence[str]) -> list[dict[str, Any]]:
-        """As `get_all_vm_quotas`, for families whose names begin with a series, in any case.
+        """Do the same as `get_all_vm_quotas` for the families of one or several series.
 
         Args:
-            series: what follows `standard` in the name, such as `D` or `DADS`; one or several, whose
-                families follow one another.
+            series: one or several beginnings of names after `standard`, such as `D` or `DADS`, in
+                lower or upper case.
 
         Raises:
-            ValueError: a series is no text.
+            ValueError: a series is not a text.
         """
         given: Any = series
         wanted = [given] if isinstance(given, str) or not isinstance(given, Iterable) else [*given]
@@ -109,19 +110,21 @@ class LookupMixin:
         version: int = 5,
         verify: bool = True,
     ) -> str:
-        """The name of a VM size, `standard_<SERIES><cores>[a][d][s]_v<version>`. Works offline.
+        """Return the name of a VM size: `standard_<SERIES><cores>[a][d][s]_v<version>`.
+
+        This works offline.
 
         Args:
             series: letters of the series.
             cores: virtual cores.
-            amd: `a`, a processor of AMD.
+            amd: `a`, an AMD processor.
             temp_disk: `d`, a local temporary disk.
             ssd: `s`, premium storage.
-            version: number of the version.
-            verify: check that such a family exists, by the list that comes with this package.
+            version: version of the series.
+            verify: check that the family is in the list that comes with this package.
 
         Raises:
-            ValueError: there is no such family; the message proposes up to four similar names.
+            ValueError: the family does not exist. The message names up to four similar ones.
         """
         from cfa.cloudops.model import sizes
 
@@ -133,19 +136,20 @@ class LookupMixin:
         return name
 
     def list_available_images(self, operating_system: str | None = None) -> list[SupportedImage]:
-        """Operating systems of nodes: the one of this machine.
+        """List the operating systems of nodes, which is only that of this machine.
 
-        These are the systems that nodes run, not container images.
+        These are not container images.
 
         Args:
-            operating_system: `linux`, in any case, or any other text for Windows; None for all.
+            operating_system: `linux`, in lower or upper case; any other text means Windows.
+                Default: all.
 
         Raises:
-            ValueError: it is no text.
+            ValueError: the value is not a text.
         """
         if operating_system is not None and not isinstance(operating_system, str):
             raise InvalidInputError(
-                f"operating_system={operating_system!r} is no text.",
+                f"operating_system={operating_system!r} is not a text.",
                 "Pass 'linux', or leave it out.",
             )
         found = [_this_machine()]

@@ -72,5 +72,5 @@ class JobResult(dict[str, Any]):
         first = (self.failed_tasks or self.unrun_tasks)[0].id
         raise TasksFailedError(
             f"Of the tasks of the job {self.job_id!r}, {'; '.join(said)}.",
-            f"See why: cloudops task show {self.job_id} {first}",
+            f"To see why: cloudops task show {self.job_id} {first}",
         )

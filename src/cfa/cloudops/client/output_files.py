@@ -42,7 +42,7 @@ def upload(
     when = sdk.word(condition)
     if when not in _CONDITIONS:
         raise InvalidInputError(
-            f"{condition!r} is no condition of an upload.",
+            f"{condition!r} is not a condition of an upload.",
             "Use 'taskCompletion', 'taskSuccess' or 'taskFailure'.",
         )
     above = _ABOVE.fullmatch(str(pattern))

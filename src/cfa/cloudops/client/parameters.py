@@ -28,11 +28,11 @@ class ParameterMixin:
         file_path: str | os.PathLike[str],
         **kwargs: Unpack[TaskOptions],
     ) -> list[str]:
-        """Add a task for each parameter set of a YAML file, all or none; their ids, in order.
+        """Add a task for each parameter set of a YAML file, all or none, and return their ids.
 
-        A set becomes `base_cmd --name value ...`; `name(flag)` becomes `--name`, unless its value is
-        empty. A value that would not reach the program as one argument, such as one with blanks, is
-        quoted: `--bounds '[0.0, 1.0]'`.
+        A set becomes `base_cmd --name value ...`. The parameter `name(flag)` becomes `--name`,
+        unless its value is empty. A value with blanks is quoted, so that it stays one argument:
+        `--bounds '[0.0, 1.0]'`.
 
         Args:
             job_name: an existing job.
@@ -43,9 +43,9 @@ class ParameterMixin:
 
         Raises:
             TypeError: a keyword is not one of those above.
-            FileNotFoundError: there is no such file.
-            ValueError: the file does not follow its schema, or as `add_task`.
-            RuntimeError: the job takes no further tasks.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file does not follow its schema, or as for `add_task`.
+            RuntimeError: the job accepts no more tasks.
         """
         from cfa.cloudops.parameters import command_lines
 

@@ -63,39 +63,44 @@ class PoolMixin:
         monitoring_interval_seconds: int = 15,
         benchmark_runtime_seconds: int = 60,
     ) -> None:
-        """Make a pool: a named description of where tasks run.
+        """Create a pool: a named description of the nodes that run tasks.
 
-        The image is present, pulled if need be, when this returns. A pool that exists is left as it
-        is, unless `replace_existing_pool`.
+        When the call returns, the image is present: a missing image is pulled. A pool that exists
+        stays as it is, unless `replace_existing_pool` is set.
 
         Args:
-            pool_name: blanks become `_`.
-            mounts: blob containers that tasks see: `"c"` at `/c`; `{"source": "c", "target": "t"}`
-                or `("c", "t")` at `/t`. Forms can be mixed.
-            container_image_name: image of tasks that name none themselves.
-            vm_size: Azure name or T-shirt size; limits cores and memory to what such a VM has.
-            autoscale: True: the number of nodes follows `autoscale_formula`; False: there are
+            pool_name: name of the pool; blanks become `_`.
+            mounts: blob containers that tasks see as folders: `"c"` at `/c`, and `{"source": "c",
+                "target": "t"}` or `("c", "t")` at `/t`. A list may mix these forms.
+            container_image_name: image of tasks that name none.
+            vm_size: name on Azure, or a T-shirt size. It limits cores and memory to those of such a
+                VM.
+            autoscale: if True, the number of nodes follows `autoscale_formula`; if False, it is
                 `dedicated_nodes` + `low_priority_nodes`.
-            autoscale_formula: in the language of Azure Batch; `default`: as many nodes as there are
-                unfinished tasks, at most `max_autoscale_nodes`.
-            dedicated_nodes: nodes of a pool of fixed size; with `low_priority_nodes` one sum here.
-            low_priority_nodes: nodes of a pool of fixed size that the cloud may take back.
-            max_autoscale_nodes: most nodes that the formula `default` asks for.
-            task_slots_per_node: tasks at once on a node. Nodes x slots tasks run at once, at most
-                `CLOUDOPS_MAX_PARALLEL`.
-            availability_zones: `regional` or `zonal`; means nothing on one machine.
-            cache_blobfuse: means nothing where blob containers are directories.
-            replace_existing_pool: redefine a pool of this name.
+            autoscale_formula: a formula in the language of Azure Batch. `default` stands for one
+                node per unfinished task, at most `max_autoscale_nodes`.
+            dedicated_nodes: number of nodes without autoscaling. On this machine, only the sum with
+                `low_priority_nodes` counts.
+            low_priority_nodes: number of nodes without autoscaling that the cloud may take back.
+            max_autoscale_nodes: highest number of nodes with the formula `default`.
+            task_slots_per_node: number of tasks that run at once on a node. In all, nodes x slots
+                tasks run at once, at most `CLOUDOPS_MAX_PARALLEL`.
+            availability_zones: `regional` or `zonal`; has no effect on this machine.
+            cache_blobfuse: has no effect on this machine, where blob containers are directories.
+            replace_existing_pool: replace a pool of this name.
             enable_node_monitoring: `monitor`, `benchmark` or `both`; needs `monitoring_script_url`.
-                Checked, and means nothing on one machine.
-            monitoring_script_url: where the cloud fetches the monitor; not fetched here.
-            monitoring_interval_seconds: seconds between its looks; means nothing here.
-            benchmark_runtime_seconds: seconds of its benchmark; means nothing here.
+                It is checked, but has no effect on this machine.
+            monitoring_script_url: address from which the cloud fetches the monitor; not fetched on
+                this machine.
+            monitoring_interval_seconds: seconds between two measurements; has no effect on this
+                machine.
+            benchmark_runtime_seconds: duration of the benchmark; has no effect on this machine.
 
         Raises:
-            ValueError: an argument that can never work; `FormulaError` with line and column for a
-                formula.
-            RuntimeError: the backend does not answer, or has no such image; no pool is made.
+            ValueError: an argument can never work. For a formula, it is a `FormulaError` with line
+                and column.
+            RuntimeError: the backend does not answer, or the image does not exist. No pool was
+                created.
         """
         from cfa.cloudops.model import sizes
 
@@ -105,7 +110,7 @@ class PoolMixin:
         if not isinstance(autoscale, bool):  # the text "False" would be true
             raise InvalidInputError(
                 f"autoscale={autoscale!r} is neither True nor False.",
-                "Pass one of them; a formula goes into autoscale_formula.",
+                "Pass one of them. The argument for a formula is autoscale_formula.",
             )
         most = _count("max_autoscale_nodes", max_autoscale_nodes)
         dedicated = _count("dedicated_nodes", dedicated_nodes)
@@ -147,7 +152,7 @@ class PoolMixin:
         if sizes.resources(size) is None:
             _log.warning(
                 "No limits are known for vm_size=%r: tasks of the pool %s may use every core and all "
-                "memory. Known are names such as 'standard_d4ads_v5', and %s.",
+                "memory. Known sizes are names such as 'standard_d4ads_v5', and %s.",
                 vm_size,
                 pool_id,
                 ", ".join(sizes.TSHIRT),
@@ -159,21 +164,21 @@ class PoolMixin:
         for mount in wanted:
             if not self._blobs.container_exists(mount.source):
                 _log.warning(
-                    "The blob container %s does not exist yet; make it with "
-                    "create_blob_container(%r) before tasks are added.",
+                    "The blob container %s does not exist yet. Before you add tasks, create it: "
+                    "create_blob_container(%r).",
                     mount.source,
                     mount.source,
                 )
         self.pool_name = pool_id
 
     def delete_pool(self, pool_name: str) -> None:
-        """Delete a pool. Tasks that run in it go back to the queue; its jobs stay.
+        """Delete a pool. Its running tasks return to the queue; its jobs stay.
 
         Args:
-            pool_name: the pool; blanks stand for `_`.
+            pool_name: name of the pool; blanks stand for `_`.
 
         Raises:
-            ValueError: there is no such pool.
+            ValueError: the pool does not exist.
         """
         self._batch.delete_pool(names.pool_id(pool_name))
 
@@ -209,8 +214,8 @@ class PoolMixin:
         ]
         if differs:
             _log.warning(
-                "The pool %s exists and is kept, although it differs in: %s. Pass "
-                "replace_existing_pool=True to redefine it.",
+                "The pool %s exists and stays as it is, although it differs in: %s. To replace it, pass "
+                "replace_existing_pool=True.",
                 spec.id,
                 ", ".join(differs),
             )
@@ -231,8 +236,8 @@ def _warn_of_host_paths(pool_id: str, backend: str) -> None:
     found = _capabilities(backend)
     if found is not None and not found.private_paths:
         _log.warning(
-            "The pool %s has mounts and its tasks run without a sandbox: paths of mounts in commands "
-            "are mapped to this machine's, paths inside the scripts that they run are not. %s",
+            "The pool %s has mounts, and its tasks run without a sandbox. Paths of mounts are rewritten "
+            "in commands, but not inside the scripts that they run. %s",
             pool_id,
             " ".join(note for note in found.notes if "sandbox" in note),
         )
@@ -292,7 +297,7 @@ def parse_mounts(
     for target in targets:
         if targets.count(target) > 1:
             raise InvalidInputError(
-                f"More than one mount has the target /{target}.", "Give each its own target."
+                f"More than one mount has the target /{target}.", "Give each mount its own target."
             )
     return found
 
@@ -315,7 +320,7 @@ def _source(text: Any) -> str:
     if isinstance(text, str) and "/" in text.strip("/"):
         raise UnsafePathError(
             f"{text!r} cannot be the source of a mount: it is not the name of a blob container.",
-            "Name a whole container; folders in it appear below the mount.",
+            "Name a whole container. Its folders appear below the mount.",
         )
     return text.strip("/") if isinstance(text, str) else text
 
@@ -350,7 +355,7 @@ def _formula(text: Any, most: int) -> str:
         return autoscale.remaining_task_autoscale_formula(max_number_vms=most)
     if not isinstance(text, str) or not text.strip():
         raise InvalidInputError(
-            f"autoscale_formula={text!r} is no formula.",
+            f"autoscale_formula={text!r} is not a formula.",
             f"Pass one, or {DEFAULT_FORMULA!r}, or autoscale=False.",
         )
     for note in autoscale.parse(text).notes:

@@ -98,7 +98,7 @@ class tqdm:
         desc: its title.
         total: how many there will be; the length of `iterable` when not given.
         disable: show nothing.
-        **options: of the library; they mean nothing here.
+        **options: of the library; they have no effect on this machine.
     """
 
     def __init__(

@@ -39,8 +39,8 @@ class Protecting:
         wanted = cls(legal_hold=bool(legal_hold), lock_days=int(lock_days), seal=bool(read_only))
         if wanted and not blobs.protects:
             raise UnsupportedError(
-                f"The {blobs.name} storage keeps no legal holds, locks or seals; nothing was "
-                "uploaded.",
+                f"The {blobs.name} storage does not support legal holds, locks and seals; nothing "
+                "was uploaded.",
                 "Leave out legal_hold, immutability_lock_days and read_only.",
             )
         return wanted

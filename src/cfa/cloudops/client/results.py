@@ -64,28 +64,30 @@ class ResultMixin(BlobMixin):
         download_task_output: bool = False,
         raise_on_failure: bool = False,
     ) -> JobResult:
-        """Block until all tasks of a job are completed and its logs saved, showing counts and each
-        failure; then print a summary.
+        """Wait until all tasks of a job have completed and its logs are saved.
+
+        Meanwhile, show the progress of the job and each failure; then print a summary.
 
         Args:
             job_name: the job.
-            timeout: minutes to wait at most; 480 when not given.
-            download_job_stats: write `<job>-stats.csv` afterwards.
-            download_task_output: write `<job>_output/<task>_stdout.txt` and `_stderr.txt`, each when
-                its task completes.
-            raise_on_failure: raise when a task failed or never ran, after all else is done.
+            timeout: minutes to wait at most. Default: 480.
+            download_job_stats: then write `<job>-stats.csv`.
+            download_task_output: write `<job>_output/<task>_stdout.txt` and `_stderr.txt` when a
+                task completes.
+            raise_on_failure: raise an error at the end if a task failed or never ran.
 
         Returns:
-            How the job ended: the dictionary of the cloud's client, with the failed tasks.
+            The dictionary of the cloud's client, which also has the failed tasks.
 
         Raises:
             ValueError: there is no such job.
-            RuntimeError: the time passed; the job goes on. Or a file is where the folder of the
-                output must be. `TasksFailedError`: see `raise_on_failure`.
+            RuntimeError: the time ran out, and the job continues; or a file is in the place of the
+                folder for the output. `TasksFailedError`: see `raise_on_failure`.
             OSError: a file cannot be written.
-            KeyboardInterrupt: Ctrl-C; the job goes on, and a line says how to follow and stop it. A
-                further Ctrl-C within the next second changes nothing.
-            SystemExit: tasks failed or never ran, and CLOUDOPS_ON_FAILURE is `exit`; status 1.
+            KeyboardInterrupt: Ctrl-C. The job continues, and a message says how to follow and stop
+                it. Another Ctrl-C within a second has no effect.
+            SystemExit: tasks failed or never ran, and CLOUDOPS_ON_FAILURE is `exit`. The status is
+                1.
         """
         job_id = names.job_id(job_name)
         start = time.monotonic()
@@ -161,23 +163,23 @@ class ResultMixin(BlobMixin):
         target.write(decoder.decode(b"", final=True))
 
     def download_job_stats(self, job_name: str, file_name: str | None = None) -> None:
-        """Write a table of a job's tasks to `<file_name>.csv`, or `<job>-stats.csv`, here.
+        """Write a table of a job's tasks to `<file_name>.csv` or `<job>-stats.csv`.
 
-        `file_name` may name a folder above it, which must exist.
+        A folder in `file_name` must exist.
 
-        Columns, separated by `|`: task_id, command (up to its first option), creation, start, end,
-        runtime, exit_code, pool, node_id, and then cpu_seconds and peak_memory_bytes, both of the
-        last try, and command_line, the whole command. What is not known, or not known yet, is left
-        empty: memory is known where a task has a container to itself, processor time of processes
-        that were waited for.
+        The columns, separated by `|`, are task_id, command (up to its first option), creation,
+        start, end, runtime, exit_code, pool, node_id, cpu_seconds and peak_memory_bytes (both of
+        the last attempt), and command_line (the whole command). Unknown values are empty. Memory is
+        known if the task has a container to itself. Processor time includes only processes that
+        were waited for.
 
         Args:
             job_name: the job.
-            file_name: path of the table without `.csv`; an existing one is replaced.
+            file_name: path of the table without `.csv`. A file that exists is replaced.
 
         Raises:
             ValueError: there is no such job.
-            RuntimeError: there is a folder of this name.
+            RuntimeError: a folder has this name.
             OSError: the file cannot be written.
         """
         import csv
@@ -199,26 +201,26 @@ class ResultMixin(BlobMixin):
         container_name: str,
         **kwargs: Any,
     ) -> None:
-        """Wait for a job, at most 480 minutes, then download files and folders that it wrote.
+        """Wait for a job, at most 480 minutes, then download its files and folders.
 
-        The blob's whole name is kept below the target: `results/a.csv` into `out` gives
-        `out/results/a.csv`. Whether a path is a file or a folder is asked of the container; one that
-        ends with `/` is a folder. Whether tasks failed is not looked at.
+        The files keep the full names of the blobs: `results/a.csv` into `out` gives
+        `out/results/a.csv`. A path that ends with `/` is a folder; for other paths, the container
+        decides. The files are downloaded even if tasks failed.
 
         Args:
             job_name: the job.
-            blob_paths: blobs and folders of the container, one or several.
-            target: local folder, made if missing.
-            container_name: an existing container.
-            **kwargs: for the folders, as `download_folder` takes them.
+            blob_paths: blobs and folders in the container, one or several.
+            target: local folder; created if missing.
+            container_name: an existing blob container.
+            **kwargs: arguments of `download_folder`, for the folders.
 
         Raises:
-            ValueError: no such job or container, or filters that exclude each other, before
-                anything is waited for; or a path that is neither a blob nor a folder, after all
-                others were downloaded.
-            TypeError: an argument that `download_folder` does not have, at once.
-            RuntimeError: a file is where the target must be, at once; or the time passed, and the
-                job goes on.
+            ValueError: the job or the container does not exist, or filters exclude each other; this
+                is raised before the wait. Or a path is neither a blob nor a folder; this is raised
+                after all other paths were downloaded.
+            TypeError: `download_folder` does not have an argument; raised before the wait.
+            RuntimeError: a file is in the place of the target, which is raised before the wait; or
+                the time ran out, and the job continues.
         """
         job_id = names.job_id(job_name)
         paths = selection.texts(blob_paths, "blob_paths")
@@ -235,8 +237,8 @@ class ResultMixin(BlobMixin):
         if missing:
             raise BlobNotFoundError(
                 f"{', '.join(map(repr, missing))} of {container!r} is neither a blob nor a folder; "
-                "all else was downloaded.",
-                f"list_blob_files({container!r}) shows what there is.",
+                "everything else was downloaded.",
+                f"list_blob_files({container!r}) lists the blobs.",
             )
 
     def _fetch(self, path: str, target: str, container: str, options: dict[str, Any]) -> bool:
@@ -350,5 +352,5 @@ def _too_late(job: Job, limit_s: float) -> WaitTimeoutError:
         f"The job {job.spec.id!r} did not complete within {limit_s / 60:g} minutes: "
         f"{job.counts.total - job.counts.completed} of {job.counts.total} tasks remain. "
         f"{job.problem or ''}".strip(),
-        "It goes on; call monitor_job again, or end it with delete_job.",
+        "The job continues. Call monitor_job again, or delete the job with delete_job.",
     )

@@ -64,10 +64,11 @@ def mounts(options: str | None, directory: str = MOUNTS_DIRECTORY) -> tuple[Moun
             source, target, read_only = _mount(text) if name == "--mount" else _volume(text)
             found.append(_bound(f"{name} {text}", source, target, directory))
             if read_only:
-                ignored.append(f"{name} that may not be written to")
+                ignored.append(f"{name} that is read-only")
         elif name in _REFUSED and f"{name}={text}" not in _HOLDS:
             raise UnsupportedError(
-                f"The container's options have {name}, which is not offered here.", _REFUSED[name]
+                f"The container's options have {name}, which is not available on this machine.",
+                _REFUSED[name],
             )
         elif name not in _REFUSED and name not in _HOLDS:
             ignored.append(name)
@@ -79,7 +80,7 @@ def check(options: Any) -> None:
     """Raises: InvalidInputError: options are no text."""
     if options is not None and not isinstance(options, str):
         raise InvalidInputError(
-            f"The container's options {options!r} are no text.", "Pass them as one string."
+            f"The container's options {options!r} are not a text.", "Pass them as one string."
         )
 
 
@@ -136,7 +137,8 @@ def _bound(option: str, source: str, target: str, directory: str) -> Mount:
     known = parent == directory.rstrip("/") or _IN_MOUNTS.fullmatch(parent)
     if not known or not name or not target:
         raise UnsupportedError(
-            f"The container's option {option} is not offered here: it mounts no blob container.",
+            f"The container's option {option} is not available on this machine: it mounts no blob "
+            "container.",
             f"Write --mount type=bind,source={MOUNTS_DIRECTORY}/<blob container>,target=/<path>, or "
             "pass mount_pairs.",
         )

@@ -44,32 +44,35 @@ class ScheduleMixin:
         verify_pool: bool = True,
         verbose: bool = False,
     ) -> None:
-        """Make a job schedule: jobs that are made by the clock, each with one task.
+        """Create a job schedule, which creates jobs with one task each at fixed times.
 
-        The id of the schedule is its name in lower case with `-` for blanks. Its jobs are
-        `<id>:job-1`, `<id>:job-2` and so on; the task of each is `<id>-job`, and the job completes
-        with it. One job of a schedule is active at a time: the next one waits for its end.
+        The id of the schedule is its name in lower case, with `-` for blanks. Its jobs are
+        `<id>:job-1`, `<id>:job-2` and so on. The task of each job is `<id>-job`, and the job
+        completes with it. Only one job of a schedule is active at a time; the next job waits for
+        its end.
 
-        Jobs start while an agent runs: `cloudops agent --stay` keeps one. Of what was missed
-        meanwhile, only the latest job starts, when it is still in its window.
+        Jobs start only while an agent runs; `cloudops agent --stay` keeps one running. If jobs were
+        missed, only the latest of them starts, provided that it is still within its window.
 
         Args:
-            job_schedule_name: the name.
-            pool_name: the pool of the tasks.
-            command: what each job runs, as text or as a list of words, as in `add_task`.
-            timeout: seconds for the request to the service; means nothing on one machine.
-            start_window: how long after it was due a job may start; else it is skipped. When not
-                given: until the next one is due.
-            recurrence_interval: time between the starts of two jobs; when not given, there is one.
-            do_not_run_until: no job starts earlier; the first starts then. `YYYY-MM-DD HH:MM:SS` in
-                UTC, as on the cloud. When not given, the first job starts at once.
-            do_not_run_after: no job starts later; UTC as well.
-            exist_ok: leave a schedule of this id as it is.
-            verify_pool: refuse a pool that does not exist; else jobs wait for it.
+            job_schedule_name: name of the schedule.
+            pool_name: the pool on which the tasks run.
+            command: program and arguments of each task, as text or as a list, as in `add_task`.
+            timeout: seconds for the request to the service; has no effect on this machine.
+            start_window: time after its due time in which a job may start; later, it is skipped.
+                Default: until the next job is due.
+            recurrence_interval: time between the starts of two jobs. Default: there is only one
+                job.
+            do_not_run_until: start of the first job, `YYYY-MM-DD HH:MM:SS` in UTC, as on the cloud.
+                Default: the first job starts at once.
+            do_not_run_after: no job starts after this time, which has the same format.
+            exist_ok: keep a schedule of this id, unchanged.
+            verify_pool: refuse a pool that does not exist. If False, the jobs wait for the pool.
             verbose: print what was done.
 
         Raises:
-            ValueError: no such pool, a time in another format, or an argument that can never work.
+            ValueError: the pool does not exist, a time has another format, or an argument can never
+                work.
             RuntimeError: a schedule or a job of this id exists.
         """
         spec = job_schedule_spec(
@@ -101,39 +104,40 @@ class ScheduleMixin:
             print(said)  # noqa: T201  asked for
 
     def suspend_job_schedule(self, job_schedule_id: str) -> None:
-        """Make no more jobs of a schedule until it is resumed; one that is active goes on.
+        """Suspend a schedule: it creates no jobs until it is resumed. An active job continues.
 
         Args:
-            job_schedule_id: its id: lower case, `-` for blanks.
+            job_schedule_id: id of the schedule: its name in lower case, with `-` for blanks.
 
         Raises:
-            ValueError: there is no such schedule.
-            RuntimeError: it is completed.
+            ValueError: the schedule does not exist.
+            RuntimeError: the schedule has completed.
         """
         self._batch.disable_job_schedule(names.job_schedule_id(job_schedule_id))
 
     def resume_job_schedule(self, job_schedule_id: str) -> None:
-        """Make jobs of a suspended schedule again, at the times at which they were due anyway.
+        """Resume a schedule: it creates jobs again, at the same times as before.
 
-        What was due meanwhile is skipped, but for the latest job when it is still in its window.
+        Jobs that were due meanwhile are skipped, except for the latest one if it is still within
+        its window.
 
         Args:
-            job_schedule_id: its id: lower case, `-` for blanks.
+            job_schedule_id: id of the schedule: its name in lower case, with `-` for blanks.
 
         Raises:
-            ValueError: there is no such schedule.
-            RuntimeError: it is completed.
+            ValueError: the schedule does not exist.
+            RuntimeError: the schedule has completed.
         """
         self._batch.enable_job_schedule(names.job_schedule_id(job_schedule_id))
 
     def delete_job_schedule(self, job_schedule_id: str) -> None:
-        """Delete a schedule. It is gone when this returns; its jobs stay, active ones as well.
+        """Delete a schedule, and return when it is gone. Its jobs stay, including active ones.
 
         Args:
-            job_schedule_id: its id: lower case, `-` for blanks.
+            job_schedule_id: id of the schedule: its name in lower case, with `-` for blanks.
 
         Raises:
-            ValueError: there is no such schedule.
+            ValueError: the schedule does not exist.
         """
         self._batch.delete_job_schedule(names.job_schedule_id(job_schedule_id))
 

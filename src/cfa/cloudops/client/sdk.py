@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 #: Parts of a job and a task that change what runs, with what to do instead.
 _REFUSED = {
-    "auto_pool_specification": "Make the pool with client.create_pool and name it in pool_info.",
+    "auto_pool_specification": "Create the pool with client.create_pool, and name it in pool_info.",
     "job_manager_task": "Add it as a task that others depend on.",
     "job_preparation_task": "Add it as a task that the others depend on.",
     "job_release_task": "Add it as a task that depends on the others.",
@@ -39,9 +39,9 @@ _REFUSED = {
 #: Parts that nothing acts on, where more can be said than their names.
 _WITHOUT_EFFECT = {
     "constraints.retention_time": "files stay until the job is deleted",
-    "exit_conditions.job_action": "the job goes on",
-    "on_task_failure": "the job goes on",
-    "task_failure_mode": "the job goes on",
+    "exit_conditions.job_action": "the job continues",
+    "on_task_failure": "the job continues",
+    "task_failure_mode": "the job continues",
     "output_files": "files stay in the task's directory; write into a mount",
 }
 #: Parts that say nothing about what runs, and values that ask for nothing.
@@ -129,7 +129,9 @@ def check_parts(item: Any, what: str, known: frozenset[str], within: str = "") -
     found = _parts(item)
     for name, instead in _REFUSED.items():
         if name in found:
-            raise UnsupportedError(f"{what} has {name}, which is not offered here.", instead)
+            raise UnsupportedError(
+                f"{what} has {name}, which is not available on this machine.", instead
+            )
     tell_parts(
         f"{within}{name}"
         for name, part in found.items()
@@ -216,8 +218,8 @@ def task_spec(task: Any) -> TaskSpec:
     task_id, command = value(task, "id"), value(task, "command_line")
     if task_id is None or command is None:
         raise InvalidInputError(
-            f"{task!r} is no task that can be added here.",
-            "Make it with task.get_task_config(...), or call client.add_task.",
+            f"{task!r} is not a task that can be added.",
+            "Create it with task.get_task_config(...), or call client.add_task.",
         )
     container = value(task, "container_settings")
     check_container(container)
@@ -288,8 +290,8 @@ def _satisfies(conditions: Any, task_id: Any) -> bool:
     )
     if some:
         _log.warning(
-            "The exit conditions of the task %r name exit codes: here tasks that depend on it run "
-            "after every failure.",
+            "The exit conditions of the task %r name exit codes: tasks that depend on it run "
+            "after every failure on this machine.",
             task_id,
         )
     return some
@@ -318,7 +320,7 @@ def with_dependencies(spec: TaskSpec, given: Any) -> TaskSpec:
         raise InvalidInputError(
             f"depends_on of the task {spec.id!r} has ranges of more than {_MOST_IDS:,} ids beside "
             "others.",
-            "Let it depend on one range alone.",
+            "Let it depend only on one range.",
         )
     more = (str(number) for start, end in pairs for number in range(start, end + 1))
     return evolve(spec, depends_on=dependencies([*found, *more]))

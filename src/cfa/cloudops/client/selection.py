@@ -116,7 +116,9 @@ def location(text: str) -> str:
 def check_files(paths: Iterable[str]) -> None:
     for path in paths:
         if os.path.isdir(path):
-            raise InvalidInputError(f"{path!r} is a folder.", "For a folder call upload_folders.")
+            raise InvalidInputError(
+                f"{path!r} is a folder.", "To upload a folder, call upload_folders."
+            )
         if not os.path.exists(path):
             raise LocalFileNotFoundError(
                 f"The file {path!r} does not exist, so nothing was uploaded.",
@@ -128,7 +130,9 @@ def check_folder(path: str) -> None:
     if os.path.isdir(path):
         return
     if os.path.exists(path):
-        raise InvalidInputError(f"{path!r} is not a folder.", "For a file call upload_files.")
+        raise InvalidInputError(
+            f"{path!r} is not a folder.", "To upload a file, call upload_files."
+        )
     raise LocalFileNotFoundError(
         f"The folder {path!r} does not exist in {os.getcwd()!r}, so nothing was uploaded.",
         "Check the path and the current directory.",
@@ -157,7 +161,7 @@ def walk(top: str, without: Iterable[Path] = ()) -> Iterator[tuple[str, str]]:
                 found = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             raise FileAccessError(
-                f"Could not read the folder {folder!r}: {error.strerror}.", "Check permissions."
+                f"Could not read the folder {folder!r}: {error.strerror}.", "Check its permissions."
             ) from None
         for entry in found:
             if entry.is_dir(follow_symlinks=False):
@@ -168,7 +172,9 @@ def walk(top: str, without: Iterable[Path] = ()) -> Iterator[tuple[str, str]]:
             elif _is_file(entry):
                 yield entry.path, prefix + entry.name
             else:
-                _log.warning("%s is no file (or a link to a folder) and is left out", entry.path)
+                _log.warning(
+                    "%s is not a file, or is a link to a folder: it is left out", entry.path
+                )
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

@@ -46,7 +46,7 @@ _ITEM_KEYS = ("name", "size", "last_modified", "creation_time")
 
 
 class BlobStream:
-    """A blob to be read. Each method fetches it anew, but `read`, which goes on where it was."""
+    """A blob to read. Each method reads from the beginning, except `read`, which continues."""
 
     def __init__(self, provider: BlobProvider, container: str, name: str) -> None:
         self._provider = provider

@@ -161,32 +161,33 @@ class TaskMixin:
         container_image_name: str | None = None,
         timeout: float | timedelta | None = None,
     ) -> str:
-        """Add one task and return its id at once; it runs in the background.
+        """Add one task and return its id at once. The task runs in the background.
 
-        Call it as `add_task(job_name, command_line)`, with both by name, as
-        `add_task(command_line, job_name=...)`, or as `add_task(command_line)` for the latest job.
+        There are four forms: `add_task(job_name, command_line)`, the same with both names,
+        `add_task(command_line, job_name=...)`, and `add_task(command_line)` for the latest job.
 
         Args:
-            job_name: the job; the client's latest when not given.
-            command_line: program and arguments, as text or as a list, each element of which is one
-                argument. No shell runs it: write `sh -c '...'` for pipes, variables and
-                redirections.
-            mount_pairs: mounts of this task instead of the pool's. The source is a blob container, or
-                the target of one of the pool's mounts.
-            name_suffix: middle part of the id, `<job>-<suffix>-<n>`.
+            job_name: the job. Default: the client's latest job.
+            command_line: program and arguments, as text or as a list with one element per argument.
+                No shell runs the command. For pipes, variables and redirections, write `sh -c
+                '...'`.
+            mount_pairs: mounts of this task, in place of the pool's mounts. The source is a blob
+                container, or the target of one of the pool's mounts.
+            name_suffix: middle part of the id: `<job>-<suffix>-<n>`.
             depends_on: id or ids of tasks that must succeed first.
-            depends_on_range: first and last integer id of such tasks, both included; wins over
-                `depends_on`.
-            run_dependent_tasks_on_fail: tasks that depend on *this* one run even if it fails.
-            container_image_name: image of this task instead of the pool's.
-            timeout: minutes that one try may take.
+            depends_on_range: the first and the last of such tasks' integer ids, both included. It
+                wins over `depends_on`.
+            run_dependent_tasks_on_fail: tasks that depend on *this* task run even if it fails.
+            container_image_name: image of this task, in place of the pool's image.
+            timeout: minutes that one attempt may take.
 
         Returns:
-            The id of the task, for `depends_on` of others.
+            The id of the task, for example for `depends_on`.
 
         Raises:
-            ValueError: no such job, dependency or blob container, or an argument that cannot work.
-            RuntimeError: the job takes no further tasks.
+            ValueError: the job, a dependency or a blob container does not exist, or an argument
+                cannot work.
+            RuntimeError: the job accepts no more tasks.
         """
         spec = TaskSpec(
             command_line=command_text(command_line),
@@ -205,23 +206,23 @@ class TaskMixin:
     def add_task_collection(
         self, job_name: str, tasks: Sequence[Mapping[str, Any]], name_suffix: str = ""
     ) -> TaskIds:
-        """Add many tasks, all or none, in one call.
+        """Add many tasks in one call, all or none.
 
         Args:
             job_name: the job.
-            tasks: one mapping a task with `command_line` and, as in `add_task`, `mount_pairs` (or
+            tasks: one mapping per task, with `command_line` and, as in `add_task`, `mount_pairs` (or
                 `mounts`), `container_image_name` (or `full_container_name`), `depends_on`,
-                `depends_on_range`, `run_dependent_tasks_on_fail`, `timeout`, `name_suffix`. It is
-                not changed. Tasks may depend on one another by the ids that they are going to have,
-                or by `depends_on_positions`: places in `tasks`, counted from 0.
+                `depends_on_range`, `run_dependent_tasks_on_fail`, `timeout`, `name_suffix`. The
+                mappings are not changed. Tasks may name one another by the ids that they will have,
+                or by `depends_on_positions`, which are positions in `tasks`, counted from 0.
             name_suffix: middle part of all ids.
 
         Returns:
-            The ids in order: a list with an attribute `result_values`.
+            The ids, in order: a list with the attribute `result_values`.
 
         Raises:
-            ValueError: as for `add_task`; then no task was added.
-            RuntimeError: the job takes no further tasks; none was added.
+            ValueError: as for `add_task`. No task was added.
+            RuntimeError: the job accepts no more tasks. No task was added.
         """
         if isinstance(tasks, str | Mapping) or not isinstance(tasks, Iterable):
             raise InvalidInputError("tasks must be a list of mappings.", "Pass a list.")
@@ -239,10 +240,10 @@ class TaskMixin:
 
         Args:
             job_name: the job.
-            task_id: one task; all of them, in the order they were added, when not given.
+            task_id: one task. Default: all tasks, in the order in which they were added.
 
         Raises:
-            ValueError: there is no such job or task.
+            ValueError: the job or the task does not exist.
         """
         job_id = names.job_id(job_name)
         found: dict[str, Any] | list[dict[str, Any]]
@@ -283,7 +284,7 @@ class TaskMixin:
             return names.job_id(job)
         except ValueError:
             raise JobNotFoundError(
-                f"There is no job {job!r}: it cannot even be the name of one.",
+                f"There is no job {job!r}: this cannot be the name of a job.",
                 "Write add_task(job_name, command_line).",
             ) from None
 
@@ -354,7 +355,7 @@ class TaskMixin:
             if not self._blobs.container_exists(source):
                 raise BlobContainerNotFoundError(
                     f"The blob container {source!r}, which the task mounts, does not exist.",
-                    f"Make it with create_blob_container({source!r}).",
+                    f"To create it: create_blob_container({source!r}).",
                 )
 
     def _spec(self, index: int, task: Any, suffix: str) -> TaskSpec:
@@ -367,7 +368,7 @@ class TaskMixin:
         if unknown:
             raise InvalidInputError(
                 f"Task {index} of the collection has unknown keys: {', '.join(unknown)}.",
-                f"Known are: {', '.join(sorted(_TASK_KEYS))}.",
+                f"The known keys are: {', '.join(sorted(_TASK_KEYS))}.",
             )
         mounts = task.get("mount_pairs", task.get("mounts"))
         number_range = id_range(task.get("depends_on_range"))

@@ -109,7 +109,7 @@ def download_file(
     do_check: bool = True,
     check_size: bool = False,
 ) -> None:
-    """See `CloudClient.download_file`; nobody is asked.
+    """See `CloudClient.download_file`. It asks no question.
 
     Args:
         c_client: a handle of the container, or its name.

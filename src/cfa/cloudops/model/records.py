@@ -13,7 +13,7 @@ class Record(dict[str, Any]):
             return self[name]
         except KeyError:
             raise AttributeError(
-                f"there is no {name!r} here, only {', '.join(self) or 'nothing'}"
+                f"there is no {name!r}, only {', '.join(self) or 'nothing'}"
             ) from None
 
     def as_dict(self) -> dict[str, Any]:

@@ -122,8 +122,8 @@ def advise(
         if lacking:
             return (
                 f"The task probably lacked the capability {' and '.join(sign.needs)}, which "
-                f"{executor} cannot give to it: it runs as you, not as root. Do it while the image "
-                "is built."
+                f"{executor} cannot give to it: it runs as you, not as root. Do this step when you "
+                "build the image."
             )
         return ""
     return ""

@@ -55,7 +55,8 @@ class BatchProvider(abc.ABC):
         replace: bool = False,
         progress: Callable[[ImageProgress], None] | None = None,
     ) -> Pool:
-        """Make a pool; its image is present when this returns, so this may block for a pull.
+        """Create a pool. When the call returns, the image is present, so the call may block for a
+        pull.
 
         Raises:
             PoolExistsError: there is one and `replace` is false; it is as it was.
@@ -82,7 +83,7 @@ class BatchProvider(abc.ABC):
 
     @abc.abstractmethod
     def create_job(self, spec: JobSpec) -> Job:
-        """Make a job. A pool that does not exist is accepted, as on the cloud.
+        """Create a job. A pool that does not exist is accepted, as on the cloud.
 
         Raises:
             JobExistsError: there is one; it is as it was.
@@ -105,7 +106,7 @@ class BatchProvider(abc.ABC):
 
     @abc.abstractmethod
     def delete_job(self, job_id: str, *, timeout_s: float = 60) -> None:
-        """Delete a job with its tasks and their files; returns when they are gone.
+        """Delete a job with its tasks and their files, and return when they are gone.
 
         Raises:
             JobNotFoundError: there is none.
@@ -115,7 +116,7 @@ class BatchProvider(abc.ABC):
     # --- job schedules: an ability that a service need not have
 
     def create_job_schedule(self, spec: JobScheduleSpec) -> JobSchedule:
-        """Make a job schedule. A pool that does not exist is accepted, as for a job.
+        """Create a job schedule. A pool that does not exist is accepted, as for a job.
 
         Its jobs are `<schedule>:job-<n>`, with one task `<schedule>-job`; a job completes with its
         task. No more than one of them is active at a time.
@@ -136,7 +137,7 @@ class BatchProvider(abc.ABC):
         raise self._no_schedules("list job schedules")
 
     def disable_job_schedule(self, schedule_id: str) -> None:
-        """Make no more jobs; one that is active goes on. Nothing happens to a disabled one.
+        """Create no more jobs; an active job continues. A disabled schedule stays as it is.
 
         Raises:
             JobScheduleNotFoundError: there is none.
@@ -145,14 +146,14 @@ class BatchProvider(abc.ABC):
         raise self._no_schedules(f"suspend the job schedule {schedule_id!r}")
 
     def enable_job_schedule(self, schedule_id: str) -> None:
-        """Make jobs again. One that was due meanwhile starts only within its window.
+        """Create jobs again. A job that was due meanwhile starts only within its window.
 
         Raises as `disable_job_schedule`.
         """
         raise self._no_schedules(f"resume the job schedule {schedule_id!r}")
 
     def delete_job_schedule(self, schedule_id: str) -> None:
-        """Delete a job schedule; it is gone when this returns. Its jobs stay, active ones as well.
+        """Delete a job schedule, and return when it is gone. Its jobs stay, including active ones.
 
         Raises:
             JobScheduleNotFoundError: there is none.
@@ -228,7 +229,7 @@ class BatchProvider(abc.ABC):
 
     @abc.abstractmethod
     def list_events(self, job_id: str, after: int = 0) -> list[Event]:
-        """What happened in a job, oldest first, numbers above `after` only.
+        """The events of a job with numbers above `after`, oldest first.
 
         Raises: JobNotFoundError.
         """
@@ -237,8 +238,9 @@ class BatchProvider(abc.ABC):
     def wait_for_change(self, timeout_s: float) -> bool:
         """Block until something in the service may have changed, at most `timeout_s` seconds.
 
-        True: look again. False: the time passed. Keeps the service going: a dead agent is replaced.
+        Returns True if the state should be read again, and False if the time ran out. A dead agent
+            is replaced.
         """
 
     def close(self) -> None:  # noqa: B027  a provider may hold nothing
-        """Release connections. Work that was accepted goes on. May be called twice."""
+        """Release connections. Accepted work continues. May be called twice."""

@@ -85,7 +85,7 @@ class BlobProvider(abc.ABC):
 
     @abc.abstractmethod
     def create_container(self, container: str) -> None:
-        """Make a container. One that exists is left as it is."""
+        """Create a container. One that exists stays as it is."""
 
     @abc.abstractmethod
     def list_containers(self) -> list[str]:
@@ -94,7 +94,7 @@ class BlobProvider(abc.ABC):
 
     @abc.abstractmethod
     def container_exists(self, container: str) -> bool:
-        """Whether the container is there."""
+        """Whether the container exists."""
 
     @abc.abstractmethod
     def delete_container(self, container: str) -> None:
@@ -148,7 +148,7 @@ class BlobProvider(abc.ABC):
 
     @abc.abstractmethod
     def properties(self, container: str, blob: str) -> BlobProperties:
-        """What is known of one blob.
+        """The size and the time of one blob.
 
         Raises:
             BlobContainerNotFoundError, BlobNotFoundError: there is none.
@@ -232,8 +232,9 @@ class BlobProvider(abc.ABC):
         """
         del container, blob, legal_hold, lock_until, seal
         raise UnsupportedError(
-            f"The {self.name} storage keeps no legal holds, locks or seals; nothing was changed.",
-            "Leave them out, or choose a storage that has them.",
+            f"The {self.name} storage does not support legal holds, locks and seals; nothing was "
+            "changed.",
+            "Leave them out, or choose another storage.",
         )
 
     def protect_many(
@@ -251,12 +252,12 @@ class BlobProvider(abc.ABC):
             self.protect(container, blob, legal_hold=legal_hold, lock_until=lock_until, seal=seal)
 
     def protection(self, container: str, blob: str) -> Protection:
-        """What protects a blob; nothing for one that does not exist."""
+        """The protection of a blob; empty if the blob does not exist."""
         del container, blob
         return Protection()
 
     def check_replaceable(self, container: str, blobs: Iterable[str]) -> None:
-        """Raise now what storing under these names would raise for their protection.
+        """Raise the errors that an upload to these names would raise because of their protection.
 
         Raises:
             ProtectedBlobError: one of them cannot be replaced.

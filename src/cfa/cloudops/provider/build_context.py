@@ -113,7 +113,7 @@ def pack(context: str, dockerfile: str, leave_out: Sequence[str] = ()) -> Iterat
         except (OSError, UnicodeDecodeError) as error:
             raise ImageError(
                 f"The directory {context} cannot be packed for a build: {error}.",
-                f"Name what the build does not need in {Path(context, IGNORE_FILE)}.",
+                f"List what the build does not need in {Path(context, IGNORE_FILE)}.",
             ) from None
         yield packed
 

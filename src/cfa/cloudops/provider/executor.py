@@ -169,7 +169,7 @@ class Node(abc.ABC):
 
     @abc.abstractmethod
     def read(self) -> bytes | None:
-        """Bytes of the node's standard output that are there, without waiting.
+        """Read available bytes of the node's standard output, without waiting.
 
         Returns `None` when nothing is there yet and `b''` at the end of the stream (the node exited,
         was removed, or the connection to it broke). May return several lines or a part of one.
@@ -179,7 +179,7 @@ class Node(abc.ABC):
 
     @abc.abstractmethod
     def write(self, data: bytes) -> None:
-        """Hand `data` to the node's standard input, whole.
+        """Write all of `data` to the node's standard input.
 
         The service keeps what is under way below 4 KiB, so waiting for buffer space is allowed.
 
@@ -191,8 +191,8 @@ class Node(abc.ABC):
     def drain(self) -> None:
         """Close the node's standard input. The launcher finishes what runs and exits by itself.
 
-        The same must happen, without any call, when this process dies: it is what keeps a killed
-        agent from losing or leaking anything. May be called twice.
+        The same must happen without a call when this process dies. So a killed agent loses and
+        leaks nothing. May be called twice.
         """
 
     @abc.abstractmethod
@@ -227,9 +227,9 @@ class Executor(abc.ABC):
     def probe(self) -> Capabilities:
         """Reach the engine and say what holds on this host.
 
-        Says within five seconds when nobody answers. Starts nothing that outlives the process, but
-        may start an engine's per-user service on demand. May be called often; the answer may be
-        remembered.
+        Blocks at most five seconds if the engine does not answer. Starts nothing that outlives the
+        process, but may start an engine's per-user service on demand. May be called often; the answer
+        may be remembered.
 
         Raises:
             BackendNotInstalledError: a program or library that is needed is missing.
@@ -240,7 +240,7 @@ class Executor(abc.ABC):
     def ensure_image(
         self, image: str, progress: Callable[[ImageProgress], None] | None = None
     ) -> ImageInfo:
-        """Make `image` present, pulling it when it is not, and check that it has `/bin/sh`.
+        """Pull `image` if it is missing, and check that it has `/bin/sh`.
 
         A successful return guarantees that `open_node` with this image does not pull. Blocks for as
         long as a pull takes. The name is resolved by the engine. An executor without images returns
@@ -269,9 +269,9 @@ class Executor(abc.ABC):
 
     @abc.abstractmethod
     def list_nodes(self, workspace: str) -> Sequence[NodeStatus]:
-        """Every node of `workspace` that exists in the engine, whoever opened it, running or not.
+        """List all nodes of `workspace` in the engine, whoever opened them, running or not.
 
-        This is how the next agent finds what a killed one left.
+        With it, the next agent finds the nodes of a killed one.
 
         Raises:
             BackendUnavailableError: the engine does not answer.
@@ -279,7 +279,8 @@ class Executor(abc.ABC):
 
     @abc.abstractmethod
     def remove_node(self, workspace: str, node_id: str) -> None:
-        """Kill and remove a node found by `list_nodes`. A node that is gone already is no error.
+        """Kill and remove a node found by `list_nodes`. A node that is already gone is not an
+        error.
 
         Returns when nothing of it runs any more.
 
@@ -288,10 +289,11 @@ class Executor(abc.ABC):
         """
 
     def workspaces(self) -> Mapping[str, str]:
-        """Optional: the workspaces that have nodes in the engine, with the `home` of each.
+        """Optional: list the workspaces that have nodes in the engine, with the `home` of each.
 
-        This is how what a deleted workspace left is found. '' stands for a home that was not
-        recorded. The default knows of none: right where nodes end by themselves and leave nothing.
+        With it, the nodes of a deleted workspace are found. '' stands for a home that was not
+        recorded. The default is an empty list, for backends whose nodes end by themselves and leave
+        nothing behind.
 
         Raises:
             BackendUnavailableError: the engine does not answer.
@@ -299,7 +301,8 @@ class Executor(abc.ABC):
         return {}
 
     def advise(self, output: str) -> str:
-        """Optional: what a failed task probably lacked that this executor can give to it.
+        """Optional: say what a failed task probably lacked, if a setting of this executor can give
+        it.
 
         Args:
             output: the end of its standard error.
@@ -320,7 +323,7 @@ class Executor(abc.ABC):
         leave_out: Sequence[str] = (),
         report: Callable[[str], None] | None = None,
     ) -> ImageInfo:
-        """Optional, where `Capabilities.builds`: build an image and give it a name.
+        """Optional, with `Capabilities.builds`: build an image and name it.
 
         Blocks for as long as the build takes. A failed build leaves no image of this name behind that
         was not there before.
@@ -342,7 +345,7 @@ class Executor(abc.ABC):
         raise self._no_images("build an image")
 
     def tag_image(self, image: str, tag: str) -> None:
-        """Optional, where `Capabilities.builds`: give an image that is present a further name.
+        """Optional, with `Capabilities.builds`: give an image that is present another name.
 
         Raises:
             UnsupportedError, BackendUnavailableError: as in `build_image`.
@@ -352,10 +355,10 @@ class Executor(abc.ABC):
         raise self._no_images("tag an image")
 
     def push_image(self, tag: str, report: Callable[[str], None] | None = None) -> None:
-        """Optional, where `Capabilities.builds`: upload an image to the registry in its name.
+        """Optional, with `Capabilities.builds`: push an image to the registry in its name.
 
-        The login is the one that the engine's own tools have. A return means that the registry has
-        taken the whole image. May be called again: what the registry has is not sent twice.
+        The login is that of the engine's own tools. When the call returns, the registry has the
+        whole image. May be called again; parts that the registry has are not sent twice.
 
         Raises:
             UnsupportedError, BackendUnavailableError: as in `build_image`.
@@ -370,7 +373,8 @@ class Executor(abc.ABC):
         return False
 
     def list_tags(self, repository: str) -> Sequence[str]:
-        """Optional, where `Capabilities.builds`: tags of the images of a repository that are present.
+        """Optional, with `Capabilities.builds`: list the tags of a repository's images that are
+        present.
 
         Args:
             repository: `<server>/<repository>`.

@@ -214,11 +214,11 @@ class ContainerExecutor(ContainerImages):
         if not container and error.image_missing:
             return ImageError(
                 f"The image {spec.image!r} is not on this machine: {error.words}.",
-                f"Pull it with: {self.name} pull {spec.image}",
+                f"To pull it: {self.name} pull {spec.image}",
             )
         return NodeError(
             f"{self.name} cannot start a node from the image {spec.image!r}: {error.words}.",
-            "Check the image, the mounts and the size of the pool; 'cloudops doctor' tries a container.",
+            "Check the image, the mounts and the size of the pool. 'cloudops doctor' tries a container.",
         )
 
     def end(self, container: str, grace_s: float, stream_ended: bool) -> NodeEnd:

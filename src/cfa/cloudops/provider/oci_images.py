@@ -87,7 +87,7 @@ class ContainerImages(EngineVerbs):
             has_shell = self._is_program(container, "/bin/sh")
         except EngineError as error:
             raise ImageError(
-                f"{self.name} cannot look into the image {image!r}: {error.words}.",
+                f"{self.name} cannot inspect the image {image!r}: {error.words}.",
                 f"Try by hand: {self.name} run --rm {image} /bin/sh -c true",
             ) from None
         finally:
@@ -157,7 +157,7 @@ class ContainerImages(EngineVerbs):
         words = error.words.lower()
         if "buildkit" in words or "unknown instruction" in words:
             return (
-                "Correct the Dockerfile; or, if it uses what only BuildKit knows (RUN --mount, here-"
+                "Correct the Dockerfile. Or, if it needs BuildKit (RUN --mount, here-"
                 f"documents), build it by hand, {self.name} buildx build --load -t NAME ., and pass "
                 "NAME to upload_docker_image."
             )
@@ -173,7 +173,7 @@ class ContainerImages(EngineVerbs):
             words = error.words if not error.image_missing else "it is not on this machine"
             raise ImageError(
                 f"{self.name} cannot give the image {image!r} the name {tag}: {words}.",
-                f"List the images with: {self.name} images",
+                f"To list the images: {self.name} images",
             ) from None
 
     def push_image(self, tag: str, report: Callable[[str], None] | None = None) -> None:

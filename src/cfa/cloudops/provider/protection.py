@@ -54,14 +54,14 @@ class Protection:
         if lock_until is not None:
             if lock_until.tzinfo is None:
                 raise InvalidInputError(
-                    f"The lock of {blob!r} was to end at {lock_until}, in no time zone.",
-                    "Pass a zone-aware datetime, like one of datetime.now(UTC).",
+                    f"The end of the lock of {blob!r}, {lock_until}, has no time zone.",
+                    "Pass a datetime with a time zone, such as datetime.now(UTC).",
                 )
             if self.locked_until and self.locked() and lock_until < self.locked_until:
                 raise ProtectedBlobError(
                     f"The blob {blob!r} of {container!r} is locked until "
                     f"{_moment(self.locked_until)}; its lock was not changed.",
-                    "A lock can be made longer, never shorter.",
+                    "A lock can become longer, never shorter.",
                 )
             new = evolve(new, locked_until=lock_until)
         return evolve(new, sealed=True) if seal else new
@@ -89,7 +89,7 @@ class Protection:
         if self.locked_until is not None and self.locked():
             raise ProtectedBlobError(
                 f"{what} is locked until {_moment(self.locked_until)}; {outcome}.",
-                "No call lifts a lock: wait until then, or choose another name.",
+                "No call ends a lock early: wait until then, or choose another name.",
             )
 
 

@@ -20,7 +20,7 @@ _VARIABLE = re.compile(r"\$(\{?[A-Za-z_]\w*|\()|`")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _GLOB = re.compile(r"[*?]|\[[^\]]+\]")
 _ABSOLUTE = re.compile(r"(?<![\w.:/$}])/[\w.~+@-][^\s'\"=:,;|&<>()]*")
-_NO_SHELL = "No shell runs a command there (nor here): the program gets {0} as it stands."
+_NO_SHELL = "No shell runs the command, as on this machine: the program gets {0} as it is."
 _WRITE_SHELL = "Write sh -c '...' around the command."
 
 
@@ -42,8 +42,8 @@ def words(given: Sequence[str]) -> Iterator[Finding]:
     if odd:
         yield warn(
             "list-command",
-            f"A command is a list with {_short(odd[0])}, which is one argument here.",
-            "The cloud's client joins the list with blanks and quotes nothing: the program gets "
+            f"A command is a list with {_short(odd[0])}, which is one argument on this machine.",
+            "The cloud's client joins the list with blanks and without quotes: the program gets "
             "other arguments.",
             "Pass the command as text, with quotes where an argument needs them.",
             key="list",
@@ -122,7 +122,7 @@ def host_paths(command: str, mounts: tuple[Mount, ...]) -> Iterator[Finding]:
                 "host-path",
                 f"The command {_short(command)} names {path}, a file of this machine.",
                 "Nodes do not have it, unless the image does: the program does not find it.",
-                "Upload it to a blob container, mount that, and name the file below the mount.",
+                "Upload it to a blob container, mount the container, and name the file below the mount.",
                 key=path,
             )
 

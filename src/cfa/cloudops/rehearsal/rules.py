@@ -67,7 +67,7 @@ def mounts(spec: PoolSpec, given: Any) -> Iterator[Finding]:
         yield refuse(
             "mount-count",
             f"The pool {spec.id} has {len(spec.mounts)} mounts.",
-            f"The service refuses more than {MAX_MOUNTS} on a pool.",
+            f"The service refuses more than {MAX_MOUNTS} mounts per pool.",
             "Put several folders into one blob container.",
         )
     for mount in spec.mounts:
@@ -77,7 +77,7 @@ def mounts(spec: PoolSpec, given: Any) -> Iterator[Finding]:
                 "mount-target",
                 f"The pool {spec.id} mounts {mount.source} at /{mount.target}.",
                 "The cloud's client refuses a target with a slash inside (ValueError).",
-                "Use one word, like 'data'; mount_pairs of a task may have longer ones.",
+                "Use one word, such as 'data'. The mount_pairs of a task may have slashes.",
             )
 
 
@@ -110,7 +110,7 @@ def vm_size(spec: PoolSpec) -> Iterator[Finding]:
     if sizes.resources(spec.vm_size) is None:
         yield warn(
             "vm-size",
-            f"The pool {spec.id} has vm_size={spec.vm_size!r}, which is not known here.",
+            f"The pool {spec.id} has vm_size={spec.vm_size!r}, which this package does not know.",
             "The service refuses a size that the region does not offer.",
             f"Use a name such as 'standard_d4ads_v5', or one of {', '.join(sizes.TSHIRT)}.",
         )
@@ -176,7 +176,7 @@ def retries(spec: JobSpec) -> Iterator[Finding]:
         yield warn(
             "task-retries",
             f"The job {spec.id} tries failing tasks again without limit.",
-            "A task that can never succeed keeps a node, and its costs, until somebody ends it.",
+            "A task that can never succeed keeps a node busy, and costs money, until somebody ends it.",
             "Give task_retries a number.",
         )
 
@@ -186,7 +186,7 @@ def addition(job: Job) -> Iterator[Finding]:
     if job.state is JobState.COMPLETED:
         yield refuse(
             "job-completed",
-            f"The job {job.spec.id} gets tasks after it was completed.",
+            f"The job {job.spec.id} gets tasks after it has completed.",
             "The service refuses them (409 JobCompleted); on this machine the job continues.",
             "Add all tasks before monitor_job, create another job, or create this one with "
             "mark_complete_after_tasks_run=False.",
@@ -205,11 +205,11 @@ def collection(specs: Sequence[TaskSpec]) -> Iterator[Finding]:
     if count > MAX_TASKS_A_REQUEST and not any(spec.depends_on_positions for spec in specs):
         yield warn(
             "collection-size",
-            f"add_task_collection got {count} tasks.",
+            f"add_task_collection was called with {count} tasks.",
             f"The service refuses more than {MAX_TASKS_A_REQUEST} tasks in a request. A client that "
             "sends one request adds none of them (the cloud's logs an error and returns False); one "
             "that splits it may add some, in any order.",
-            f"Add slices of {MAX_TASKS_A_REQUEST} and look at what each call returns.",
+            f"Add at most {MAX_TASKS_A_REQUEST} tasks per call, and check what each call returns.",
             key="size",
         )
 
@@ -240,7 +240,7 @@ def task_time(task: TaskSpec) -> Iterator[Finding]:
             "task-timeout",
             f"A task may take {timedelta(seconds=task.timeout_s).days} days.",
             "The service ends a task 180 days after it was added.",
-            "Give timeout, in minutes, a smaller number.",
+            "Pass a smaller timeout, in minutes.",
         )
 
 
@@ -255,8 +255,8 @@ def memory(pool: PoolSpec, job_id: str, usage: Mapping[str, Usage]) -> Iterator[
                 "task-memory",
                 f"The task {task_id} of {job_id} took all {most / sizes.GIB:.0f} GiB that a VM of the "
                 f"size {pool.vm_size} has.",
-                "Unless cached files took it, the task is killed there, where other tasks and the "
-                "system need some of it too.",
+                "The task is killed, because other tasks and the system need memory too, unless most of "
+                "it was cached files.",
                 "Use a larger vm_size.",
                 key=f"{job_id} {pool.vm_size}",
             )
@@ -275,14 +275,14 @@ def intervals(
             yield refuse(
                 "schedule-interval",
                 f"The schedule {schedule} has {name}={value}.",
-                "The service refuses less than one minute (400).",
+                "The service refuses times below one minute (400).",
                 "Use timedelta(minutes=1) or more.",
             )
     if start_window and recurrence_interval and start_window > recurrence_interval:
         yield warn(
             "schedule-window",
             f"The schedule {schedule} has a start_window above its recurrence_interval.",
-            "The window counts as endless, and what was missed is not carried into the next interval.",
+            "The window counts as endless, and a missed job is not carried over.",
             "Make the window smaller.",
         )
 

@@ -35,8 +35,8 @@ def no_job(store: Store, job_id: str) -> JobNotFoundError:
     rows = store.rows(f"SELECT {sound('job.id')} FROM job ORDER BY number DESC")  # noqa: S608
     ids = [repr(row[0]) for row in rows]
     return JobNotFoundError(
-        f"There is no job {job_id!r} in {store.path.parent}; there are: {some(ids) or 'none'}.",
-        "Check the name, and that this is the directory where the script ran.",
+        f"There is no job {job_id!r} in {store.path.parent}. Its jobs are: {some(ids) or 'none'}.",
+        "Check the name, and whether the script ran in this directory.",
     )
 
 
@@ -82,8 +82,8 @@ def _open_job(store: Store, job_id: str) -> tuple[Job, int]:
     if job.state != "active" and not by_itself:
         raise JobCompletedError(
             f"The job {job_id!r} is {job.state} ({job.terminate_reason or 'by the user'}) "
-            "and takes no further tasks.",
-            "Make another job.",
+            "and accepts no more tasks.",
+            "Create another job.",
         )
     return job, row[-1]
 
@@ -100,7 +100,7 @@ def _check_image(store: Store, job: Job, specs: Sequence[TaskSpec]) -> None:
     pool = text.pool_spec(row[0])
     if pool.needs_image and pool.image is None:
         raise InvalidInputError(
-            f"No image: the pool {pool.id!r} has none and the task names none.",
+            f"No image: the pool {pool.id!r} has none, and the task names none.",
             "Pass container_image_name to create_pool or to add_task.",
         )
 
@@ -251,7 +251,7 @@ def _identifiers(job: Job, specs: Sequence[TaskSpec]) -> tuple[list[str], int]:
     longest = max(found, key=len)
     if len(longest) > 64:
         raise InvalidNameError(
-            f"The task id {longest!r} would have {len(longest)} characters; 64 are allowed.",
+            f"The task id {longest!r} would have {len(longest)} characters, but only 64 are allowed.",
             "Shorten the job name or the name suffix, or use task_id_ints=True.",
         )
     return found, number
@@ -261,7 +261,7 @@ def _parents(spec: TaskSpec) -> Iterator[str]:
     size = sum(map(len, spec.depends_on))
     if size > _MAX_DEPENDENCY_CHARACTERS:
         raise InvalidInputError(
-            f"The ids in depends_on have {size} characters together; 64,000 are allowed.",
+            f"The ids in depends_on have {size} characters together, but only 64,000 are allowed.",
             "Use depends_on_range with integer ids (task_id_ints=True).",
         )
     yield from spec.depends_on
@@ -274,7 +274,7 @@ def _positions(spec: TaskSpec, count: int) -> Sequence[int]:
     for position in spec.depends_on_positions:
         if not 0 <= position < count:
             raise TaskNotFoundError(
-                f"A task depends on the one at position {position} of a call with "
+                f"A task depends on the task at position {position} of a call with "
                 f"{counted(count, 'task')}.",
                 "Positions count from 0.",
             )

@@ -84,7 +84,7 @@ def split_command(text: str) -> list[str]:
         raise InvalidInputError(f"The command {text!r} has a NUL character.", "Remove it.")
     if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
         raise InvalidInputError(
-            f"The command {text!r} has bytes that are no text.",
+            f"The command {text!r} has bytes that are not text.",
             "Rename the file, or name it in a script that the task runs.",
         )
     try:
@@ -93,10 +93,10 @@ def split_command(text: str) -> list[str]:
     except ValueError as error:
         raise InvalidInputError(
             f"The command {text!r} cannot be split into words: {error}.",
-            "Close every quote; commands are not run by a shell, write sh -c '...' for one.",
+            "Close every quote. No shell runs a command; for a shell, write sh -c '...'.",
         ) from None
     if not words:
-        raise InvalidInputError("A task needs a command, this one is empty.", "Pass command_line.")
+        raise InvalidInputError("The command of a task is empty.", "Pass command_line.")
     return words
 
 

@@ -18,7 +18,7 @@ _SOME_SPACE = b"\0" * (64 << 10)
 _CANNOT = (
     errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO, errno.ENOTTY, errno.ENXIO,
 )  # fmt: skip
-_FREE_SOME = "Free some space; what was committed is safe."
+_FREE_SOME = "Free some space. Saved jobs and tasks are safe."
 LOCAL_DISK = "Set CLOUDOPS_HOME to a directory on a local disk, such as one with ext4 or xfs."
 
 
@@ -71,7 +71,7 @@ def disk_full(tried: str, directory: Path) -> DiskFullError:
 
 
 #: Why something waits that cannot be started.
-NO_PROCESS = "No further process can be started: the limit of processes is reached."
+NO_PROCESS = "No more processes can be started: the limit of processes is reached."
 #: What is short, by what the system says. It comes again without anybody's doing.
 _SHORT = {
     errno.ENOSPC: "No space is left in the workspace.",

@@ -283,7 +283,7 @@ class Link:
             return StoreUnreadableError(f"{what} {cannot}", LOCAL_DISK)
         return AgentError(
             f"{what} Its last lines: {words}",
-            f"Read {self._workspace.log}; nothing that was added is lost.",
+            f"Read {self._workspace.log}; jobs and tasks are safe.",
         )
 
     def _last_words(self) -> str:
@@ -302,7 +302,7 @@ def spawn(workspace: Workspace) -> int:
     """
     if not sys.executable:
         raise AgentError(
-            "Cannot start an agent: this Python does not know its own program.",
+            "Cannot start an agent: this Python does not know its own path.",
             "Run the script with python3, or start one with: cloudops agent.",
         )
     opened: list[int] = []
@@ -329,7 +329,7 @@ def spawn(workspace: Workspace) -> int:
     except OSError as error:
         raise AgentError(
             f"Cannot start an agent in {workspace.home}: {error.strerror}.",
-            "What was added is safe. It continues when a later call can start an agent.",
+            "Jobs and tasks are safe. They continue when a later call can start an agent.",
         ) from None
     finally:
         for descriptor in opened:

@@ -115,7 +115,7 @@ class LocalBatch(LocalSchedules):
         if not replace and self._pool_row(spec.id) is not None:
             raise PoolExistsError(
                 f"The pool {spec.id!r} exists.",
-                "Pass replace_existing_pool=True to redefine it, or choose another name.",
+                "Pass replace_existing_pool=True to replace it, or choose another name.",
             )
         executor = self._executor(spec.backend)
         capabilities = backends.probe(spec.backend, executor)
@@ -142,7 +142,7 @@ class LocalBatch(LocalSchedules):
         if row is None:
             have = some([repr(pool.spec.id) for pool in self.list_pools()]) or "none"
             raise PoolNotFoundError(
-                f"There is no pool {pool_id!r} in {self.workspace.home}; there are: {have}.",
+                f"There is no pool {pool_id!r} in {self.workspace.home}. Its pools are: {have}.",
                 "Create it with create_pool, or run in the directory where it was created.",
             )
         return text.pool_value(row)
@@ -211,7 +211,7 @@ class LocalBatch(LocalSchedules):
             (job_id, f"{job_id}:", f"{job_id};"),
         ):
             raise ConflictError(
-                f"Could not create the job {job_id!r}: a job schedule, or jobs of one, have this id.",
+                f"Could not create the job {job_id!r}: a job schedule, or a job of one, has this id.",
                 "Choose another name, or delete the schedule and its jobs.",
             )
 
@@ -262,7 +262,7 @@ class LocalBatch(LocalSchedules):
         if found[0] is not None:
             raise FileAccessError(
                 f"The job {job_id!r} could not be deleted. {found[0][1] or ''}".strip(),
-                "Delete it again when that is done.",
+                "Try again when that is done.",
             )
         _log.debug("deleted job %s", job_id)
 
@@ -345,7 +345,7 @@ class LocalBatch(LocalSchedules):
                 raise self._no_task(job_id, task_id)
             if request == TERMINATE and row[1] == COMPLETED:
                 raise ConflictError(
-                    f"The task {task_id!r} is completed.", "There is nothing to do."
+                    f"The task {task_id!r} has completed.", "Nothing needs to be done."
                 )
             self._store.execute("UPDATE task SET request = ? WHERE number = ?", (request, row[0]))
         what = "terminating" if request == TERMINATE else "deleting"

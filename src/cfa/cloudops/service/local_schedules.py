@@ -55,7 +55,7 @@ class LocalSchedules(BatchProvider):
             if self._store.row("SELECT 1 FROM schedule WHERE id = ?", (spec.id,)):
                 raise JobScheduleExistsError(
                     f"The job schedule {spec.id!r} exists.",
-                    "Pass exist_ok=True to keep it as it is, delete it with delete_job_schedule, or "
+                    "Pass exist_ok=True to keep it unchanged, delete it with delete_job_schedule, or "
                     "choose another name.",
                 )
             if self._store.row("SELECT 1 FROM job WHERE id = ?", (spec.id,)):
@@ -103,8 +103,10 @@ class LocalSchedules(BatchProvider):
     def _no_schedule(self, schedule_id: str) -> JobScheduleNotFoundError:
         have = some([repr(found.spec.id) for found in self.list_job_schedules()]) or "none"
         return JobScheduleNotFoundError(
-            f"There is no job schedule {schedule_id!r} in {self.workspace.home}; there are: {have}.",
-            "Pass its id: lower case, with '-' for blanks. Create one with create_job_schedule.",
+            f"There is no job schedule {schedule_id!r} in {self.workspace.home}. Its job "
+            f"schedules are: {have}.",
+            "Pass the id: the name in lower case, with '-' for blanks. To create a schedule, call "
+            "create_job_schedule.",
         )
 
     def list_job_schedules(self) -> list[JobSchedule]:
@@ -123,7 +125,7 @@ class LocalSchedules(BatchProvider):
             found = self.get_job_schedule(schedule_id)
             if found.state is JobScheduleState.COMPLETED:
                 raise ConflictError(
-                    f"The job schedule {schedule_id!r} is completed: it starts no more jobs.",
+                    f"The job schedule {schedule_id!r} has completed: it starts no more jobs.",
                     "Delete it with delete_job_schedule and create another.",
                 )
             self._store.execute(

@@ -126,8 +126,8 @@ def _is_expected(path: Path, home: Path, mode: int) -> bool:
 
 def _unexpected(home: Path, path: Path) -> UntrustedWorkspaceError:
     return UntrustedWorkspaceError(
-        f"The workspace {home} is not trusted: {path} is a link, a pipe, or a directory in place "
-        "of a file.",
+        f"The workspace {home} is not trusted: {path} is a link, a pipe, or a directory in the "
+        "place of a file.",
         "Remove it, or work in another directory.",
     )
 
@@ -146,7 +146,7 @@ def _writable(home: Path, paths: list[Path]) -> UntrustedWorkspaceError:
     return UntrustedWorkspaceError(
         f"The workspace {home} is not trusted: others may write to {listed}. Its contents would "
         "run as you.",
-        f"If nobody else did, type: chmod go-w {listed}. If the file system keeps no permissions: "
+        f"If nobody else did, type: chmod go-w {listed}. If the file system does not keep permissions: "
         f"{_trusting(home)}.",
     )
 
@@ -274,8 +274,8 @@ def _part(store: Store, home: Path) -> None:
     store.execute("UPDATE node SET ended = ?, reason = ? WHERE ended IS NULL", (time.time(), why))
     store.set_meta("workspace", uuid4().hex[:12])
     _log.warning(
-        "The workspace %s is a copy, and is now a workspace of its own. Tasks that run in the original "
-        "run again here: %d",
+        "The workspace %s is a copy, and is now a workspace of its own. Tasks of the original that "
+        "run again in the copy: %d",
         home,
         len(running),
     )

@@ -144,7 +144,7 @@ class Placement:
         """Tell people when ready tasks wait for the pool."""
         problem = None
         if job.pool is None:
-            problem = f"There is no pool {job.pool_id!r}; create it with create_pool."
+            problem = f"There is no pool {job.pool_id!r}. Create it with create_pool."
         elif self._scaling.nodes(job.pool) == 0:
             problem = self._scaling.why_none(job.pool)
         if problem != job.waits_for_pool:

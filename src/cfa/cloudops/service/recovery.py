@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-FULL = "No space is left in the workspace: the results of its tasks wait for some."
+FULL = "No space is left in the workspace: the results of its tasks wait for space."
 _FIRST_S, _LONGEST_S = 0.05, 1.0
 #: An engine may still be working on what a killed agent asked for: look again for so long.
 _AFTERMATH_S = 2.0

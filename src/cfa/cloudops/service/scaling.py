@@ -151,7 +151,7 @@ class Scaling:
         """Why a pool has no nodes, for people; None when it is about to have some."""
         found = self._pools.get(pool.id)
         if found is None:
-            return f"The pool {pool.id!r} has no nodes; create it again with at least one."
+            return f"The pool {pool.id!r} has no nodes. Create it again with at least one."
         if found.error is not None:
             return f"The pool {pool.id!r} has no nodes: its autoscale formula fails. {found.error}"
         if found.ready_made and pool.nodes:

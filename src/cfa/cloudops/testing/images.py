@@ -100,7 +100,9 @@ def load(engine: Engine, *names: str) -> None:
     """
     for name in names:
         if name not in NAMES:
-            raise ValueError(f"There is no test image {name!r}; there are {', '.join(NAMES)}.")
+            raise ValueError(
+                f"There is no test image {name!r}. The test images are: {', '.join(NAMES)}."
+            )
     for name in names:
         if name in _CONFIGS:
             _load_busybox(engine, name)
