@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from cfa.cloudops.local import CloudClient
-from cfa.cloudops.service import link, reserve
-from cfa.cloudops.service.schema import MIGRATIONS
+from cfa.cloudops.service import link, reserve, sums
+from cfa.cloudops.service.schema import MIGRATIONS, summed
 from cfa.cloudops.service.workspace import Workspace
 
 STORES = Path(__file__).parents[1] / "data" / "stores"
 #: Files for the tables of this version would be of the program that is tested here.
 VERSIONS = range(1, len(MIGRATIONS))
-LOGS_SINCE, SCHEDULES_SINCE = 2, 3
+LOGS_SINCE, SCHEDULES_SINCE, SUMS_SINCE = 2, 3, 6
 
 
 def restore(version: int, work: Path) -> None:
@@ -34,6 +34,11 @@ def restore(version: int, work: Path) -> None:
     with contextlib.closing(sqlite3.connect(home / "store.db")) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.executescript(text.replace("@STORAGE@", f"file://{work}"))
+        sums.install(db)
+        if version >= SUMS_SINCE:  # the text of these was changed
+            for table in ("pool", "job"):
+                db.execute(f"UPDATE {table} SET sum = row_sum({summed(table, table)})")
+            db.commit()
         if version >= SCHEDULES_SINCE:  # its first job is due, whatever the date is
             db.execute("UPDATE schedule SET created = ?", (time.time() - 60,))
             db.commit()

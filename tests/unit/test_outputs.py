@@ -77,14 +77,14 @@ def test_own_upload(
 ) -> None:
     """A task may say itself where its logs go, and after which end."""
     owed(tmp_path, 1)
-    where = Upload(
+    upload = Upload(
         container="kept",
         blobs=[("stdout.txt", "a/out.log")],
         condition=condition,
         storage=f"file://{tmp_path}",
     )
-    task = Owed(1, "t1", where.text(), failed)
-    assert task.upload == where
+    assert Upload.of(upload.text()) == upload
+    task = Owed(1, "t1", "2026-03-01", failed, upload)
     spec = JobSpec(id="j", pool_id="p")
     assert save(storage, 1, spec, directory, [task]) == Result(1, saved=[1])
     assert blobs(storage) == (["a/out.log"] if saved else [])

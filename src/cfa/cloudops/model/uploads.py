@@ -38,10 +38,10 @@ class Upload:
         return self.condition != ("tasksuccess" if failed else "taskfailure")
 
     def text(self) -> str:
-        """All of it as text, which `of` reads."""
+        """All of it as JSON, which `of` reads."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def of(cls, text: str) -> Upload | None:
-        """The upload that a text stands for; None for other text."""
-        return cls(**json.loads(text)) if text.startswith("{") else None
+    def of(cls, text: str) -> Upload:
+        """The upload that a JSON text stands for."""
+        return cls(**json.loads(text))

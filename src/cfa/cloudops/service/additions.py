@@ -121,6 +121,10 @@ def _insert(
         _rows(job_number, job, specs, identifiers, first, edges),
     )
     store.execute_many(
+        "INSERT INTO upload (task, definition) VALUES (?, ?)",
+        ((first + n, spec.upload.text()) for n, spec in enumerate(specs) if spec.upload),
+    )
+    store.execute_many(
         "INSERT INTO edge VALUES (?, ?)",
         ((parent, child) for child, parents in edges.items() for parent in parents),
     )
@@ -136,7 +140,7 @@ def _rows(
 ) -> Iterator[tuple[Any, ...]]:
     """Rows of new tasks. Most have all but number, id and command in common."""
     now = time.time()
-    day = time.strftime("%Y-%m-%d") if job.spec.log_container else None
+    day = time.strftime("%Y-%m-%d")
     summing: dict[tuple[Any, ...], Callable[[int, str, str], int]] = {}
     for number, (spec, identifier) in enumerate(zip(specs, identifiers, strict=True), first):
         retries = job.spec.max_task_retries if spec.max_retries is None else spec.max_retries
@@ -147,7 +151,7 @@ def _rows(
             None if spec.timeout_s is None else float(spec.timeout_s),
             retries,
             int(spec.run_dependents_on_failure),
-            spec.upload.text() if spec.upload else day,
+            day if spec.upload or job.spec.log_container else None,
         )
         task_sum = summing.get(key)
         if task_sum is None:

@@ -1,9 +1,9 @@
 """Outputs: the logs of completed tasks on their way into blob containers.
 
-What is saved where is in the task's row: the day of adding, for the container and folder that its job
-names, or its own `Upload` as text. The transaction that completes a task makes its row fulfil `OWED`,
-so what is owed is known to any agent, also to the one after a crash. Worker threads save it, a batch at
-a time, never on the way of a task. A job completes, and loses its files, only when nothing of it is
+Logs go into the container and folder that the job names, by the day of adding, or where the task says
+itself: see the table `upload`. The transaction that completes a task makes its row fulfil `OWED`, so
+what is owed is known to any agent, also to the one after a crash. Worker threads save it, a batch at a
+time, never on the way of a task. A job completes, and loses its files, only when nothing of it is
 owed any more: what cannot be saved is tried again a few times and then given up, with a sentence in the
 job.
 """
@@ -49,24 +49,19 @@ _ONE_BY_ONE_S = 10.0
 
 @frozen
 class Owed:
-    """A task whose logs are to be saved: its number and id, the day of adding or an `Upload` as text,
-    and whether it failed."""
+    """A task whose logs are to be saved: its number and id, the day of adding, whether it failed, and
+    where its logs go, if not where the job says."""
 
     number: int
     task_id: str
-    where: str
+    day: str
     failed: bool = False
-
-    @property
-    def upload(self) -> Upload | None:
-        """Where its logs go, if not where the job says."""
-        return Upload.of(self.where)
+    upload: Upload | None = None
 
     @property
     def container(self) -> tuple[str, str] | None:
-        """The storage and the container of such an upload."""
-        found = self.upload
-        return (found.storage, found.container) if found else None
+        """The storage and the container of its own upload."""
+        return (self.upload.storage, self.upload.container) if self.upload else None
 
 
 @frozen
@@ -148,7 +143,8 @@ class Outputs:
             return
         if result.hopeless:
             self._store.execute(
-                f"UPDATE task SET log_day = NULL WHERE job = ? AND {OWED} AND log_day NOT LIKE '{{%'",  # noqa: S608
+                f"UPDATE task SET log_day = NULL WHERE job = ? AND {OWED} "  # noqa: S608
+                "AND number NOT IN (SELECT task FROM upload)",
                 (result.job,),
             )
         else:
@@ -177,8 +173,9 @@ class Outputs:
         self.due = False
         pausing = ",".join(map(str, self._pausing))
         rows = self._store.rows(
-            f"SELECT job, number, id, log_day, failure IS NOT NULL FROM task WHERE {OWED} "  # noqa: S608
-            f"AND job NOT IN ({pausing}) ORDER BY job, number LIMIT {_BATCH}"
+            "SELECT job, number, id, log_day, failure IS NOT NULL, "  # noqa: S608
+            f"{sound('upload.definition')} FROM task LEFT JOIN upload ON upload.task = number "
+            f"WHERE {OWED} AND job NOT IN ({pausing}) ORDER BY job, number LIMIT {_BATCH}"
         )
         batches = []
         for job, group in groupby(rows, key=lambda row: row[0]):
@@ -190,8 +187,10 @@ class Outputs:
                 continue
             spec = job_spec(found[0])
             tasks: dict[tuple[str, str] | None, list[Owed]] = {}
-            for _, number, task_id, where, failed in group:
-                task = Owed(number, task_id, where, bool(failed))
+            for _, number, task_id, day, failed, upload in group:
+                task = Owed(
+                    number, task_id, day, bool(failed), Upload.of(upload) if upload else None
+                )
                 tasks.setdefault(task.container, []).append(task)
             batches += [(job, spec, part) for part in tasks.values()]
         if batches:
@@ -300,7 +299,7 @@ def _blobs(folder: str, task: Owed) -> Mapping[str, str]:
     upload = task.upload
     if upload is not None:
         return dict(upload.blobs) if upload.wants(task.failed) else {}
-    place = f"{folder}/{task.where}" if folder else task.where
+    place = f"{folder}/{task.day}" if folder else task.day
     return {name: f"{place}/{task.task_id}/{name}" for name in STREAMS}
 
 

@@ -91,8 +91,8 @@ CREATE INDEX event_job ON event (job, number);
 """
 
 _LOGS = """
--- the day of adding, as text of the client's calendar, until the task's logs are saved in the blob
--- container of its job; NULL when there is nothing to save
+-- the day of adding, as text of the client's calendar, until the task's logs are saved in a blob
+-- container; NULL when there is nothing to save
 ALTER TABLE task ADD COLUMN log_day TEXT;
 
 -- what of the job could not be saved, for people
@@ -125,6 +125,13 @@ _SCALING = """
 ALTER TABLE pool ADD COLUMN scaling TEXT;   -- JSON: nodes that its formula gave, and the latest run
 """
 
+_UPLOADS = """
+CREATE TABLE upload (               -- of tasks that say themselves where their logs go
+    task INTEGER PRIMARY KEY REFERENCES task (number) ON DELETE CASCADE,
+    definition TEXT NOT NULL        -- JSON of Upload
+);
+"""
+
 #: Whole numbers that are counted up and down. Their part of the checksum is counted along.
 COUNTED: dict[str, tuple[str, ...]] = {
     "job": ("active", "running", "succeeded", "failed", "last_task_number"),
@@ -150,9 +157,10 @@ SUMMED: dict[str, tuple[str, ...]] = {
     "schedule": (
         "number", "id", "state", "definition", "created", "ended", "used", "last_job", "recent_job",
     ),
+    "upload": ("task", "definition"),
 }  # fmt: skip
 #: Columns that name a row.
-_KEYS = {"meta": "name", "node": "id"}
+_KEYS = {"meta": "name", "node": "id", "upload": "task"}
 #: Who writes many rows of these at once writes their checksums along.
 _SUMMED_BY_WRITER = ("task", "event")
 #: So do the statements that change nothing but these: even a trigger that does nothing takes time.
@@ -169,15 +177,15 @@ def summed(table: str, row: str) -> str:
     return ", ".join((str(len(counted)), *(f"{row}.{name}" for name in counted + SUMMED[table])))
 
 
-def _sums() -> str:
-    """Checksums of rows, kept by triggers. Rows from before have none until they are changed.
+def _sums(*tables: str) -> str:
+    """Checksums of the rows of tables, kept by triggers. Rows from before have none until they change.
 
     A trigger leaves a checksum alone that the statement itself has set. The functions are those of
     `sums`. Who does not have them, such as an agent of an older version that has not left yet, cannot
     count tasks of a job, so none of its transactions about tasks is committed.
     """
     script = ""
-    for table in SUMMED:
+    for table in tables:
         key = _KEYS.get(table, "number")
         old, new = summed(table, "OLD"), summed(table, "NEW")
         watched = ", ".join(
@@ -199,4 +207,8 @@ def _sums() -> str:
 
 
 #: Scripts that lead from version n to n + 1.
-MIGRATIONS: tuple[str, ...] = (_FIRST, _LOGS, _SCHEDULES, _OPEN_JOBS, _SCALING, _sums())
+MIGRATIONS: tuple[str, ...] = (
+    _FIRST, _LOGS, _SCHEDULES, _OPEN_JOBS, _SCALING,
+    _sums("meta", "pool", "job", "task", "node", "event", "schedule"),
+    _UPLOADS + _sums("upload"),
+)  # fmt: skip
