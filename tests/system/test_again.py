@@ -449,7 +449,7 @@ def test_a_loop_that_makes_a_job_twice(bench, way, clients):
         )
         assert done.returncode == 1, done.stdout
         error = done.stderr[done.stderr.index("JobExistsError: ") :].splitlines()[0]
-        assert "This run has made it" in error
+        assert "This run has created it" in error
         assert "existing_job='replace' in this call" in error
         assert "--fresh" not in error
         assert "CLOUDOPS_EXISTING_JOB" not in error
