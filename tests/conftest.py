@@ -78,6 +78,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="every test on every backend, and faults")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: more than there are processors, as tests wait for others some of the time."""
+    return len(os.sched_getaffinity(0)) + 2
+
+
 def pytest_report_header(config: pytest.Config) -> str | None:
     if config.getoption("full"):
         return None

@@ -58,6 +58,7 @@ class TestDocker(ExecutorContract):
         return images.NOSHELL
 
 
+@pytest.mark.thorough
 class TestOwners(TestDocker):
     """The whole contract again for an ordinary caller, in an image with a USER of its own."""
 

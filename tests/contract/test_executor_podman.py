@@ -65,6 +65,7 @@ class _Podman(ExecutorContract):
         return images.NOSHELL
 
 
+@pytest.mark.thorough
 class TestSocket(_Podman):
     """E1 and following, on the service that `CONTAINER_HOST` names or that runs at a usual place."""
 
@@ -90,6 +91,7 @@ class TestOwnService(_Podman):
             yield from _ready(PodmanExecutor())
 
 
+@pytest.mark.thorough
 class TestOwners(TestOwnService):
     """The whole contract again for an ordinary caller, in an image with a USER of its own."""
 
