@@ -288,6 +288,12 @@ class _Adder:
         info.size, info.mode = len(data), mode
         self.archive.addfile(info, io.BytesIO(data))
 
+    def copy(self, name: str, source: Path) -> None:
+        info = tarfile.TarInfo(name)
+        with source.open("rb") as file:
+            info.size = os.fstat(file.fileno()).st_size
+            self.archive.addfile(info, file)
+
     def directory(self, name: str, mode: int = 0o755) -> None:
         info = tarfile.TarInfo(name)
         info.type, info.mode = tarfile.DIRTYPE, mode
@@ -312,7 +318,7 @@ def _write_archive(target: Path, layer: Path, tag: str, config: Mapping[str, Any
         add = _Adder(archive)
         add.file("manifest.json", json.dumps(manifest).encode())
         add.file(image_name, image)
-        archive.add(layer, arcname=layer_name)
+        add.copy(layer_name, layer)
 
 
 def _image_config(diff_id: str, config: Mapping[str, Any]) -> bytes:
