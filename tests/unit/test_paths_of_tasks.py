@@ -91,7 +91,7 @@ ALLOWED: dict[str, str] = {
             "cli/run:run",
             "cli/samples:generate_sample_env",
             "client/images:_dockerfile",
-            "client/logs:configure",
+            "client/logs:_File._open",
             "client/progress:size_of",
             "client/results:ResultMixin._save_output",
             "client/results:ResultMixin.download_after_job",

@@ -658,10 +658,12 @@ def test_log_level(client, monkeypatch, text, expected):
     ],
 )
 def test_log_output(workdir, monkeypatch, capsys, text, to_file, to_stdout):
-    """`LOG_OUTPUT` counts by what it begins with; a folder appears only for a file."""
+    """`LOG_OUTPUT` counts by what it begins with; a file appears with its first line."""
     monkeypatch.delenv("LOG_OUTPUT", raising=False)
     if text is not None:
         monkeypatch.setenv("LOG_OUTPUT", text)
+    CloudClient().close()
+    assert not (workdir / "logs").exists()
     CloudClient(nonsense=1).close()
     out = capsys.readouterr().out
     assert ("keyword 'nonsense'" in out) is to_stdout

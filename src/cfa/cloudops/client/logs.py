@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from datetime import datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
@@ -46,6 +47,24 @@ class _Stdout(logging.StreamHandler[TextIO]):
         """Fixed by the property."""
 
 
+class _File(logging.FileHandler):
+    """Makes its file, and the folder, with the first line."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, delay=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A file that cannot be made is no error of the script."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def _open(self) -> TextIOWrapper:
+        Path(self.baseFilename).parent.mkdir(exist_ok=True)
+        return super()._open()
+
+
 class _Plain(logging.Formatter):
     """Lets no name in a message speak to a terminal."""
 
@@ -79,8 +98,7 @@ def configure() -> None:
         handlers.append(_Stdout())
     if output.startswith(("file", "both")):
         name = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
-        Path("logs").mkdir(exist_ok=True)
-        handlers.append(logging.FileHandler(Path("logs", f"{name}.log")))
+        handlers.append(_File(Path("logs", f"{name}.log")))
     for handler in handlers:
         handler.setFormatter(_Plain("[%(levelname)s] %(asctime)s: %(message)s", _STAMP))
         logger.addHandler(handler)
