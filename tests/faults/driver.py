@@ -208,11 +208,7 @@ class Driver:
         return [
             pid
             for pid, words in commands()
-            if any(
-                word.endswith(b"/volatile/launcher.sh") and after == verb
-                for word, after in pairwise(words)
-            )
-            and not marks.isdisjoint(environment(pid))
+            if _launches(words, verb) and not marks.isdisjoint(environment(pid))
         ]
 
     def _nodes(self) -> list[int]:
@@ -226,9 +222,11 @@ class Driver:
         return sorted(set(self._launchers(b"serve")) - set(self._nodes()))
 
     def _slots(self) -> list[int]:
-        shells = set(self._launchers(b"slot"))
-        # A shell's child looks like it until it has become the task's program.
-        return [pid for pid in shells if parent(pid) not in shells]
+        # A shell's child looks like it until it has become the task's program. Its parent is asked
+        # last: it may have become a shell after it was looked at and before it had that child.
+        return [
+            pid for pid in self._launchers(b"slot") if not _launches(words_of(parent(pid)), b"slot")
+        ]
 
     def _note_exits(self) -> None:
         """Which attempts have written down, or brought into the store, that they are over."""
@@ -374,14 +372,23 @@ def told(home: Path, task: str) -> str:
 
 def commands() -> list[tuple[int, list[bytes]]]:
     """The words of every process that is alive."""
-    found = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError):
-                words = Path(entry.path, "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-                if words != [b""]:
-                    found.append((int(entry.name), words))
-    return found
+    pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()]
+    return [(pid, words) for pid in pids if (words := words_of(pid))]
+
+
+def words_of(pid: int) -> list[bytes]:
+    """The words of a process; none of one that has ended."""
+    with contextlib.suppress(OSError):
+        text = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0")
+        return text.split(b"\0") if text else []
+    return []
+
+
+def _launches(words: Sequence[bytes], verb: bytes) -> bool:
+    """Whether a process with these words is a launcher, with that verb."""
+    return any(
+        word.endswith(b"/volatile/launcher.sh") and after == verb for word, after in pairwise(words)
+    )
 
 
 def environment(pid: int) -> list[bytes]:

@@ -456,6 +456,34 @@ def test_a_loop_that_makes_a_job_twice(bench, way, clients):
         assert outcome(bench) == {"j--1": "success"}
 
 
+WORKER = """\
+import multiprocessing
+from cfa.cloudops.local import CloudClient
+def work():
+    CloudClient().create_job("j", "p")
+if __name__ == "__main__":
+    client = CloudClient()
+    client.create_pool("p", container_image_name="busybox")
+    client.create_job("j", "p")
+    client.add_task("j", "echo kept")
+    client.monitor_job("j")
+    worker = multiprocessing.get_context("START").Process(target=work)
+    worker.start()
+    worker.join()
+"""
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
+def test_a_worker_that_makes_the_job_of_its_script(bench, monkeypatch, start):
+    """A worker process is of the run, too, however it was started: it does not replace the run's job."""
+    monkeypatch.setenv("CLOUDOPS_EXISTING_JOB", "replace")
+    for _ in range(2):  # the second run replaces the job of the first
+        _, _, err = bench.run(WORKER.replace("START", start))
+        assert err.count("JobExistsError: ") == 1, err
+        assert "This run has created it" in err
+        assert outcome(bench) == {"j--1": "success"}
+
+
 @pytest.mark.parametrize("fresh", [False, True], ids=["python", "fresh"])
 def test_a_loop_that_asks_for_it(bench, fresh):
     """A call that says `replace` replaces what the run itself has made."""

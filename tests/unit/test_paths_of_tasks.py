@@ -103,6 +103,7 @@ ALLOWED: dict[str, str] = {
             "client/selection:walk",
             "client/farewell:Farewell._report",
             "client/rerun:_command",
+            "client/rerun:begin_of_script",
             "client/rerun:run_id",
             "backends/cloudops_fsspec/_files:open_source",
             "backends/cloudops_fsspec/_files:open_target_folder",

@@ -384,6 +384,29 @@ def test_whole_tasks(client):
     assert [one.id for one in client.list_tasks("j")] == ["first", "second"]
 
 
+@pytest.mark.parametrize("form", ["sdk", "mapping", "service"])
+def test_dependencies_of_an_added_task(client, form):
+    """`add_task` and `add_task_collection` read what the SDK says of dependencies, not its keys."""
+    if form == "sdk" and models is None:
+        pytest.skip("azure-batch is not installed; it comes with the extra 'test'")
+    wanted = {
+        "sdk": lambda: models.BatchTaskDependencies(task_ids=["r--1"]),
+        "mapping": lambda: {"task_ids": ["r--1"]},
+        "service": lambda: {"taskIds": ["r--1"]},
+    }[form]()
+    client.create_pool("p", container_image_name="busybox")
+    client.create_job("r", "p")
+    seen = []
+    add = client._batch.add_tasks
+    client._batch.add_tasks = lambda job_id, specs: seen.extend(specs) or add(job_id, specs)
+    client.add_task("r", "true")
+    client.add_task("r", "true", depends_on=wanted)
+    client.add_task_collection("r", [{"command_line": "true", "depends_on": wanted}])
+    assert [spec.depends_on for spec in seen] == [(), ("r--1",), ("r--1",)]
+    with pytest.raises(InvalidInputError, match="neither task_ids nor task_id_ranges"):
+        client.add_task("r", "true", depends_on={"tasks": ["r--1"]})
+
+
 @needs_sdk
 def test_container_settings():
     """The SDK's settings of a container are settings for `get_task_config`."""

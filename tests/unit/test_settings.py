@@ -64,6 +64,10 @@ def test_precedence(monkeypatch, tmp_path, argument, environment, dotenv, expect
         ("CLOUDOPS_EXISTING_JOB", "keep"),
         ("CLOUDOPS_ON_FAILURE", "raise"),
         ("CLOUDOPS_REGISTRY", "my acr"),
+        ("CLOUDOPS_AGENT_IDLE_S", "soon"),
+        ("CLOUDOPS_AGENT_IDLE_S", "nan"),
+        ("CLOUDOPS_AGENT_IDLE_S", "inf"),
+        ("CLOUDOPS_AGENT_IDLE_S", "-5"),
     ],
 )
 def test_bad_values(monkeypatch, tmp_path, name, value):

@@ -6,6 +6,7 @@ Each value knows where it came from, so that `cloudops doctor` and error message
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,6 +48,10 @@ EXISTING_JOB: tuple[ExistingJob, ...] = get_args(ExistingJob)
 AtExit: TypeAlias = Literal["wait", "detach"]
 #: What failed tasks do to the exit status of a script.
 OnFailure: TypeAlias = Literal["show", "exit"]
+
+#: Seconds without work after which the agent exits. Only an agent that starts reads it.
+AGENT_IDLE = "CLOUDOPS_AGENT_IDLE_S"
+IDLE_S = 60.0
 
 #: Workspaces of others that the user trusts, or `*`. Only the real environment counts: a dotenv file may
 #: be in the foreign directory itself.
@@ -143,6 +148,7 @@ def load(
     }
     if fresh := _typed_fresh(env, found["CLOUDOPS_EXISTING_JOB"]):
         found["CLOUDOPS_EXISTING_JOB"] = fresh
+    _idle_s(get(AGENT_IDLE, str(IDLE_S)))  # an agent will read it
     strict = _switch(found, "CLOUDOPS_STRICT")
     if strict and found["CLOUDOPS_ISOLATION"].origin == "default":
         # As on the cloud: a script must not come to rely on what tasks share.
@@ -161,6 +167,24 @@ def load(
         strict=strict,
         origins={name: setting.origin for name, setting in found.items()},
     )
+
+
+def agent_idle_s() -> float:
+    """Seconds without work after which an agent exits, in its own environment. Raises: SettingError."""
+    return _idle_s(Setting(value=os.environ.get(AGENT_IDLE) or str(IDLE_S), origin="environment"))
+
+
+def _idle_s(setting: Setting) -> float:
+    try:
+        seconds = float(setting.value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise SettingError(
+            f"{AGENT_IDLE}={setting.value!r} (from {setting.origin}) is not a number of seconds.",
+            f"Set {AGENT_IDLE} to 0 or more.",
+        )
+    return seconds
 
 
 def read_dotenv(path: str | Path | None, *, required: bool = True) -> dict[str, str]:

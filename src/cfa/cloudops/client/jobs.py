@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfa.cloudops.client.pools import owner_metadata
-from cfa.cloudops.client.rerun import replacing, run_id, runs_script
+from cfa.cloudops.client.rerun import begin_of_script, replacing, run_id, runs_script
 from cfa.cloudops.errors import (
     AmbiguousCallError,
     BlobContainerNotFoundError,
@@ -93,9 +93,9 @@ class JobMixin:
                 `force-replace`: the same, but end such tasks. Blobs that the tasks wrote stay. Without
                 this argument, `exist_ok` decides, then the client's `existing_job`, then
                 CLOUDOPS_EXISTING_JOB, whose default is `error`. The last two replace only jobs that
-                existed before the run. A run is the script's process, or all that one `cloudops run`
-                starts; to create a job twice in one run is an error. `cloudops run --fresh` replaces
-                every job that existed before, whatever the script says.
+                existed before the run. A run is the script's process with its worker processes, or all
+                that one `cloudops run` starts; to create a job twice in one run is an error.
+                `cloudops run --fresh` replaces every job that existed before, whatever the script says.
             metadata: names and values to keep with the job, such as `model_version`.
 
         Raises:
@@ -193,6 +193,8 @@ class JobMixin:
         if run_id() and ("run", run_id()) in job.spec.metadata:
             return True
         here = (self._settings.home, key) in _of_this_process
+        # In a worker: the script has made it, or another worker.
+        here |= job.created.timestamp() >= begin_of_script()
         return here and runs_script() and not self._farewell.interactive
 
     def _replacing(self, job_id: str, choice: str, said: ExistingJob | None = None) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import sys
+import time
+from pathlib import Path
 
 from cfa.cloudops.model.plain import plain
 from cfa.cloudops.settings import REPORT_VARIABLE
@@ -24,6 +27,25 @@ def run_id() -> str:
     """Stands for all processes of a living `cloudops run`, and is kept with their jobs; else ''."""
     report = os.environ.get(REPORT_VARIABLE, "")
     return os.path.basename(report) if os.path.exists(report) else ""
+
+
+def begin_of_script() -> float:
+    """When the process began of which this one is a worker of `multiprocessing`.
+
+    Returns:
+        Seconds since the epoch; infinity in the script itself, and where the system does not tell.
+    """
+    module = sys.modules.get("multiprocessing.process")
+    parent = module.parent_process() if module else None
+    try:
+        status = Path("/proc", str(parent.pid), "stat").read_text() if parent else ""
+    except OSError:
+        return math.inf  # it has ended, or the system has no such files
+    if not status:
+        return math.inf
+    ticks = int(status.rpartition(")")[2].split()[19])  # since the machine started
+    age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - age_s
 
 
 def replacing(choice: str, *, by_variable: bool = True) -> str:

@@ -307,8 +307,7 @@ def with_dependencies(spec: TaskSpec, given: Any) -> TaskSpec:
     if ids is None and ranges is None and not hasattr(given, "task_ids"):
         if isinstance(given, Mapping) and given:
             raise InvalidInputError(
-                f"depends_on={given!r} of the task {spec.id!r} has neither task_ids nor "
-                "task_id_ranges.",
+                f"depends_on={given!r} has neither task_ids nor task_id_ranges.",
                 "Pass ids of tasks.",
             )
         return evolve(spec, depends_on=dependencies(given))
@@ -318,8 +317,7 @@ def with_dependencies(spec: TaskSpec, given: Any) -> TaskSpec:
         return evolve(spec, depends_on_range=pairs[0])
     if sum(end - start + 1 for start, end in pairs) > _MOST_IDS:
         raise InvalidInputError(
-            f"depends_on of the task {spec.id!r} has ranges of more than {_MOST_IDS:,} ids beside "
-            "others.",
+            f"depends_on has ranges of more than {_MOST_IDS:,} ids beside others.",
             "Let it depend only on one range.",
         )
     more = (str(number) for start, end in pairs for number in range(start, end + 1))

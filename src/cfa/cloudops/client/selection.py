@@ -80,7 +80,8 @@ def texts(values: object, argument: str) -> list[str]:
         values = [values]
     if not isinstance(values, Iterable) or isinstance(values, bytes | Mapping):
         raise InvalidInputError(
-            f"{argument} is a {type(values).__name__}.", "Pass a string or a list of strings."
+            f"{argument} has the type {type(values).__name__}.",
+            "Pass a string or a list of strings.",
         )
     return [local(value, argument) for value in values]
 
@@ -90,7 +91,7 @@ def local(value: object, argument: str) -> str:
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str):
         raise InvalidInputError(
-            f"{argument} has a {type(value).__name__}.", "Pass strings or paths."
+            f"{argument} has a value of the type {type(value).__name__}.", "Pass strings or paths."
         )
     if "\0" in text:
         raise UnsafePathError(f"{argument} has a NUL character: {text!r}.", "Remove it.")
@@ -108,7 +109,7 @@ def location(text: str) -> str:
     """`location_in_blob` without blanks and slashes around it; `''` is the root."""
     if not isinstance(text, str):
         raise InvalidInputError(
-            f"location_in_blob is a {type(text).__name__}.", "Pass a folder like 'data'."
+            f"location_in_blob has the type {type(text).__name__}.", "Pass a folder like 'data'."
         )
     return names.folder(text.strip(" \t\n/"))
 

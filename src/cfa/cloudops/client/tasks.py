@@ -195,10 +195,11 @@ class TaskMixin:
             image=references.image(container_image_name) or self.full_container_name,
             mounts=None if mount_pairs is None else parse_mounts(mount_pairs),
             timeout_s=minutes("timeout", timeout),
-            depends_on=() if depends_on_range is not None else dependencies(depends_on),
             depends_on_range=id_range(depends_on_range),
             run_dependents_on_failure=bool(run_dependent_tasks_on_fail),
         )
+        if depends_on_range is None:
+            spec = _with_dependencies(spec, depends_on)
         if self.rehearsal is not None:
             self.rehearsal.command(command_line)
         return self._add(job_name or "", [spec])[0]
@@ -372,7 +373,7 @@ class TaskMixin:
             )
         mounts = task.get("mount_pairs", task.get("mounts"))
         number_range = id_range(task.get("depends_on_range"))
-        return TaskSpec(
+        spec = TaskSpec(
             command_line=command_text(task["command_line"]),
             id=task.get("id"),
             name_suffix=task.get("name_suffix", suffix) or "",
@@ -381,11 +382,22 @@ class TaskMixin:
             or self.full_container_name,
             mounts=None if mounts is None else parse_mounts(mounts),
             timeout_s=minutes("timeout", task.get("timeout")),
-            depends_on=() if number_range is not None else dependencies(task.get("depends_on")),
             depends_on_range=number_range,
             depends_on_positions=positions(task.get("depends_on_positions")),
             run_dependents_on_failure=bool(task.get("run_dependent_tasks_on_fail", False)),
         )
+        if number_range is not None:
+            return spec
+        return _with_dependencies(spec, task.get("depends_on"))
+
+
+def _with_dependencies(spec: TaskSpec, given: Any) -> TaskSpec:
+    """A task that depends on ids of tasks, or on what an object of the SDK says."""
+    if isinstance(given, Mapping) or hasattr(given, "task_ids"):
+        from cfa.cloudops.client import sdk  # most scripts have no such objects
+
+        return sdk.with_dependencies(spec, given)
+    return evolve(spec, depends_on=dependencies(given))
 
 
 def _status(task: Task) -> dict[str, Any]:

@@ -23,7 +23,7 @@ _BLOB_SEGMENTS = 254
 def _text(kind: str, value: object) -> str:
     if not isinstance(value, str):
         raise InvalidNameError(
-            f"A {kind} must be text, got {type(value).__name__}.", f"Pass the {kind} as a string."
+            f"The {kind} must be text, got {type(value).__name__}.", f"Pass the {kind} as a string."
         )
     return value
 

@@ -113,6 +113,6 @@ def reference(registry_name: str, repo_name: str, tag: str) -> Reference:
 def _text(kind: str, value: object) -> str:
     if not isinstance(value, str):
         raise InvalidNameError(
-            f"A {kind} must be text, got {type(value).__name__}.", f"Pass the {kind} as a string."
+            f"The {kind} must be text, got {type(value).__name__}.", f"Pass the {kind} as a string."
         )
     return value

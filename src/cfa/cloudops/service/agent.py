@@ -32,11 +32,10 @@ from cfa.cloudops.service import link, owner, reserve
 from cfa.cloudops.service.disks import no_space, shortage
 from cfa.cloudops.service.scheduler import Scheduler
 from cfa.cloudops.service.workspace import Workspace
+from cfa.cloudops.settings import IDLE_S, agent_idle_s
 
 _log = logging.getLogger(__name__)
 
-#: Seconds without work after which the agent leaves.
-IDLE_S = 60.0
 #: Seconds between two notifications of one client, so that a monitor does not slow the work down.
 _NOTIFY_S = 0.02
 _WORKERS = 8
@@ -394,7 +393,7 @@ def main(home: str, *, stay: bool = False) -> int:
         if lock is None:
             return 0
         os.chdir(workspace.home)
-        idle_s = inf if stay else float(os.environ.get("CLOUDOPS_AGENT_IDLE_S", IDLE_S))
+        idle_s = inf if stay else agent_idle_s()
         Agent(workspace, idle_s).run()
     except KeyboardInterrupt:
         _log.info("interrupted: running tasks finish, all others wait for the next agent")

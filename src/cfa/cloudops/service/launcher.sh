@@ -215,8 +215,12 @@ give_up() {
             read -r session <"/proc/self/fd/3/shell.$1"
         [ -n "$session" ] || find_session "" "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY"
     fi
-    # Stopped before: a shell that is found after its task would report that the task was killed.
-    pass "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY" STOP 2>&9
+    # Stopped before: a shell that is found after its task would report that the task was killed. The
+    # guard begins with what is younger than itself: a task that ends by itself before it is found would
+    # look as if it had ended with its shell.
+    for since in ${guarded:+$me} 0; do
+        pass "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY" STOP 2>&9
+    done
     signal "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY" KILL
     how=$2
     [ -z "$how" ] && [ $tries = 0 ] && how=alone
@@ -264,7 +268,7 @@ pass() {
     found=1
     for process in /proc/[0-9]*; do
         pid=${process#/proc/}
-        [ "$pid" = "$spared" ] && continue
+        [ "$pid" = "$spared" ] || [ "$pid" -lt "$since" ] && continue
         if read -r stat <"$process/stat"; then
             stat=${stat##*) }
             case $stat in Z* | X*) continue ;; esac
@@ -331,7 +335,7 @@ end_all() {
 }
 
 serve() {
-    node=
+    node= since=0
     trap 'echo "refused $node"' EXIT
     begin "$1"
     job=$2
@@ -393,7 +397,7 @@ once() {
     begin "$1"
     # While this shell lives, the node whose network is used here stays: see `keep`.
     [ -p "$directory/network" ] && exec 4<>"$directory/network"
-    node=
+    node= since=0
     trap 'trap - EXIT; exit 143' TERM INT HUP
     trap : PIPE
     trap 'echo "refused $node"' EXIT
