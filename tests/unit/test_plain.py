@@ -82,7 +82,14 @@ def test_log_lines_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_commands_print_by_these_functions_only() -> None:
     """No command prints a name past them: `print` has constant text, or none of others."""
-    allowed = {"output.py": 11, "app.py": 2, "greeting.py": 1, "tasks.py": 2, "doctor.py": 1}
+    allowed = {
+        "output.py": 8,
+        "__init__.py": 1,
+        "app.py": 2,
+        "greeting.py": 1,
+        "tasks.py": 2,
+        "doctor.py": 1,
+    }
     allowed["samples.py"] = 1
     for path in Path(cfa.cloudops.cli.__path__[0]).glob("*.py"):
         found = len(re.findall(r"(?<![\w.])print\(", path.read_text()))

@@ -71,6 +71,7 @@ def show(
             timestamps=timestamps,
             streams=streams,
             source=source,
+            gives_up=False,
         ) as watch,
     ):
         while True:

@@ -27,7 +27,7 @@ def follow(batch: BatchProvider, job_id: str, timeout_s: float | None) -> int:
     """
     start = time.monotonic()
     job = batch.get_job(job_id)
-    with detaching(batch, job_id), Watch(batch, output=False) as watch:
+    with detaching(batch, job_id), Watch(batch, output=False, gives_up=False) as watch:
         while True:
             watch.look(job)
             if job.settled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -54,9 +55,9 @@ _STYLES = {
 def show_error(error: CloudOpsError) -> None:
     """Print an error for people: what happened, and, on a line of its own, what to do."""
     message = shortened(plain(error.message or str(error), keep="\n"))
-    print(coloured(f"cloudops: {message}", "red", sys.stderr), file=sys.stderr)
+    _aside(coloured(f"cloudops: {message}", "red", sys.stderr))
     if error.hint:
-        print(f"  {shortened(plain(_in_commands(error.hint), keep=chr(10)))}", file=sys.stderr)
+        _aside(f"  {shortened(plain(_in_commands(error.hint), keep=chr(10)))}")
 
 
 #: Methods of a client that are commands too: names of scripts that cannot be words of a sentence.
@@ -83,7 +84,13 @@ def note(text: str) -> None:
 
 def remark(text: str, before: str = "") -> None:
     """Print what belongs to a note before it."""
-    print(before + plain(text, keep="\n\t"), file=sys.stderr)
+    _aside(before + plain(text, keep="\n\t"))
+
+
+def _aside(text: str) -> None:
+    """Print to standard error; that nobody can read it changes nothing."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def line(text: str, *, flush: bool = False) -> None:

@@ -5,6 +5,7 @@ Only the package's own logger is touched, never the root logger.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -34,9 +35,15 @@ class _Stdout(logging.StreamHandler[TextIO]):
         logging.Handler.__init__(self)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """A reader that left is no error of the script."""
-        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+        """A reader that left is no error of the script; else standard error takes the line."""
+        error = sys.exc_info()[1]
+        if isinstance(error, BrokenPipeError):
+            return
+        if not isinstance(error, OSError):
             super().handleError(record)
+        elif sys.stderr is not None:
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"{self.format(record)}\n")
 
     @property
     def stream(self) -> TextIO:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from cfa.cloudops.errors import CloudOpsError, NotFoundError
@@ -26,7 +28,25 @@ def say(text: str) -> None:
     """A line of ours, when the script has ended: on standard error, if there is one."""
     if sys.stderr is not None:
         name = coloured("cloudops:", "yellow", sys.stderr)
-        write(sys.stderr, f"{name} {plain(text, keep=chr(10))}\n")
+        with contextlib.suppress(OSError):  # nobody can read it
+            write(sys.stderr, f"{name} {plain(text, keep=chr(10))}\n")
+
+
+@contextlib.contextmanager
+def going_on(what: str) -> Iterator[None]:
+    """While this is entered, a stream that cannot be written is no error: a line says what is missing.
+
+    A reader that left, `BrokenPipeError`, stays one.
+
+    Args:
+        what: what is not shown, with its verb: `The summary is`.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        say(f"{what} not shown: writing failed ({error.strerror or error}).")
 
 
 def say_detached(batch: BatchProvider, job_id: str) -> None:

@@ -19,6 +19,7 @@ from cfa.cloudops.client.blobs import BlobMixin
 from cfa.cloudops.client.ending import OneInterrupt, end_quietly
 from cfa.cloudops.client.jobs import minutes
 from cfa.cloudops.client.outcome import JobResult
+from cfa.cloudops.client.remarks import going_on
 from cfa.cloudops.errors import (
     BlobNotFoundError,
     CloudOpsError,
@@ -95,7 +96,8 @@ class ResultMixin(BlobMixin):
         if self.rehearsal is not None:
             self.rehearsal.awaited(job)
         result = JobResult(job, self._batch.list_tasks(job_id), time.monotonic() - start)
-        print(result)  # noqa: T201  as the cloud's client does
+        with going_on("The summary is"):
+            print(result)  # noqa: T201  as the cloud's client does
         if job.problem:
             _log.warning("%s: %s", job_id, job.problem)
         if download_job_stats:

@@ -7,6 +7,7 @@ tasks run and which are done; only files of running tasks are looked at again.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from attrs import define, field
 
-from cfa.cloudops.client.remarks import write
+from cfa.cloudops.client.remarks import going_on, write
 from cfa.cloudops.client.screen import COLOURS, Piece, shows_lines
 from cfa.cloudops.errors import NotFoundError
 from cfa.cloudops.model.colours import coloured, in_colour
@@ -38,6 +39,10 @@ _CHUNK = 1 << 16
 _LONGEST = 1 << 16
 #: Bytes from the end of an output that is not shown in which a begun line is looked for.
 _LAST_BYTES = 1 << 12
+#: Seconds for which one look may draw; then lines are skipped, or the view would be ever later.
+_LATE_S = 2.0
+#: Bytes before the end at which a view that has skipped lines goes on.
+_SHOWN_AGAIN = 1 << 13
 STREAMS = ("stdout.txt", "stderr.txt")
 
 
@@ -73,6 +78,8 @@ class OutputView:
         jobs: the jobs that will be looked at. The prefixes of several name the job too.
         streams: `stdout.txt`, `stderr.txt` or both. One alone goes to `out`, whichever it is.
         screen: draws what is meant for a terminal.
+        gives_up: a stream that cannot be written is no error. A line says so, and nothing more goes
+            there.
     """
 
     def __init__(
@@ -88,8 +95,10 @@ class OutputView:
         jobs: Collection[str] = (),
         streams: Sequence[str] = STREAMS,
         screen: Screen | NotebookScreen | None = None,
+        gives_up: bool = False,
     ) -> None:
         self._batch = batch
+        self._gives_up = gives_up
         self._wanted = wanted
         targets: tuple[TextIO | None, ...] = (out or sys.stdout, err or sys.stderr)  # None: closed
         pairs = zip(streams, targets, strict=False)
@@ -105,6 +114,7 @@ class OutputView:
         self._width = 0
         self._colours: dict[str, str] = {}
         self._after: dict[str, int] = {}
+        self._look_s = time.monotonic()
         self._running: dict[tuple[str, str], _Tail] = {}
         #: Tasks that are done and shown.
         self.done: set[tuple[str, str]] = set()
@@ -122,6 +132,7 @@ class OutputView:
         Raises:
             JobNotFoundError: it was deleted.
         """
+        self._look_s = time.monotonic()
         self._flush()
         found = []
         events = self._batch.list_events(job_id, self._after.get(job_id, 0))
@@ -212,90 +223,144 @@ class OutputView:
         """Keep the order of what goes to streams as text and as bytes."""
         if self._screen is not None:
             self._screen.flush()
-        for stream in self._streams.values():
-            stream.flush()
+        for name, stream in tuple(self._streams.items()):
+            self._try(name, stream.flush)
+
+    def _try(self, name: str, act: Callable[[], object]) -> None:
+        """Write to a stream, or give it up."""
+        if not self._gives_up:
+            act()
+            return
+        stream = self._streams.get(name)
+        with going_on("What tasks write is"):
+            act()
+            return
+        self._streams = {one: other for one, other in self._streams.items() if other is not stream}
 
     def _show(self, key: tuple[str, str], tail: _Tail, *, ended: datetime | None = None) -> None:
         """Show what is new of a task; of one that has `ended` also the begun lines."""
         stamp = ""
         if self._timestamps:
             stamp = f"{when(datetime.now(UTC) if ended is None or tail.seen else ended)} "
-        for name in self._streams:
+        for name in tuple(self._streams):
             obeyed = name in self._escaped or (self._timestamps and not self._raw)
             while True:
                 try:
+                    if self._screen is not None and time.monotonic() - self._look_s >= _LATE_S:
+                        self._pass_over(key, name, tail)
                     data = self._batch.read_task_file(*key, name, tail.offsets[name], _CHUNK)
                 except NotFoundError:
                     return  # deleted since
                 tail.offsets[name] += len(data)
                 *lines, rest = (tail.rest[name] + data).split(b"\n")
-                for line in lines:
-                    self._write(name, key, tail, line, stamp)
+                self._write(name, key, tail, lines, stamp)
                 if data:
                     tail.latest = name
                     rest = settled(rest) if obeyed else rest
                 while len(rest) > _LONGEST:
                     cut = _between_signs(rest, _LONGEST)
-                    self._write(name, key, tail, rest[:cut], stamp, ended=False)
+                    self._write(name, key, tail, [rest[:cut]], stamp, ended=False)
                     rest = rest[cut:]
                 tail.rest[name] = rest
                 if len(data) < _CHUNK:
                     break
             if ended is not None and tail.rest[name]:
-                self._write(name, key, tail, tail.rest[name], stamp)
+                self._write(name, key, tail, [tail.rest[name]], stamp)
                 tail.rest[name] = b""
         tail.seen = True
+
+    def _pass_over(self, key: tuple[str, str], name: str, tail: _Tail) -> None:
+        """Skip what a terminal cannot show in time, up to the last lines, and say so.
+
+        Raises:
+            NotFoundError: the task was deleted.
+        """
+        read = partial(self._batch.read_task_file, *key, name)
+        offset = tail.offsets[name]
+        end = file_size(read) - _SHOWN_AGAIN
+        skipped = 0
+        while offset < end and (data := read(offset, min(1 << 20, end - offset))):
+            skipped += data.count(b"\n")
+            offset += len(data)
+        rest, newline, _ = read(offset, _CHUNK).partition(b"\n")
+        if not skipped or not newline:
+            return
+        tail.offsets[name] = offset + len(rest) + 1
+        tail.rest[name] = b""
+        tail.parted.discard(name)
+        if self._screen is not None:
+            text = f"... {skipped + 1:,} lines skipped: cloudops logs {key[0]} {key[1]}"
+            self._screen.line((plain(text), "yellow"))
 
     def _write(
         self,
         name: str,
         key: tuple[str, str],
         tail: _Tail,
-        line: bytes,
+        lines: Sequence[bytes],
         stamp: str,
         *,
         ended: bool = True,
     ) -> None:
-        """Show a line, or a part of one that is too long; only a single file goes on in its line."""
-        stamp = "" if name in tail.parted else stamp
+        """Show lines, or a part of one that is too long; only a single file goes on in its line."""
+        if not lines or name not in self._streams:  # given up
+            return
+        first = "" if name in tail.parted else stamp
         (tail.parted.discard if ended else tail.parted.add)(name)
         label = self.label(*key)
         if name in self._escaped:
-            self._write_line(name, label, stamp, line)
+            self._write_lines(name, label, lines, [first, *[stamp] * (len(lines) - 1)])
             return
         end = "\n" if ended or self._prefix else ""
-        before = stamp
+        before = ""
         if self._prefix:
             prefix = label.ljust(self._width)
-            before = f"{coloured(prefix, self._colour(label), self._streams[name])} | {stamp}"
-        if self._timestamps and not self._raw and b"\r" in line.rstrip(b"\r"):
-            line = shown(line).encode()
-        stream = self._streams[name]
-        binary = getattr(stream, "buffer", None)
-        if binary is not None:
-            binary.write(before.encode() + line + end.encode())
-            return
-        write(stream, f"{before}{line.decode(errors='replace')}{end}")
+            before = f"{coloured(prefix, self._colour(label), self._streams[name])} | "
+        if self._timestamps and not self._raw:
+            lines = [shown(one).encode() if b"\r" in one.rstrip(b"\r") else one for one in lines]
+        # All at once: there may be very many.
+        text = f"{end}{before}{stamp}".encode().join(lines)
+        text = f"{before}{first}".encode() + text + end.encode()
+        self._try(name, partial(_put, self._streams[name], text))
 
-    def _write_line(self, name: str, label: str, stamp: str, line: bytes) -> None:
-        """Show a line on a terminal, which obeys none of its signs but colours."""
+    def _write_lines(
+        self, name: str, label: str, lines: Sequence[bytes], stamps: Sequence[str]
+    ) -> None:
+        """Show lines on a terminal, which obeys none of their signs but colours."""
         prefix = plain(label).ljust(self._width)
         wrong = name == "stderr.txt"
         if self._screen is None:
             stream = self._streams[name]
             before = f"{prefix} {'!' if wrong else '|'} " if self._prefix else ""
-            write(stream, f"{before}{stamp}{shown(line, colours=in_colour(stream))}\n")
+            colours = in_colour(stream)
+            text = "".join(
+                f"{before}{stamp}{shown(line, colours=colours)}\n"
+                for stamp, line in zip(stamps, lines, strict=True)
+            )
+            self._try(name, partial(write, stream, text))
             return
-        text = shown(line, colours=True)
-        pieces: list[Piece] = [(stamp, ""), _from_ansi(text) if "\x1b" in text else (text, "")]
+        head: list[Piece] = []
         if self._prefix:
             mark = ("! ", "bold red") if wrong else ("| ", "dim")
-            pieces = [(f"{prefix} ", self._colour(label)), mark, *pieces]
-        self._screen.line(*pieces)
+            head = [(f"{prefix} ", self._colour(label)), mark]
+        for stamp, line in zip(stamps, lines, strict=True):
+            text = shown(line, colours=True)
+            self._screen.line(
+                *head, (stamp, ""), _from_ansi(text) if "\x1b" in text else (text, "")
+            )
 
     def _colour(self, label: str) -> str:
         """The colour of a task's prefix, one after the other."""
         return self._colours.setdefault(label, COLOURS[len(self._colours) % len(COLOURS)])
+
+
+def _put(stream: TextIO, text: bytes) -> None:
+    """Write what tasks wrote, byte for byte where the stream takes bytes."""
+    binary = getattr(stream, "buffer", None)
+    if binary is None:
+        write(stream, text.decode(errors="replace"))
+    else:
+        binary.write(text)
 
 
 def _from_ansi(text: str) -> Text:

@@ -11,13 +11,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cfa.cloudops.client.notebook import NotebookScreen, in_notebook
-from cfa.cloudops.client.remarks import say, write
+from cfa.cloudops.client.remarks import going_on, say, write
 from cfa.cloudops.client.screen import Piece, Screen, can_draw
 from cfa.cloudops.client.view import LOOK_S, STREAMS, OutputView
 from cfa.cloudops.errors import NotFoundError
@@ -60,6 +61,7 @@ class Watch:
         prefix: as for `OutputView`, with `raw`, `timestamps`, `jobs` and `streams`. With `raw` nothing
             is drawn.
         source: gives another view of what tasks wrote than the service.
+        gives_up: as for `OutputView`.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class Watch:
         jobs: Collection[str] = (),
         streams: Sequence[str] = STREAMS,
         source: BatchProvider | None = None,
+        gives_up: bool = True,
     ) -> None:
         self._batch = batch
+        self._gives_up = gives_up
         self._output = output
         self._shows_errors = output and "stderr.txt" in streams
         self._screen = None if raw else _screen()
@@ -88,6 +92,7 @@ class Watch:
             jobs=jobs,
             streams=streams if output else (),
             screen=self._screen,
+            gives_up=gives_up,
         )
         self._start_s = time.monotonic()
         self._jobs: dict[str, Job] = {}
@@ -228,9 +233,10 @@ class Watch:
         elapsed = time.monotonic() - self._start_s
         last, shown_s = self._counted
         if text != last and elapsed - shown_s >= _PLAIN_S and sys.stdout is not None:
-            write(sys.stdout, f"{duration(elapsed)}: tasks {plain(text)}\n")
-            sys.stdout.flush()
             self._counted = (text, elapsed)
+            with going_on("Progress is") if self._gives_up else nullcontext():
+                write(sys.stdout, f"{duration(elapsed)}: tasks {plain(text)}\n")
+                sys.stdout.flush()
 
     def _status(self) -> list[list[Piece]]:
         """Lines of the status: how far, what runs or why nothing does, and what Ctrl-C does here."""

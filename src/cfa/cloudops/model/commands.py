@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable
+
+#: What `shlex.split` leaves as it is; it takes seconds for a word of 400,000 signs.
+_WHOLE = re.compile(r"""[^ \t\r\n'"\\]+""")
+_QUOTED = re.compile(r"""'[^']*'|"(?:[^"\\]|\\[^"\\])*\"""", re.DOTALL)
 
 
 def quoted(word: str) -> str:
     """A word of a command, quoted where it would not come out of its text as exactly one word."""
-    try:
-        whole = shlex.split(word) == [word]
-    except ValueError:  # a quote without its partner
-        whole = False
-    return word if whole else shlex.quote(word)
+    return word if _WHOLE.fullmatch(word) else shlex.quote(word)
 
 
 def joined(words: Iterable[str]) -> str:
@@ -22,9 +23,4 @@ def joined(words: Iterable[str]) -> str:
 
 def is_quoted(word: str) -> bool:
     """Whether a word is one that somebody has put into quotes: `'a b'`, quotes included."""
-    if len(word) < 2 or word[0] != word[-1] or word[0] not in "'\"":
-        return False
-    try:
-        return shlex.split(word) == [word[1:-1]]
-    except ValueError:
-        return False
+    return _QUOTED.fullmatch(word) is not None
