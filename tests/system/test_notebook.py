@@ -112,3 +112,30 @@ def test_an_interrupted_cell(manager: Any, kernel: Any):
     assert re.sub(r"\x1b\[\d+m", "", text).startswith("cloudops: detached; ")
     assert "Stop: cloudops job terminate j" in text
     run(kernel, "client.delete_job('j')")
+
+
+def test_an_error_of_ours(kernel: Any):
+    """A cell that fails shows its own lines, and none of this package's."""
+    run(kernel, SET_UP)
+    said = run(kernel, "def mine():\n    client.create_job('k', 'nosuch')\nmine()", status="error")
+    [error] = [one for one in said if one["type"] == "error"]
+    text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error["traceback"]))
+    assert error["ename"] == "PoolNotFoundError"
+    assert "client.create_job('k', 'nosuch')" in text
+    assert "There is no pool 'nosuch'" in text
+    assert "cloudops/client" not in text
+
+
+def test_an_interrupted_call(kernel: Any):
+    """A cell that is interrupted in a call of ours ends with `KeyboardInterrupt` and its own line."""
+    run(kernel, SET_UP)
+    code = (
+        "import os, signal, time\n"
+        "client._batch.get_pool = lambda *_: (os.kill(os.getpid(), signal.SIGINT), time.sleep(10))\n"
+        "client.create_job('k', 'p')"
+    )
+    [error] = [one for one in run(kernel, code, status="error") if one["type"] == "error"]
+    text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error["traceback"]))
+    assert error["ename"] == "KeyboardInterrupt"
+    assert "client.create_job('k', 'p')" in text
+    assert "cloudops/client" not in text

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 pytestmark = pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
@@ -74,3 +77,83 @@ def test_a_hook_of_the_script(bench):
     )
     _, out, err = bench.run(script + HEAD + "mine(CloudClient())")
     assert (out, frames(err)) == ("mine PoolNotFoundError\n", [])
+
+
+GOES_ON = "What it has begun may go on.\n  Show what runs: cloudops status\n"
+INTERRUPT = """\
+import os, signal, time
+from cfa.cloudops.service.local import LocalBatch
+
+def stall(*_, **more):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(10)
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (
+            "LocalBatch.__init__ = stall\nCloudClient()",
+            "cloudops: interrupted while the client was made.\n",
+        ),
+        (
+            "LocalBatch.create_pool = stall\nCloudClient().create_pool('p', container_image_name='x')",
+            f"cloudops: interrupted in create_pool. {GOES_ON}",
+        ),
+    ],
+)
+def test_ctrl_c(bench, more, says):
+    """Ctrl-C during a call of ours ends the script by SIGINT, with a line on what that means."""
+    assert bench.run(HEAD + INTERRUPT + more) == (-2, "", says)
+
+
+def test_ctrl_c_with_tasks(bench):
+    """Tasks that were added before go on, and a message says how to follow and stop them."""
+    script = (
+        "client = CloudClient()\nclient.create_pool('p', container_image_name='x')\n"
+        "client.create_job('j', 'p')\nclient.add_task('j', 'sleep 2')\n"
+        "LocalBatch.add_tasks = stall\nclient.add_task('j', 'true')\n"
+    )
+    status, _, err = bench.run(HEAD + INTERRUPT + script)
+    assert status == -2
+    assert "Traceback" not in err
+    assert "interrupted in add_task. " in err
+    assert "1 task of j goes on" in err
+    assert "Stop: cloudops job terminate j" in err
+
+
+def test_ctrl_c_that_is_caught(bench):
+    """A script that catches KeyboardInterrupt goes on, and gets a traceback for its own code."""
+    script = (
+        "LocalBatch.create_pool = stall\n"
+        "try: CloudClient().create_pool('p', container_image_name='x')\n"
+        "except KeyboardInterrupt: print('mine')\n"
+        "stall()\n"
+    )
+    status, out, err = bench.run(HEAD + INTERRUPT + script)
+    assert (status, out) == (-2, "mine\n")
+    assert frames(err) == ["<module>", "stall"]
+
+
+def test_typed_lines(bench, workdir):
+    """Interactive Python shows the line that was typed; a debugger sees the rest."""
+    lines = (
+        HEAD
+        + INTERRUPT
+        + "client = CloudClient()\nmine(client)\n"
+        + "import sys\nprint('entries:', sys.last_traceback.tb_next.tb_next is not None)\n"
+        + "LocalBatch.create_pool = stall\nclient.create_pool('p', container_image_name='x')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-i"],
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert frames(done.stderr) == ["<module>", "mine", "<module>"]
+    assert "entries: True" in done.stdout
+    assert "\nKeyboardInterrupt\n" in done.stderr

@@ -16,6 +16,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
 from cfa.cloudops.client import logs
+from cfa.cloudops.client.remarks import say
 from cfa.cloudops.errors import CloudOpsError
 
 #: Seconds in which a further Ctrl-C means the same as the one before.
@@ -217,25 +218,83 @@ def end_quietly(error: KeyboardInterrupt, text: str) -> None:
 
 @functools.cache
 def shorten_tracebacks() -> None:
-    """Let an error of ours that ends the script show the script's lines and the call that failed, and
-    not what that called in turn. With LOG_LEVEL=debug, or where people inspect it, it shows all.
+    """Let what ends a script show the script's lines and not ours.
+
+    An error of ours shows the call that failed, and not what that called in turn. Ctrl-C during a call
+    of ours says in a line what that means. Where people type the lines, both end with the line that was
+    typed. With LOG_LEVEL=debug everything is shown.
     """
-    if logs.level() <= logging.DEBUG or hasattr(sys, "ps1") or sys.flags.inspect:
+    if logs.level() <= logging.DEBUG:
+        return
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        _shorten_in(shell)
         return
     before = sys.excepthook
 
     def hook(
         kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
-        if isinstance(error, CloudOpsError):
-            entry = error.__traceback__
-            while entry is not None and not _is_ours(entry.tb_frame):
-                entry = entry.tb_next
-            if entry is not None:
-                entry.tb_next = None
-        before(kind, error, traceback)
+        typed = hasattr(sys, "ps1") or bool(sys.flags.inspect)
+        if isinstance(error, KeyboardInterrupt) and not typed and (call := _our_call(traceback)):
+            say(_interrupted_in(call))
+        elif isinstance(error, CloudOpsError | KeyboardInterrupt):
+            error.__traceback__ = _shortened(traceback, call=not typed)
+            before(kind, error, error.__traceback__)
+            error.__traceback__ = traceback  # debuggers see all of it
+        else:
+            before(kind, error, traceback)
 
     sys.excepthook = hook
+
+
+def _shorten_in(shell: Any) -> None:
+    """The same in IPython, unless somebody has a handler there already: there is room for one."""
+
+    def show(
+        shell: Any,
+        kind: type[BaseException],
+        error: BaseException,
+        traceback: TracebackType | None,
+        tb_offset: int | None = None,
+    ) -> None:
+        error.__suppress_context__ = error.__suppress_context__ or isinstance(
+            error, KeyboardInterrupt
+        )
+        shell.showtraceback((kind, error, _shortened(traceback, call=False)), tb_offset=tb_offset)
+
+    if not shell.custom_exceptions:
+        shell.set_custom_exc((CloudOpsError, KeyboardInterrupt), show)
+
+
+def _our_call(traceback: TracebackType | None) -> TracebackType | None:
+    """Where a call of ours was made, if one was."""
+    while traceback is not None and not _is_ours(traceback.tb_frame):
+        traceback = traceback.tb_next
+    return traceback
+
+
+def _shortened(traceback: TracebackType | None, *, call: bool) -> TracebackType | None:
+    """What a traceback has before a call of ours, and, with `call`, the call itself."""
+    ours = _our_call(traceback)
+    if ours is None:
+        return traceback
+    entries = []
+    while traceback is not None and traceback is not ours:
+        entries.append(traceback)
+        traceback = traceback.tb_next
+    entries += [ours] if call else []
+    short = None
+    for entry in reversed(entries):
+        short = TracebackType(short, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return short
+
+
+def _interrupted_in(call: TracebackType) -> str:
+    name = call.tb_frame.f_code.co_name
+    if name == "__init__":
+        return "interrupted while the client was made."
+    return f"interrupted in {name}. What it has begun may go on.\n  Show what runs: cloudops status"
 
 
 def _is_ours(frame: FrameType) -> bool:

@@ -66,7 +66,7 @@ def either_order(
     """
 
     @functools.wraps(method)
-    def call(self: TaskMixin, *args: Any, **kwargs: Any) -> str:
+    def add_task(self: TaskMixin, *args: Any, **kwargs: Any) -> str:
         positional = list(args)
         if "job_name" in kwargs and "command_line" not in kwargs:
             if len(positional) != 1:
@@ -97,7 +97,7 @@ def either_order(
         job = self._resolve_job(job, command)
         return method(self, job, command, *positional, **kwargs)  # type: ignore[arg-type]  # checked by the call itself
 
-    return call
+    return add_task
 
 
 class TaskMixin:
