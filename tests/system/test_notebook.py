@@ -84,6 +84,14 @@ def test_one_display_is_updated(kernel: Any):
     assert not [one for one in said if one["type"] == "stream" and one["name"] == "stderr"]
 
 
+def test_nothing_to_show(kernel: Any):
+    """The display of a job without failures is empty in the end."""
+    run(kernel, SET_UP.rpartition("client.add_task")[0])
+    said = run(kernel, "result = client.monitor_job('j')")
+    displays = [one for one in said if one["type"] in ("display_data", "update_display_data")]
+    assert displays[-1]["data"]["text/html"] == ""
+
+
 def test_values_are_tables(kernel: Any):
     """A cell that ends with a result or a list shows it as a table."""
     run(kernel, SET_UP)

@@ -255,6 +255,29 @@ class TestRun:
         assert all(one in other.deps for one, other in pairwise(circle))
         assert not client.calls
 
+    def test_names_in_a_cycle(self, client):
+        """The error names tasks as their author does: by id where one was given, else by command."""
+        first, second = Task("fit a"), Task("fit b", "second")
+        first >> second >> first
+        with pytest.raises(DependencyCycleError) as caught:
+            client.run_dag(first, second, job_name="j")
+        assert "'fit a' -> second (fit b) -> 'fit a'" in str(caught.value) or (
+            "second (fit b) -> 'fit a' -> second (fit b)" in str(caught.value)
+        )
+
+    def test_html(self, client):
+        """A notebook shows a column of names only where there are names, and tasks that have not run."""
+        first = Task("fit <a>")
+        html = client.run_dag(first, Task("b", dep=first), job_name="j")._repr_html_()
+        assert "<th>id</th><th>command</th>" in html
+        assert "<th>task</th>" not in html
+        named = Task("b", "merge", dep=first)
+        assert "<td>merge</td>" in client.run_dag(first, named, job_name="j")._repr_html_()
+        assert "<td>fit &lt;a&gt;</td>" in first._repr_html_()
+        assert "runs after" not in first._repr_html_()
+        assert "merge" in named._repr_html_()
+        assert "Task(&#x27;fit &lt;a&gt;&#x27;)" in named._repr_html_()
+
     @pytest.mark.parametrize("keyword", ["depends_on", "command_line", "retries"])
     def test_unknown_keyword(self, client, keyword):
         """Keywords that cannot hold for every task are refused."""

@@ -92,6 +92,13 @@ class Task:
     def __str__(self) -> str:
         return str(self.id)
 
+    def _repr_html_(self) -> str:
+        from cfa.cloudops.model import show  # for notebooks alone
+
+        fields = {"task": given_id(self), "command": self.cmd}
+        after = some([repr(task) for task in self.deps])
+        return show.record({k: v for k, v in (fields | {"runs after": after}).items() if v})
+
 
 def given_id(task: Task) -> str | None:
     """The id that somebody gave a task; None for a random one."""
@@ -164,7 +171,9 @@ def graph(arguments: Iterable[Task | Iterable[Task]]) -> Graph:
 
 
 def _say(task: Task) -> str:
-    return f"{task.id} ({task.cmd})"
+    """A task as its author knows it."""
+    name = given_id(task)
+    return repr(task.cmd) if name is None else f"{name} ({task.cmd})"
 
 
 def labels(tasks: Iterable[Task], *namespaces: Mapping[str, Any]) -> list[str]:

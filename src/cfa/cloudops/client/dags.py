@@ -26,8 +26,9 @@ class DagTaskIds(dict["Task", str]):
         from cfa.cloudops.dag import given_id
         from cfa.cloudops.model import show  # for notebooks alone
 
+        named = any(map(given_id, self))
         rows = [
-            {"task": given_id(task), "id": task_id, "command": task.cmd}
+            {**({"task": given_id(task)} if named else {}), "id": task_id, "command": task.cmd}
             for task, task_id in self.items()
         ]
         return show.table(rows, "There are no tasks.")

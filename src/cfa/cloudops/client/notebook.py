@@ -87,6 +87,8 @@ class NotebookScreen:
         from rich.console import Console
         from rich.text import Text
 
+        if not self._lines and not self._status:
+            return HTML("")  # an empty box would stay
         console = Console(
             record=True, file=io.StringIO(), width=_WIDTH, highlight=False, force_jupyter=False
         )
