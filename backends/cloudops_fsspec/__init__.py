@@ -33,8 +33,9 @@ class FsspecBlobs(BlobProvider):
     this package, from any process; a program that writes to the directory itself is not stopped.
 
     Raises:
-        UnknownBackendError: fsspec knows no such protocol.
+        UnknownBackendError: fsspec knows no such protocol, or it needs more than a URL.
         BackendNotInstalledError: it does, but a package is missing.
+        BackendUnavailableError: its server does not answer.
     """
 
     name = "fsspec"

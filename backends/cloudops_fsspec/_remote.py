@@ -16,6 +16,7 @@ from typing import Any
 
 from cfa.cloudops.errors import (
     BackendNotInstalledError,
+    BackendUnavailableError,
     BlobContainerNotFoundError,
     BlobNotFoundError,
     CloudOpsError,
@@ -37,6 +38,11 @@ from cloudops_fsspec._records import RemoteRecords
 _log = logging.getLogger(__name__)
 #: Stores that show an object when its upload is complete, and not before.
 _ATOMIC = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci"}
+#: Extras of cfa-cloudops that bring what a scheme needs.
+_EXTRAS = {
+    "s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs",
+    "abfs": "azure-storage", "abfss": "azure-storage", "az": "azure-storage", "adl": "azure-storage",
+}  # fmt: skip
 #: Keeps an empty container in being on stores that know no directories.
 _MARK = ".cloudops-container.part"
 _STALE = timedelta(days=1)
@@ -61,14 +67,24 @@ class RemoteBlobs(BlobProvider):
             settings = {"skip_instance_cache": True, "use_listings_cache": False}
             filesystem, root = url_to_fs(url, **(settings | self.options))
         except ImportError as error:
+            extra = _EXTRAS.get(url.partition(":")[0])
             raise BackendNotInstalledError(
-                f"The storage {url!r} cannot be used: {error}.",
-                "Install the package that the message names.",
+                f"The storage {url!r} cannot be used: {str(error).rstrip('.')}.",
+                f"Type: pip install 'cfa-cloudops[{extra}]'."
+                if extra
+                else "Install the package that the message names.",
             ) from None
-        except ValueError as error:
+        except (ValueError, TypeError) as error:  # also of a filesystem that needs more than a URL
             raise UnknownBackendError(
-                f"The storage {url!r} cannot be used: {error}.",
-                "Set CLOUDOPS_STORAGE to a directory, or to a URL that fsspec knows.",
+                f"The storage {url!r} cannot be used: {str(error).rstrip('.')}.",
+                "Set CLOUDOPS_STORAGE to a directory, or to a URL that begins with s3:// (extra s3), "
+                "gs:// (extra gcs), abfs:// (extra azure-storage) or another protocol of fsspec that "
+                "needs no more than the URL.",
+            ) from None
+        except OSError as error:
+            raise BackendUnavailableError(
+                f"The storage {url!r} does not answer: {error.strerror or error}.",
+                "Check the address, and whether this machine reaches it.",
             ) from None
         self._fs: Any = filesystem
         self._root = str(root).rstrip("/")

@@ -12,7 +12,11 @@ import fsspec
 import fsspec.asyn
 import pytest
 
-from cfa.cloudops.errors import BackendNotInstalledError, UnknownBackendError
+from cfa.cloudops.errors import (
+    BackendNotInstalledError,
+    BackendUnavailableError,
+    UnknownBackendError,
+)
 from cfa.cloudops.provider.blob import BlobProvider
 from cfa.cloudops.testing.storage import StorageContract
 from cloudops_fsspec import FsspecBlobs
@@ -105,3 +109,28 @@ def test_directories_do_not_import_fsspec(tmp_path: Path) -> None:
         "assert 'fsspec' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "says"),
+    [
+        (
+            TypeError("org is missing"),
+            UnknownBackendError,
+            r"s3:// \(extra s3\), gs:// \(extra gcs\)",
+        ),
+        (OSError(-2, "Name not known"), BackendUnavailableError, "does not answer: Name not known"),
+        (ImportError("Install s3fs."), BackendNotInstalledError, r"'cfa-cloudops\[s3\]'"),
+    ],
+)
+def test_urls_that_do_not_do(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception], says: str
+) -> None:
+    """A URL that is not enough, and a server that does not answer, are no fault of this package."""
+
+    def fail(_url: str, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", fail)
+    with pytest.raises(kind, match=says):
+        FsspecBlobs("s3://x")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from cfa.cloudops import settings
@@ -133,3 +135,15 @@ def test_limits():
     assert limits("xsmall", 3, machine) == Resources(6, None)
     assert limits("xlarge", 1, machine) == Resources(None, None)
     assert limits("my-own-size", 1, machine) == Resources()
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_no_file(monkeypatch, tmp_path, caplog, make):
+    """A `.env` that is no file is named in one line; one that was asked for is an error."""
+    make(tmp_path / ".env")
+    load(monkeypatch, tmp_path)
+    assert caplog.messages == [
+        "The dotenv file '.env' is not an ordinary file: no settings come from it."
+    ]
+    with pytest.raises(SettingError, match="is not an ordinary file"):
+        settings.load(default_backend="auto", dotenv_path=tmp_path / ".env", environment={})

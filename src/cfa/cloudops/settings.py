@@ -196,16 +196,21 @@ def read_dotenv(path: str | Path | None, *, required: bool = True) -> dict[str, 
             not exist has no entries, as for the cloud's client, and the log says so.
 
     Raises:
-        SettingError: a file that was named does not exist or cannot be read.
+        SettingError: a file that was named does not exist, is not an ordinary file, or cannot be read.
     """
     file = Path(path) if path is not None else Path(".env")
     if not file.is_file():
-        if path is not None and required:
+        if os.path.lexists(file):
+            said = f"The dotenv file {str(file)!r} is not an ordinary file"
+            if path is not None and required:
+                raise SettingError(f"{said}.", "Correct --dotenv, or leave it out.")
+            _log.warning("%s: no settings come from it.", said)
+        elif path is not None and required:
             raise SettingError(
                 f"The dotenv file {str(path)!r} does not exist.",
                 "Correct --dotenv, or leave it out.",
             )
-        if path is not None:
+        elif path is not None:
             _log.info("The dotenv file %r does not exist: no settings come from it.", str(path))
         return {}
     from dotenv import dotenv_values  # a file that is absent costs no import

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cfa.cloudops.cli.declare import Commands
-from cfa.cloudops.errors import ConflictError
+from cfa.cloudops.errors import ConflictError, FileAccessError
 from cfa.cloudops.settings import VARIABLES
 
 root = Commands()
@@ -32,6 +32,11 @@ def generate_sample_env() -> None:
     except FileExistsError:
         raise ConflictError(
             f"The file {FILE} exists, and is kept.", "Rename or delete it first."
+        ) from None
+    except OSError as error:
+        raise FileAccessError(
+            f"Could not write {FILE}: {error.strerror}.",
+            "Change to a directory that you may write to.",
         ) from None
     print(FILE)
 

@@ -125,6 +125,11 @@ def _is_expected(path: Path, home: Path, mode: int) -> bool:
 
 
 def _unexpected(home: Path, path: Path) -> UntrustedWorkspaceError:
+    if path == home:
+        return UntrustedWorkspaceError(
+            f"The workspace {home} cannot be used: a file is in the place of the directory.",
+            f"Move {home} away, or set CLOUDOPS_HOME to another directory.",
+        )
     return UntrustedWorkspaceError(
         f"The workspace {home} is not trusted: {path} is a link, a pipe, or a directory in the "
         "place of a file.",

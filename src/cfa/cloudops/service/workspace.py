@@ -79,6 +79,13 @@ class Workspace:
                     path.mkdir(mode=0o700, exist_ok=True)
         except StoreError:
             raise
+        except (FileExistsError, NotADirectoryError):
+            ways = (*reversed(self.home.parents), self.home)
+            path = next((one for one in ways if one.exists() and not one.is_dir()), self.home)
+            raise StoreUnreadableError(
+                f"Could not create the workspace {self.home}: a file is in the place of a directory.",
+                f"Move {path} away, or set CLOUDOPS_HOME to another directory.",
+            ) from None
         except OSError as error:
             raise StoreUnreadableError(
                 f"Could not create the workspace {self.home}: {error.strerror}.",
