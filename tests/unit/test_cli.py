@@ -22,7 +22,13 @@ from cfa.cloudops import backends, settings
 from cfa.cloudops.cli import main, output, pools
 from cfa.cloudops.client import ending
 from cfa.cloudops.client.remarks import say
-from cfa.cloudops.errors import BackendUnavailableError, CloudOpsError, InvalidInputError
+from cfa.cloudops.errors import (
+    BackendUnavailableError,
+    CloudOpsError,
+    InvalidInputError,
+    StoreError,
+)
+from cfa.cloudops.local import CloudClient
 from cfa.cloudops.model.plain import counted
 from cfa.cloudops.model.values import JobSpec, Mount, PoolSpec, Resources
 from cfa.cloudops.provider.executor import Capabilities
@@ -682,3 +688,54 @@ def test_documents(capsys):
     assert found["pool"]["isolation"] == "job"
     assert found["pool"]["mounts"] == [{"source": "abc", "target": "d"}]
     assert found["at"] == "2026-01-02T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("words", [[], ["job"], ["job", "list"], ["run"]])
+def test_help_as_a_word(cloudops, words):
+    """`cloudops help job list` is `cloudops job list --help`."""
+    assert cloudops("help", *words) == cloudops(*words, "--help")
+    status, _, err = cloudops("help", "nosuch")
+    assert (status, "no command 'nosuch'" in err) == (2, True)
+
+
+def test_advice_has_the_name(cloudops, workdir):
+    """What to type has the name that was meant."""
+    _, _, err = cloudops("blob", "list", "nosuch")
+    assert err.endswith("To create it: 'cloudops blob create-container -c nosuch'.\n")
+
+
+def test_a_file_in_the_place_of_the_workspace(cloudops, workdir):
+    """The error says what to move away, for a command and for a client."""
+    (workdir / ".cloudops").write_text("")
+    status, _, err = cloudops("job", "list")
+    assert status == 6
+    assert f"Move {workdir}/.cloudops away" in err
+    with pytest.raises(StoreError, match=f"Move {workdir}/.cloudops away"):
+        CloudClient(backend="subprocess")
+    with pytest.raises(StoreError, match=f"Move {workdir}/.cloudops away"):
+        CloudClient(backend="subprocess", home=workdir / ".cloudops" / "deep" / "home")
+
+
+def test_sample_that_cannot_be_written(cloudops, workdir, monkeypatch):
+    """A folder that cannot be written is no reason for a traceback."""
+
+    def refuse(*_args, **_more):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    status, _, err = cloudops("generate-sample-env")
+    assert (status, "Could not write cloudops-sample.env: Permission denied." in err) == (2, True)
+
+
+def test_narrow_list_of_tasks(workdir):
+    """Where a terminal has no room for exit codes and commands, it shows the exit codes."""
+    with contextlib.closing(CloudClient(backend="subprocess", at_exit="detach")) as client:
+        client.create_pool("p", container_image_name="x")
+        client.create_job("fit", "p")
+        client.add_task("fit", "python3 -c 'import nosuchmodule; print(1)'")
+        client.monitor_job("fit")
+    status, shown = on_terminal("task", "list", "fit", COLUMNS="50", NO_COLOR="1")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert status == 0
+    assert lines[0].split() == ["task", "state", "result", "exit"]
+    assert lines[-1].endswith("a wider terminal also shows: time, tries, command")

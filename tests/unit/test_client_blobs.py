@@ -33,6 +33,7 @@ from cfa.cloudops.errors import (
     PoolNotFoundError,
     UnsafePathError,
 )
+from cfa.cloudops.local import CloudClient
 from cfa.cloudops.model.values import Mount, Pool, PoolSpec
 from cfa.cloudops.settings import load as load_settings
 from cloudops_fsspec import FsspecBlobs
@@ -1144,3 +1145,13 @@ def test_file_size_limit(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_names_that_azure_refuses(workdir, caplog):
+    """A name that this machine accepts and Azure does not gets a warning."""
+    client = CloudClient(backend="subprocess")
+    logging.getLogger("cfa.cloudops").addHandler(caplog.handler)
+    client.create_blob_container("good-name")
+    client.create_blob_container("In_Bad")
+    logging.getLogger("cfa.cloudops").removeHandler(caplog.handler)
+    assert ["Azure refuses 'In_Bad'" in one for one in caplog.messages] == [True]

@@ -151,6 +151,17 @@ class Root(_Group):
         is_script = script in SCRIPTS and ("_" in cmd_name or ours not in _MODULES)
         return self._kept(script if is_script else ours)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As always; `help job list` is `job list --help`."""
+        if args[0] != "help":
+            return super().resolve_command(ctx, args)
+        if not args[1:]:
+            click.echo(ctx.get_help())
+            ctx.exit()
+        return super().resolve_command(ctx, [*args[1:], "--help"])
+
     def make(self, name: str) -> click.Command | None:
         """A new command or group; it may be a script of the cloud's package."""
         if name in GROUPS:

@@ -63,8 +63,10 @@ def show_error(error: CloudOpsError) -> None:
 #: Methods of a client that are commands too: names of scripts that cannot be words of a sentence.
 _METHOD = re.compile(
     rf"(?<!cloudops )(?<![\w'\"./:-])(?:client\.)?({'|'.join(name for name in SCRIPTS if '_' in name)})"
-    r"(?:\([^()]*\))?(?![\w=-]|\.\w)"
+    r"(?:\((?:'([^'()]*)'|[^()]*)\))?(?![\w=-]|\.\w)"
 )
+#: What stands before the argument of a method in the command that it is.
+_ARGUMENT = {"create_blob_container": "-c ", "list_blob_files": ""}
 #: What a hint says of scripts alone.
 _IN_SCRIPT = re.compile(r"\s*In the script: [^.]*\.")
 
@@ -74,7 +76,16 @@ def _in_commands(hint: str) -> str:
     text = _IN_SCRIPT.sub("", hint)
     text = re.sub(r"\bPass (\w+)=True\b", r"Give \1=True", text)
     text = re.sub(r"\b(\w+)=True\b", lambda found: f"--{kebab(found[1])}", text)
-    return _METHOD.sub(lambda found: f"'cloudops {' '.join(SCRIPTS[found[1]].words)}'", text)
+    return _METHOD.sub(_command, text)
+
+
+def _command(found: re.Match[str]) -> str:
+    """The command that a method is, with the argument if that is known."""
+    name, argument = found.groups()
+    words = " ".join(SCRIPTS[name].words)
+    if argument and name in _ARGUMENT:
+        words += f" {_ARGUMENT[name]}{argument}"
+    return f"'cloudops {words}'"
 
 
 def note(text: str) -> None:

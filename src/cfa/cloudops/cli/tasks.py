@@ -214,7 +214,7 @@ def list_tasks(
             for task in tasks
         ),
         empty="no failed tasks" if failed else "no tasks",
-        spared=("tries", "time", "exit", "command"),
+        spared=("tries", "time", "command", "exit"),
     )
 
 

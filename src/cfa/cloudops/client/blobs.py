@@ -31,7 +31,7 @@ class BlobMixin(AsyncCopyMixin):
 
         Args:
             name: name of the container. Azure accepts only 3 to 63 lower-case letters, digits and
-                hyphens.
+                single hyphens; the log warns of others.
 
         Raises:
             InvalidNameError: the name cannot be the name of a container.
@@ -39,7 +39,14 @@ class BlobMixin(AsyncCopyMixin):
         """
         if self.rehearsal is not None:
             self.rehearsal.container(name)
-        self._blobs.create_container(names.blob_container(name))
+        container = names.blob_container(name)
+        if self.rehearsal is None and not names.is_azure_container(container):
+            _log.warning(
+                "Azure refuses %r as the name of a blob container; this machine accepts it. Use 3 to 63 "
+                "lower-case letters, digits and single hyphens, a letter or digit at both ends.",
+                container,
+            )
+        self._blobs.create_container(container)
 
     def list_blob_files(self, blob_container: str | None = None) -> list[str]:
         """List the names of all blobs in a container, including those in folders, sorted.

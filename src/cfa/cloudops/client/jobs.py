@@ -19,6 +19,7 @@ from cfa.cloudops.errors import (
     JobNotFoundError,
 )
 from cfa.cloudops.model import names
+from cfa.cloudops.model.plain import counted
 from cfa.cloudops.model.values import Job, JobSpec, JobState
 from cfa.cloudops.settings import EXISTING_JOB, ExistingJob
 
@@ -244,7 +245,7 @@ class JobMixin:
             again = self._replacing(job_id, "force-replace", said)
             raise JobExistsError(
                 f"The job {job_id!r} was not replaced: it has {counts.running} running and "
-                f"{counts.active} waiting tasks.",
+                f"{counted(counts.active, 'waiting task')}.",
                 f"To wait for them: cloudops job monitor {job_id}   "
                 f"To terminate them: cloudops job terminate {job_id}   "
                 + (f"To replace the job all the same: {again}. " if again else "")

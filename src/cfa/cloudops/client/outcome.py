@@ -14,8 +14,8 @@ from cfa.cloudops.model.values import Job, Task, TaskResult
 class JobResult(dict[str, Any]):
     """What `monitor_job` returns.
 
-    A dictionary with the keys of the cloud's client: `completed` (True), `elapsed time` (a `timedelta`
-    of whole seconds), `terminate_reason` (text or None), and the numbers of tasks `tasks complete`,
+    A dictionary with the keys of the cloud's client: `completed` (True), `elapsed time` (a
+    `timedelta`), `terminate_reason` (text or None), and the numbers of tasks `tasks complete`,
     `tasks remaining`, `success` and `fail`.
 
     Attributes:
@@ -30,7 +30,7 @@ class JobResult(dict[str, Any]):
         super().__init__(
             {
                 "completed": True,
-                "elapsed time": timedelta(seconds=int(elapsed_s)),
+                "elapsed time": timedelta(seconds=elapsed_s),
                 "terminate_reason": job.terminate_reason,
                 "tasks complete": counts.completed,
                 "tasks remaining": counts.active + counts.running,

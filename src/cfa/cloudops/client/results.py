@@ -126,6 +126,7 @@ class ResultMixin(BlobMixin):
                             seen = self._save_output(job_id, seen)
                         watch.look(job)
                         if job.settled:
+                            watch.conclude(job)
                             break
                         left = limit_s - (time.monotonic() - start)
                         if left <= 0:

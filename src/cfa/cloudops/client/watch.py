@@ -22,7 +22,7 @@ from cfa.cloudops.client.remarks import going_on, say, write
 from cfa.cloudops.client.screen import Piece, Screen, can_draw
 from cfa.cloudops.client.view import LOOK_S, STREAMS, OutputView
 from cfa.cloudops.errors import NotFoundError
-from cfa.cloudops.model.plain import abbreviated, plain, shortened, some
+from cfa.cloudops.model.plain import abbreviated, counted, plain, shortened, some
 from cfa.cloudops.model.tail import last_lines
 from cfa.cloudops.model.values import Event, Job, JobState, TaskCounts
 from cfa.cloudops.model.words import clock, duration
@@ -146,6 +146,12 @@ class Watch:
         elif not self._output and not job.settled:
             self._count(job)
 
+    def conclude(self, job: Job) -> None:
+        """The last line of counts of a job that is completed, where there is no terminal."""
+        if self._screen is None:
+            self._counted = ("", -_PLAIN_S)
+            self._count(job)
+
     def forget(self, job_id: str) -> None:
         """A job is gone: it is no part of the status any more."""
         self._jobs.pop(job_id, None)
@@ -258,7 +264,7 @@ class Watch:
         name = abbreviated(name, max(room, _LEAST_NAME))
         lines: list[list[Piece]] = [[(heartbeat, "cyan"), (past, ""), (name, "bold"), *far]]
         if owed := sum(job.logs_owed for job in jobs if not job.counts.running):
-            lines.append([(f"  saving the logs of {owed} tasks", "")])
+            lines.append([(f"  saving the logs of {counted(owed, 'task')}", "")])
         if self._running:
             lines += self._running_lines()
         else:

@@ -15,6 +15,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _SCHEDULED_JOB = re.compile(r"[A-Za-z0-9_-]{1,60}:job-[1-9][0-9]{0,17}\Z")
 _SUFFIX = re.compile(r"[A-Za-z0-9_-]*\Z")
 _BLOB_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
+_AZURE_CONTAINER = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
 _STORAGE_ACCOUNT = re.compile(r"[A-Za-z0-9]{3,24}\Z")
 _BLOB_LENGTH = 1024
 _BLOB_SEGMENTS = 254
@@ -109,6 +110,15 @@ def blob_container(text: str) -> str:
             "case, '_' and '.' are accepted on this machine only.",
         )
     return text
+
+
+def is_azure_container(name: str) -> bool:
+    """Whether Azure accepts the name of a blob container: 3 to 63 lower-case letters, digits and single
+    hyphens, a letter or digit at both ends.
+
+    https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
+    """
+    return _AZURE_CONTAINER.match(name) is not None
 
 
 def storage_account(text: str) -> str:

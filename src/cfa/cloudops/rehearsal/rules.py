@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from cfa.cloudops.model import sizes
+from cfa.cloudops.model import names, sizes
 from cfa.cloudops.model.values import Job, JobSpec, JobState, PoolSpec, TaskSpec, Usage
 from cfa.cloudops.rehearsal.findings import Finding, refuse, warn
 
@@ -20,7 +20,6 @@ MAX_SLOTS = 256
 LEAST_INTERVAL = timedelta(minutes=1)
 LONGEST_TASK = timedelta(days=180)
 
-_CONTAINER = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
 _VERSION = re.compile(r"_v(\d+)\Z", re.IGNORECASE)
 
 
@@ -29,7 +28,7 @@ _VERSION = re.compile(r"_v(\d+)\Z", re.IGNORECASE)
 
 def container_name(name: str) -> Iterator[Finding]:
     """A blob container has 3 to 63 lower-case letters, digits and single hyphens."""
-    if not _CONTAINER.match(name):
+    if not names.is_azure_container(name):
         why = "OutOfRangeInput" if not 3 <= len(name) <= 63 else "InvalidResourceName"
         yield refuse(
             "container-name",
