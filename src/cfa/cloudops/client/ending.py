@@ -226,7 +226,7 @@ def shorten_tracebacks() -> None:
     """
     if logs.level() <= logging.DEBUG:
         return
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None:
         _shorten_in(shell)
         return

@@ -80,6 +80,7 @@ class Watch:
     ) -> None:
         self._batch = batch
         self._gives_up = gives_up
+        self._given_up = False
         self._output = output
         self._shows_errors = output and "stderr.txt" in streams
         self._screen = None if raw else _screen()
@@ -238,11 +239,14 @@ class Watch:
             text += f" ({reason})"
         elapsed = time.monotonic() - self._start_s
         last, shown_s = self._counted
-        if text != last and elapsed - shown_s >= _PLAIN_S and sys.stdout is not None:
+        news = text != last and elapsed - shown_s >= _PLAIN_S
+        if news and sys.stdout is not None and not self._given_up:
             self._counted = (text, elapsed)
+            self._given_up = True
             with going_on("Progress is") if self._gives_up else nullcontext():
                 write(sys.stdout, f"{duration(elapsed)}: tasks {plain(text)}\n")
                 sys.stdout.flush()
+                self._given_up = False
 
     def _status(self) -> list[list[Piece]]:
         """Lines of the status: how far, what runs or why nothing does, and what Ctrl-C does here."""
