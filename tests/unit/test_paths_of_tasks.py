@@ -86,6 +86,8 @@ ALLOWED: dict[str, str] = {
     ),
     **dict.fromkeys(
         (
+            "cli/__init__:_for_reading",
+            "cli/__init__:_open_streams",
             "cli/autoscale:_text",
             "cli/doctor:_existing",
             "cli/doctor:_write_directory",

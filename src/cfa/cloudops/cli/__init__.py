@@ -116,10 +116,9 @@ def _flush() -> OSError | None:
     """
     found: OSError | None = None
     for stream in (sys.stderr, sys.stdout):
-        found = None
         try:
             stream.flush()
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            found = error
+            found = error if stream is sys.stdout else None
     return found

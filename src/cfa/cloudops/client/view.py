@@ -246,7 +246,8 @@ class OutputView:
             obeyed = name in self._escaped or (self._timestamps and not self._raw)
             while True:
                 try:
-                    if self._screen is not None and time.monotonic() - self._look_s >= _LATE_S:
+                    late = time.monotonic() - self._look_s >= _LATE_S
+                    if late and self._screen is not None and name in self._escaped:
                         self._pass_over(key, name, tail)
                     data = self._batch.read_task_file(*key, name, tail.offsets[name], _CHUNK)
                 except NotFoundError:
