@@ -221,9 +221,10 @@ def read_dotenv(path: str | Path | None, *, required: bool = True) -> dict[str, 
 _replaced: dict[str, tuple[str | None, str]] = {}
 
 
-#: How the variables begin that `cloudops run` gives to a program, and to nobody that it starts for long:
-#: `..._SCRIPTS` is the directory of the cloud's scripts, which is on its `PATH`.
+#: How the variables begin that `cloudops run` gives to a program, and to nobody that it starts for long.
 OF_A_RUN = "CLOUDOPS_RUN_"
+#: The directory of the cloud's scripts, which is on the program's `PATH`.
+SCRIPTS_VARIABLE = f"{OF_A_RUN}SCRIPTS"
 #: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
 #: how the tasks that it added ended. The variable may outlive the file.
 REPORT_VARIABLE = f"{OF_A_RUN}REPORT"
@@ -265,7 +266,7 @@ def own_environment(*, settings: bool = True) -> dict[str, str]:
         settings: keep the `CLOUDOPS_*` entries of dotenv files.
     """
     found = {name: value for name, value in os.environ.items() if not name.startswith(OF_A_RUN)}
-    if scripts := os.environ.get(f"{OF_A_RUN}SCRIPTS"):
+    if scripts := os.environ.get(SCRIPTS_VARIABLE):
         path = found.get("PATH", os.defpath).split(os.pathsep)
         found["PATH"] = os.pathsep.join(place for place in path if place != scripts)
     for name, (before, value) in _replaced.items():

@@ -17,13 +17,12 @@ import click
 from cfa.cloudops.cli import PROGRAM
 from cfa.cloudops.cli.declare import Command
 from cfa.cloudops.errors import AgentError, InvalidInputError, LocalFileNotFoundError
+from cfa.cloudops.settings import OF_A_RUN, SCRIPTS_VARIABLE
 
 #: One program per script but `test`, which the system has.
 SCRIPTS = Path(__file__).parent / "bin"
 #: The Python of the programs in it.
-PYTHON_VARIABLE = "CLOUDOPS_RUN_PYTHON"
-#: Their directory: what is taken off the `PATH` of an agent, see `settings.own_environment`.
-SCRIPTS_VARIABLE = "CLOUDOPS_RUN_SCRIPTS"
+PYTHON_VARIABLE = f"{OF_A_RUN}PYTHON"
 _OPTIONS = f"{__name__}.options"
 
 

@@ -11,14 +11,14 @@ import time
 from pathlib import Path
 
 from cfa.cloudops.model.plain import plain
-from cfa.cloudops.settings import REPORT_VARIABLE
+from cfa.cloudops.settings import OF_A_RUN, REPORT_VARIABLE
 
 #: Beginning of the name of a report (see `settings.REPORT_VARIABLE`), before the process id of the
 #: `cloudops run` and a further hyphen.
 REPORT_PREFIX = "cloudops-run-"
 #: The command line of the `cloudops run` that made the report, as JSON in three parts: up to the name of
 #: the command, its options, its words. Not for tasks: see `settings.own_environment`.
-COMMAND_VARIABLE = "CLOUDOPS_RUN_COMMAND"
+COMMAND_VARIABLE = f"{OF_A_RUN}COMMAND"
 #: Modules of programs that run what a user wrote, or commands: to start them again says nothing.
 _RUNNERS = frozenset({"cfa.cloudops.cli", "ipykernel", "pydevd", "pytest"})
 
