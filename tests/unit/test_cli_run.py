@@ -357,7 +357,7 @@ def test_signals_are_for_the_script(workdir, number, status):
 @pytest.fixture
 def farewell(workdir, monkeypatch):
     """Makes farewells that report into a file; they are cancelled, and so report, by `end`."""
-    report = workdir / "report"
+    report = workdir / "cloudops-run-report"
     report.touch()
     monkeypatch.setenv(REPORT_VARIABLE, str(report))
     made = []

@@ -19,7 +19,7 @@ SRC = ROOT / "src"
 BACKENDS = ROOT / "backends"
 PACKAGE = "cfa.cloudops"
 
-VALUES = {"errors", "model", "beneath"}
+VALUES = {"errors", "model", "beneath", "report"}
 INTERFACES = VALUES | {"provider"}
 REGISTRY = INTERFACES | {"settings", "backends", "autoscale"}
 
@@ -28,6 +28,7 @@ REGISTRY = INTERFACES | {"settings", "backends", "autoscale"}
 ARROWS = {
     "errors": set(),
     "beneath": set(),
+    "report": {"beneath"},
     "model": {"errors"},
     "autoscale": {"errors"},
     "provider": VALUES | {"settings"},

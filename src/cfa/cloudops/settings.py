@@ -237,7 +237,11 @@ FRESH = "cloudops run --fresh"
 def _typed_fresh(env: Mapping[str, str], script: Setting) -> Setting | None:
     """The setting of a living `cloudops run --fresh`. A script that asks for more gets it."""
     fresh = env.get(FRESH_VARIABLE)
-    if not fresh or not os.path.exists(env.get(REPORT_VARIABLE, "")):
+    if not fresh:
+        return None
+    from cfa.cloudops import report  # for `cloudops run` alone
+
+    if not report.is_there(env.get(REPORT_VARIABLE, "")):
         return None
     most = script.value.strip().lower() == "force-replace"
     return Setting(value="force-replace" if most else fresh, origin=FRESH)

@@ -18,7 +18,7 @@ from cfa.cloudops.client.ending import (
     set_exit_status,
 )
 from cfa.cloudops.client.remarks import say, say_detached
-from cfa.cloudops.client.rerun import REPORT_PREFIX, fresh_run, run_id
+from cfa.cloudops.client.rerun import fresh_run, is_child_of_run
 from cfa.cloudops.errors import CloudOpsError, NotFoundError
 from cfa.cloudops.model.plain import some
 from cfa.cloudops.model.values import TaskResult
@@ -196,8 +196,7 @@ class Farewell:
     def _decides(self) -> bool:
         """Whether what tasks came to decides over the exit status. A `cloudops run` that started this
         very process sees to that by itself, and so sees the script's own status."""
-        ours = f"{REPORT_PREFIX}{os.getppid()}-"
-        return self._on_failure == "exit" and not run_id().startswith(ours)
+        return self._on_failure == "exit" and not is_child_of_run()
 
     def _fail(self, status: int = 1) -> None:
         """Let the script end with its own exit status, or else with this one, or 1."""
@@ -228,15 +227,10 @@ class Farewell:
         bad = bool(status or failed or unrun)
         if not path:
             return bad
-        line = json.dumps({"failed": failed, "unrun": unrun, "status": status}) + "\n"
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        except OSError:
-            return bad  # the one who asked is gone
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
+        from cfa.cloudops import report  # for `cloudops run` alone
+
+        line = json.dumps({"failed": failed, "unrun": unrun, "status": status})
+        report.append(path, f"{line}\n")
         return bad
 
     def _outcome(self, job_id: str, ids: set[str]) -> tuple[int, int]:

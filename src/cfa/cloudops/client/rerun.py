@@ -13,9 +13,6 @@ from pathlib import Path
 from cfa.cloudops.model.plain import plain
 from cfa.cloudops.settings import OF_A_RUN, REPORT_VARIABLE
 
-#: Beginning of the name of a report (see `settings.REPORT_VARIABLE`), before the process id of the
-#: `cloudops run` and a further hyphen.
-REPORT_PREFIX = "cloudops-run-"
 #: The command line of the `cloudops run` that made the report, as JSON in three parts: up to the name of
 #: the command, its options, its words. Not for tasks: see `settings.own_environment`.
 COMMAND_VARIABLE = f"{OF_A_RUN}COMMAND"
@@ -25,8 +22,21 @@ _RUNNERS = frozenset({"cfa.cloudops.cli", "ipykernel", "pydevd", "pytest"})
 
 def run_id() -> str:
     """Stands for all processes of a living `cloudops run`, and is kept with their jobs; else ''."""
-    report = os.environ.get(REPORT_VARIABLE, "")
-    return os.path.basename(report) if os.path.exists(report) else ""
+    path = os.environ.get(REPORT_VARIABLE)
+    if not path:
+        return ""
+    from cfa.cloudops import report  # for `cloudops run` alone
+
+    return os.path.basename(path) if report.is_there(path) else ""
+
+
+def is_child_of_run() -> bool:
+    """Whether a living `cloudops run` started this very process."""
+    if not run_id():
+        return False
+    from cfa.cloudops import report
+
+    return run_id().startswith(f"{report.PREFIX}{os.getppid()}-")
 
 
 def begin_of_script() -> float:
@@ -83,7 +93,7 @@ def fresh_run(*options: str) -> str:
 
 def _command() -> tuple[list[str], list[str], list[str]]:
     """The `cloudops run` of this script, its options, and its words, none if it is not known."""
-    if os.path.exists(os.environ.get(REPORT_VARIABLE, "")) and COMMAND_VARIABLE in os.environ:
+    if run_id() and COMMAND_VARIABLE in os.environ:
         head, given, words = json.loads(os.environ[COMMAND_VARIABLE])
         return head, given, words
     python, *words = sys.orig_argv or [""]
