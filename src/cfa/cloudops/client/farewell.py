@@ -38,7 +38,7 @@ class Farewell:
     The exit status stays what the script made it. It is 1 instead of 0 when `on_failure` is `exit` and
     tasks failed. Ctrl-C detaches: the tasks go on, and the script ends by SIGINT, which is status 130
     for a shell. `cloudops run`, whose exit status is about the tasks as well, gets a report. What
-    forked children added counts as if the script had.
+    children of the script added counts as if the script had; see `forks`.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Farewell:
         self._added.setdefault(job_id, set()).update(new)
 
     def _tell(self, job_id: str, ids: Iterable[str], *, done: bool = False) -> None:
-        """In a forked child: let the script know of tasks."""
+        """In a child: let the script know of tasks."""
         forks.tell(
             forks.Note(
                 self._name,
@@ -94,7 +94,7 @@ class Farewell:
         )
 
     def _hear(self, *, others: bool = True) -> None:
-        """Take over what forked children added with this client and nobody has waited for.
+        """Take over what children added with this client and nobody has waited for.
 
         Args:
             others: also what they added with clients of their own, in the same workspace.
@@ -142,7 +142,7 @@ class Farewell:
         if os.getpid() == self._pid:
             self._hear(others=False)
             self._let_go()
-            if self._report(0) and self._decides():
+            if not forks.heard() and self._report(0) and self._decides():
                 atexit.register(self._fail)
             if self._at_end is not None:
                 self._at_end()
@@ -156,13 +156,14 @@ class Farewell:
     def _leave(self, interrupt: OneInterrupt) -> None:
         status = 0
         bad = False
+        heard = forks.heard()  # then all that follows is the script's
         try:
             if interrupted():
                 interrupt.hold()
             else:
                 forks.join_workers()
             self._hear()
-            if self._expected:
+            if self._expected and not heard:
                 if self._detach or interrupted():
                     self._say_detached()
                 else:
@@ -172,7 +173,8 @@ class Farewell:
         except KeyboardInterrupt:
             status = 130
             self._hear()
-            self._say_detached()
+            if not heard:
+                self._say_detached()
         except BrokenPipeError:
             # Nobody reads any more; the tasks go on. Python flushes once more when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -182,8 +184,9 @@ class Farewell:
         finally:
             interrupt.hold()
             try:
-                self._let_go()
-                bad = self._report(status)
+                if not heard:
+                    self._let_go()
+                    bad = self._report(status)
                 if self._at_end is not None:
                     self._at_end()
                 self._batch.close()
@@ -204,7 +207,7 @@ class Farewell:
             set_exit_status(self._own_status() or status or 1)
 
     def _let_go(self) -> None:
-        """In a forked child that has a client of its own: who forked it need not wait again."""
+        """In a child that has a client of its own: the script need not wait again."""
         for job_id, ids in self._expected.items():
             self._tell(job_id, ids, done=True)
 
@@ -331,7 +334,7 @@ class Farewell:
 
 @atexit.register  # before any client does, and so called after all of them
 def _stay_for_workers() -> None:
-    """Stay with what forked children added in workspaces of which the script has no client itself."""
+    """Stay with what children added in workspaces of which the script has no client itself."""
     try:
         with OneInterrupt():
             if not interrupted():
