@@ -17,6 +17,7 @@ import click
 from cfa.cloudops.cli import PROGRAM
 from cfa.cloudops.cli.declare import Command
 from cfa.cloudops.errors import AgentError, InvalidInputError, LocalFileNotFoundError
+from cfa.cloudops.model.plain import command_line
 from cfa.cloudops.settings import OF_A_RUN, SCRIPTS_VARIABLE
 
 #: One program per script but `test`, which the system has.
@@ -68,7 +69,7 @@ def argv(words: Sequence[str], *, module: bool, program: bool) -> list[str]:
     name, *arguments = words
     if module and program:
         raise InvalidInputError(
-            "-m and -- exclude each other.", f"Write: cloudops run -m {name}, without --."
+            "-m and -- exclude each other.", f"Write: {command_line('run -m', name)}, without --."
         )
     if module:
         return [sys.executable, "-m", name, *arguments]
@@ -82,7 +83,7 @@ def argv(words: Sequence[str], *, module: bool, program: bool) -> list[str]:
     if not Path(name).exists():
         raise LocalFileNotFoundError(
             f"There is no script {name!r} in {Path.cwd()}.",
-            f"To run a program: cloudops run -- {name}"
+            f"To run a program: {command_line('run --', name)}"
             if shutil.which(name)
             else "Check the path.",
         )

@@ -19,6 +19,7 @@ from cfa.cloudops.errors import (
     JobNotFoundError,
 )
 from cfa.cloudops.model import names
+from cfa.cloudops.model.plain import command_line
 from cfa.cloudops.model.values import Job, JobSpec, JobState
 from cfa.cloudops.settings import EXISTING_JOB, ExistingJob
 
@@ -245,8 +246,8 @@ class JobMixin:
             raise JobExistsError(
                 f"The job {job_id!r} was not replaced: it has {counts.running} running and "
                 f"{counts.active} waiting tasks.",
-                f"To wait for them: cloudops job monitor {job_id}   "
-                f"To terminate them: cloudops job terminate {job_id}   "
+                f"To wait for them: {command_line('job monitor', job_id)}   "
+                f"To terminate them: {command_line('job terminate', job_id)}   "
                 + (f"To replace the job all the same: {again}. " if again else "")
                 + "In the script: existing_job='force-replace'.",
             )
