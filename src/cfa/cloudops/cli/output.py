@@ -65,7 +65,7 @@ _METHOD = re.compile(
     r"(?:\([^()]*\))?(?![\w=-]|\.\w)"
 )
 #: What a hint says of scripts alone.
-_IN_SCRIPT = re.compile(r"\s*In the script: [^.]*\.")
+_IN_SCRIPT = re.compile(r"\s*In the (?:script|call): [^.]*\.")
 
 
 def _in_commands(hint: str) -> str:

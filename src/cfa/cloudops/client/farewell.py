@@ -18,7 +18,7 @@ from cfa.cloudops.client.ending import (
     set_exit_status,
 )
 from cfa.cloudops.client.remarks import say, say_detached
-from cfa.cloudops.client.rerun import fresh_run, is_child_of_run
+from cfa.cloudops.client.rerun import fresh_run, is_child_of_run, is_interactive
 from cfa.cloudops.errors import CloudOpsError, NotFoundError
 from cfa.cloudops.model.plain import some
 from cfa.cloudops.model.values import TaskResult
@@ -64,7 +64,7 @@ class Farewell:
         self._added: dict[str, set[str]] = {}
         self._detached: set[str] = set()
         self._pid = os.getpid()
-        self._interactive = hasattr(sys, "ps1") or "ipykernel" in sys.modules
+        self._interactive = is_interactive()
         self._detach = at_exit == "detach" or self._interactive
         self._own_status: Callable[[], int] = int if self._interactive else remember_status()
         atexit.register(self._at_exit)
@@ -116,11 +116,6 @@ class Farewell:
     def made(self, job_id: str) -> None:
         """A job that this script made."""
         self._made.add(job_id)
-
-    @property
-    def interactive(self) -> bool:
-        """Whether a person types what runs: a cell of a notebook may well run again."""
-        return self._interactive
 
     def refused(self, job_id: str) -> None:
         """A job to which a task could not be added."""

@@ -70,9 +70,14 @@ def replacing(choice: str, *, by_variable: bool = True) -> str:
     return ", or ".join(filter(None, (command, variable)))
 
 
+def is_interactive() -> bool:
+    """Whether a person types what runs: in a notebook, or at a prompt, also that after `python -i`."""
+    return hasattr(sys, "ps1") or "ipykernel" in sys.modules
+
+
 def runs_script() -> bool:
     """Whether what runs is a user's script, and not a program that runs what a user wrote."""
-    return _RUNNERS.isdisjoint(sys.modules)
+    return _RUNNERS.isdisjoint(sys.modules) and not is_interactive()
 
 
 def fresh_run(*options: str) -> str:
@@ -93,9 +98,8 @@ def fresh_run(*options: str) -> str:
 
 def _command() -> tuple[list[str], list[str], list[str]]:
     """The `cloudops run` of this script, its options, and its words, none if it is not known."""
-    if run_id() and COMMAND_VARIABLE in os.environ:
-        head, given, words = json.loads(os.environ[COMMAND_VARIABLE])
-        return head, given, words
+    if run_id() and (command := _command_of_run()):
+        return command
     python, *words = sys.orig_argv or [""]
     if not words or (sys.argv or [""])[0] in ("", "-", "-c"):  # typed or piped
         return [], [], []
@@ -103,3 +107,17 @@ def _command() -> tuple[list[str], list[str], list[str]]:
         return ["cloudops", "run"], [], words
     # Options of Python; with -c it is a worker of multiprocessing.
     return ["cloudops", "run"], ["--"], [] if "-c" in words else [python, *words]
+
+
+def _command_of_run() -> tuple[list[str], list[str], list[str]] | None:
+    """The command line in `COMMAND_VARIABLE`; None if it is not one of ours."""
+    try:
+        parts = json.loads(os.environ.get(COMMAND_VARIABLE, ""))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(parts, list) or len(parts) != 3:
+        return None
+    if not all(isinstance(part, list) and all(isinstance(x, str) for x in part) for part in parts):
+        return None
+    head, given, words = parts
+    return (head, given, words) if (head[:1], head[1:][-1:]) == (["cloudops"], ["run"]) else None
