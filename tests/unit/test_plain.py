@@ -48,6 +48,7 @@ def test_long_text_is_cut() -> None:
         ("task show", ["j", "j--1"], "cloudops task show j j--1"),
         ("task list --failed", ["-rf"], "cloudops task list --failed -- -rf"),
         ("task show", ["j", "-1"], "cloudops task show -- j -1"),
+        ("run --", ["sh", "-e"], "cloudops run -- sh -e"),
         ("run -m", ["a b"], "cloudops run -m 'a b'"),
     ],
 )

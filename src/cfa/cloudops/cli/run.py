@@ -25,7 +25,7 @@ from attrs import evolve
 from cfa.cloudops import backends, rehearsal, report
 from cfa.cloudops.cli import output, programs
 from cfa.cloudops.client.rerun import COMMAND_VARIABLE
-from cfa.cloudops.errors import AmbiguousCallError
+from cfa.cloudops.errors import AmbiguousCallError, LocalFileNotFoundError
 from cfa.cloudops.settings import FRESH_VARIABLE, REPORT_VARIABLE, ExistingJob, Settings
 
 
@@ -66,6 +66,7 @@ def run(
 
     Raises:
         BackendError: there is no such backend.
+        LocalFileNotFoundError: the program cannot be started.
         KeyboardInterrupt: SIGINT ended the script.
     """
     if settings.backend != "auto":
@@ -162,7 +163,13 @@ def _run(argv: Sequence[str], environment: Mapping[str, str], stdout: TextIO | N
             process.send_signal(number)  # the terminal sends Ctrl-C to both of us
 
     with _handling(forward):
-        process = subprocess.Popen(argv, env=environment, stdout=stdout)
+        try:
+            process = subprocess.Popen(argv, env=environment, stdout=stdout)
+        except OSError as error:  # its own: a program that is missing, or in another format
+            raise LocalFileNotFoundError(
+                f"{argv[0]!r} cannot be started: {error.strerror}.",
+                "Check the program, and the one that its first line names.",
+            ) from None
         for number in received:
             process.send_signal(number)
         return process.wait()

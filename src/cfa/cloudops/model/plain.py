@@ -58,5 +58,7 @@ def command_line(words: str, *names: str) -> str:
         words: the command and its options, such as `task list --failed`.
         names: ids that follow. The service allows a hyphen in front, where a shell's user needs `--`.
     """
-    dashes = ["--"] if any(name.startswith("-") for name in names) else []
-    return shlex.join(["cloudops", *words.split(), *dashes, *names])
+    head = ["cloudops", *words.split()]
+    if "--" not in head and any(name.startswith("-") for name in names):
+        head.append("--")
+    return shlex.join([*head, *names])
