@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, cast, get_args
 
@@ -82,6 +82,8 @@ class Settings:
     registry: str
     strict: bool
     origins: Mapping[str, str]
+    #: What to say of variables that may be misspelt settings: each a sentence, and what to do.
+    remarks: Sequence[tuple[str, str]] = ()
 
     @property
     def fresh(self) -> bool:
@@ -153,8 +155,9 @@ def load(
     if strict and found["CLOUDOPS_ISOLATION"].origin == "default":
         # As on the cloud: a script must not come to rely on what tasks share.
         found["CLOUDOPS_ISOLATION"] = Setting(value=Isolation.TASK, origin="CLOUDOPS_STRICT")
+    backend = _choice(found, "CLOUDOPS_BACKEND", None)
     return Settings(
-        backend=_choice(found, "CLOUDOPS_BACKEND", None),
+        backend=backend,
         storage=_storage_root(found["CLOUDOPS_STORAGE"]),
         home=_path("CLOUDOPS_HOME", found["CLOUDOPS_HOME"]),
         isolation=Isolation(_choice(found, "CLOUDOPS_ISOLATION", tuple(Isolation))),
@@ -166,7 +169,18 @@ def load(
         registry=_registry(found),
         strict=strict,
         origins={name: setting.origin for name, setting in found.items()},
+        remarks=_remarks(env, dotenv, dotenv_origin, backend),
     )
+
+
+def _remarks(
+    env: Mapping[str, str], dotenv: Mapping[str, str], origin: str, backend: str
+) -> Sequence[tuple[str, str]]:
+    if all(name in VARIABLES for name in (*env, *dotenv) if name.startswith("CLOUDOPS_")):
+        return ()
+    from cfa.cloudops import variables  # few scripts have others
+
+    return variables.remarks(env, dotenv, origin=origin, settings=VARIABLES, backend=backend)
 
 
 def agent_idle_s() -> float:
