@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from cfa.cloudops.errors import BackendNotInstalledError, BackendUnavailableError
 from cfa.cloudops.provider.attach import AttachStream, EngineError, hijack
@@ -23,7 +23,7 @@ from cfa.cloudops.provider.container import (
 )
 from cfa.cloudops.provider.executor import Capabilities, ImageInfo
 from cfa.cloudops.provider.oci import ContainerExecutor, why
-from cloudops_podman import logins, monitors, service, words
+from cloudops_podman import logins, monitors, remembered, service, words
 from cloudops_podman.service import Endpoint, OwnService, candidates
 
 if TYPE_CHECKING:
@@ -81,6 +81,11 @@ class PodmanExecutor(ContainerExecutor):
     def engine(self) -> Engine:
         """See `ContainerExecutor`."""
         return self._link().engine
+
+    def forget(self) -> None:
+        """See `Executor`."""
+        for endpoint in candidates(self.options.get("host"), os.environ, os.getuid()):
+            remembered.forget(endpoint)
 
     def _link(self) -> _Link:
         with self._linking:
@@ -420,8 +425,22 @@ def _open(endpoint: Endpoint) -> _Link:
     try:
         # Whether anybody is there shows soon; what it is, a busy machine takes its time to say.
         _exchange(link, "GET", "/_ping", timeout=service.CONNECT_S)
-        info = _exchange(link, "GET", "/info").json()
+        engine = _remembered(endpoint)
+        if engine is None:
+            info = _exchange(link, "GET", "/info").json()
+            engine = words.describe(endpoint, info)
+            remembered.keep(endpoint, info)
     except BaseException:
         client.close()
         raise
-    return _Link(endpoint=endpoint, client=client, engine=words.describe(endpoint, info))
+    return evolve(link, engine=engine)
+
+
+def _remembered(endpoint: Endpoint) -> Engine | None:
+    known = remembered.find(endpoint)
+    if known is None:
+        return None
+    try:
+        return words.describe(endpoint, known)
+    except (LookupError, TypeError, AttributeError, ValueError):  # nothing that Podman said
+        return None

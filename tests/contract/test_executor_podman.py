@@ -198,6 +198,46 @@ def test_call_without_an_answer_is_not_made_again(
     assert sum(b"/images/" in line for line in middle.requests) == 1
 
 
+def test_service_is_asked_once(
+    busy: Callable[..., _Busy], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What a service said of itself counts for a minute, for all of a user's processes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    middle = busy(b"/nothing", 0.0)
+
+    def probe(*, anew: bool = False) -> tuple[object, int]:
+        """What the executor says, and how often the service was asked for it."""
+        before = len(middle.requests)
+        with contextlib.closing(PodmanExecutor()) as executor:
+            if anew:
+                executor.forget()
+            found = executor.probe()
+        return found, sum(b"/info" in line for line in middle.requests[before:])
+
+    first, times = probe()
+    assert times == 1
+    assert probe() == (first, 0)
+    assert probe(anew=True) == (first, 1)
+    (file,) = tmp_path.glob("cache/*/*")
+    assert file.stat().st_mode & 0o777 == 0o600
+    said = file.read_bytes()
+    for content in (b"", b"[]", b"{", b'{"host": 7}', b"[" * 10_000, said[:-9]):
+        file.write_bytes(content)
+        assert probe() == (first, 1)
+    os.utime(file, (0, 0))
+    assert probe() == (first, 1)
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    assert probe() == (first, 1)
+    assert probe() == (first, 0)
+    file.unlink()
+    os.mkfifo(file)
+    assert probe() == (first, 1)
+    file.unlink()
+    file.parent.chmod(0o500)
+    assert probe() == (first, 1)
+
+
 def _spec(node_id: str = "n1") -> NodeSpec:
     workspace = f"podman-{os.getpid()}"
     return NodeSpec(

@@ -421,23 +421,26 @@ def test_copy(backend, image, workdir):
         text=True,
     ) as process:
         try:
-            log = Path("d/log")
-            until(lambda: len(log.read_text().splitlines()) == 6)
+            log, own = Path("d/log"), Path("../copy/d/log")
+            until(lambda: len(own.read_text().splitlines()) == 6)
             assert client._batch.task_counts("j").running == 3
-            Path("d/gate").touch()
+            Path("../copy/d/gate").touch()
             out, err = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 0, err
     assert "('success', 1), ('success', 1), ('success', 1)" in out
     assert "3: 3 succeeded" in out
+    assert client._batch.task_counts("j").running == 3
+    Path("d/gate").touch()
     finish(client)
     tasks = list(client._batch.list_tasks("j"))
     assert [(task.result, task.requeue_count) for task in tasks] == [("success", 0)] * 3
     client.close()
-    lines = Counter(log.read_text().splitlines())
-    assert set(lines.values()) == {2}
-    assert len(lines) == 6
+    lines = log.read_text().splitlines()
+    assert len(set(lines)) == len(lines) == 6
+    starts = [line for line in lines if line.startswith("start ")]  # were copied with their file
+    assert Counter(own.read_text().splitlines()) == Counter(lines + starts)
 
 
 def running(workspace: Workspace) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import frozen
 
-from cfa.cloudops.client import accounts, sdk, selection
+from cfa.cloudops.client import accounts, parts, selection
 from cfa.cloudops.client.handles import BlobHandle, ContainerHandle
 from cfa.cloudops.client.streams import BlobItem, BlobStream, pieces
 from cfa.cloudops.errors import (
@@ -205,8 +205,8 @@ class Streams:
             credential: has no effect on this machine.
         """
         del credential
-        storage = sdk.value(config, "Storage")
-        account = accounts.of_url(sdk.value(storage, "storage_account_url"))
+        storage = parts.value(config, "Storage")
+        account = accounts.of_url(parts.value(storage, "storage_account_url"))
         return self.face.client(azure_blob_storage_account=account).blob_service_client
 
     def get_container_client(

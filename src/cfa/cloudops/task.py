@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
-from cfa.cloudops.client import output_files, run_options, sdk
+from cfa.cloudops.client import output_files, parts, run_options, sdk
 from cfa.cloudops.client.jobs import minutes, retries
 from cfa.cloudops.client.pools import parse_mounts
 from cfa.cloudops.endpoints import construct_blob_container_endpoint
@@ -199,9 +199,9 @@ def get_task_config(
             log_upload_condition,
         )
         if spec.upload is not None:
-            sdk.tell_parts(["output_files"])
+            parts.tell_parts(["output_files"])
         if upload is None:
-            sdk.tell_parts([f"log_file_pattern={log_file_pattern!r}"])
+            parts.tell_parts([f"log_file_pattern={log_file_pattern!r}"])
     limit = timedelta(seconds=spec.timeout_s) if spec.timeout_s else None
     return TaskConfig(
         id=names.task_id(task_id),
@@ -224,9 +224,9 @@ def _settings(given: Any) -> ContainerSettings | None:
         return given
     sdk.check_container(given)
     return get_container_settings(
-        sdk.value(given, "image_name"),
-        working_directory=sdk.value(given, "working_directory"),
-        additional_options=sdk.value(given, "container_run_options") or "",
+        parts.value(given, "image_name"),
+        working_directory=parts.value(given, "working_directory"),
+        additional_options=parts.value(given, "container_run_options") or "",
     )
 
 
@@ -265,4 +265,4 @@ def output_task_files_to_blob(
 
 def get_batch_compute_id(compute_node_identity_reference: Any) -> Record:
     """A record with the `resource_id` of the nodes' identity, which nothing on this machine reads."""
-    return Record(resource_id=sdk.value(compute_node_identity_reference, "resource_id"))
+    return Record(resource_id=parts.value(compute_node_identity_reference, "resource_id"))

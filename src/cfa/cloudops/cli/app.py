@@ -39,7 +39,10 @@ def run(
     ] = None,
     detach: Annotated[bool, option("--detach", help="Do not wait for the script's tasks.")] = False,
     fresh: Annotated[
-        bool, option("--fresh", help="Replace its jobs of earlier runs, whatever the script says.")
+        bool,
+        option(
+            "--fresh", help="Replace its jobs and pools of earlier runs, whatever the script says."
+        ),
     ] = False,
     force: Annotated[
         bool, option("--force", help="With --fresh: also replace jobs with running tasks.")

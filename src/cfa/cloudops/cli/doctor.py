@@ -183,7 +183,9 @@ def _settings(settings: Settings) -> dict[str, dict[str, str]]:
 
 def _engine(name: str) -> EngineReport:
     try:
-        found = backends.ask(name)
+        with backends.opened(name) as executor:
+            executor.forget()
+            found = backends.probe(name, executor)
     except CloudOpsError as error:
         return EngineReport(name=name, state=backends.state_of(error), why=str(error))
     return EngineReport(name=name, state="ready", found=found)

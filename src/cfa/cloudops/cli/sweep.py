@@ -79,7 +79,7 @@ def sweep(workspace: Workspace, broom: Broom) -> None:
                 _sweep_nodes(workspace, store, broom)
             else:
                 output.note(f"an agent runs in {workspace.home} and removes its own nodes")
-        _sweep_temporaries(store, broom)
+        _sweep_temporaries(workspace, store, broom)
     finally:
         store.close()
 
@@ -124,7 +124,7 @@ def _remove(broom: Broom, executor: Executor, workspace: str, node: NodeStatus, 
 # --- temporary files
 
 
-def _sweep_temporaries(store: Store, broom: Broom) -> None:
+def _sweep_temporaries(workspace: Workspace, store: Store, broom: Broom) -> None:
     """Reports of runs, and half-written blobs in the containers that the pools mount."""
     with Place.open(tempfile.gettempdir()) as temporary:
         for name in sorted(temporary.names()):
@@ -134,17 +134,18 @@ def _sweep_temporaries(store: Store, broom: Broom) -> None:
     for (text,) in store.rows(f"SELECT {sound('pool.definition')} FROM pool"):  # noqa: S608
         pool = pool_spec(text)
         if pool.mounts and pool.storage:
-            mounted.setdefault(pool.storage, set()).update(one.source for one in pool.mounts)
+            storage = workspace.storage_url(pool.storage)
+            mounted.setdefault(storage, set()).update(one.source for one in pool.mounts)
     for root, containers in mounted.items():
-        storage = backends.load_storage(root)
+        blobs = backends.load_storage(root)
         try:
             for container in sorted(containers):
                 with contextlib.suppress(CloudOpsError):  # it is gone
-                    place = storage.local_path(container)
+                    place = blobs.local_path(container)
                     if place is not None:
                         _sweep_container(place, broom)
         finally:
-            storage.close()
+            blobs.close()
 
 
 def _sweep_container(path: Path, broom: Broom) -> None:

@@ -117,7 +117,16 @@ class JobMixin:
                 f"The job {job_id!r} has no pool.", "Pass pool_name, or call create_pool first."
             )
         if verify_pool:
-            pool = self._batch.get_pool(pool).spec.id
+            found = self._batch.get_pool(pool).spec
+            pool = found.id
+            if found.mounts and found.storage != self._storage_url:
+                _log.warning(
+                    "The pool %s mounts containers of %s, and this client uploads to %s. To have it "
+                    "mount the latter, call create_pool.",
+                    pool,
+                    found.storage,
+                    self._storage_url,
+                )
         folder = names.folder(_stripped(logs_folder)) if logs_folder else "stdout_stderr"
         container = names.blob_container(save_logs_to_blob) if save_logs_to_blob else None
         choice = self._existing_job(job_id, exist_ok, existing_job)

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from attrs import evolve
 
 from cfa.cloudops import backends
-from cfa.cloudops.client import accounts, sdk
+from cfa.cloudops.client import accounts, parts
 from cfa.cloudops.client.jobs import check_log_container
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model.uploads import STREAMS, Upload
@@ -39,7 +39,7 @@ def upload(
     Raises:
         InvalidInputError: the container, path or condition cannot be one.
     """
-    when = sdk.word(condition)
+    when = parts.word(condition)
     if when not in _CONDITIONS:
         raise InvalidInputError(
             f"{condition!r} is not a condition of an upload.",
@@ -67,14 +67,15 @@ def of_files(files: Iterable[Any] | None) -> Upload | None:
     """
     found: Upload | None = None
     for file in files or ():
-        destination = sdk.value(sdk.value(file, "destination"), "container")
-        account, container = _address(sdk.value(destination, "container_url"))
+        destination = parts.value(parts.value(file, "destination"), "container")
+        account, container = _address(parts.value(destination, "container_url"))
         one = upload(
-            sdk.value(file, "file_pattern") or "",
+            parts.value(file, "file_pattern") or "",
             container,
             account,
-            sdk.value(destination, "path"),
-            sdk.value(sdk.value(file, "upload_options"), "upload_condition") or "taskCompletion",
+            parts.value(destination, "path"),
+            parts.value(parts.value(file, "upload_options"), "upload_condition")
+            or "taskCompletion",
         )
         if found is None or one is None:
             found = found or one
@@ -84,7 +85,7 @@ def of_files(files: Iterable[Any] | None) -> Upload | None:
         else:
             one = None
         if one is None:
-            sdk.tell_parts(["output_files"])
+            parts.tell_parts(["output_files"])
     return found
 
 

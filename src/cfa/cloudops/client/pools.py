@@ -11,12 +11,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from cfa.cloudops import autoscale, backends, settings
+from cfa.cloudops.client.rerun import fresh_run, run_id
 from cfa.cloudops.client.screen import Screen, can_draw
-from cfa.cloudops.errors import CloudOpsError, InvalidInputError, PoolExistsError, UnsafePathError
+from cfa.cloudops.errors import (
+    CloudOpsError,
+    ConflictError,
+    InvalidInputError,
+    PoolExistsError,
+    PoolNotFoundError,
+    UnsafePathError,
+)
 from cfa.cloudops.model import names, references
 from cfa.cloudops.model.plain import plain
-from cfa.cloudops.model.values import Mount, PoolSpec, Resources
+from cfa.cloudops.model.values import JobState, Mount, PoolSpec, Resources
 
 if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
@@ -66,7 +76,8 @@ class PoolMixin:
         """Create a pool: a named description of the nodes that run tasks.
 
         When the call returns, the image is present: a missing image is pulled. A pool that exists
-        stays as it is, unless `replace_existing_pool` is set.
+        stays as it is, unless `replace_existing_pool` is set or `cloudops run --fresh` runs the script.
+        Its storage follows that of the client.
 
         Args:
             pool_name: name of the pool; blanks become `_`.
@@ -100,7 +111,8 @@ class PoolMixin:
             ValueError: an argument can never work. For a formula, it is a `FormulaError` with line
                 and column.
             RuntimeError: the backend does not answer, or the image does not exist. No pool was
-                created.
+                created. Or tasks of an existing pool are not done and see another storage than that of
+                the client.
         """
         from cfa.cloudops.model import sizes
 
@@ -121,7 +133,7 @@ class PoolMixin:
         slots = _count("task_slots_per_node", task_slots_per_node, least=1)
         size = sizes.vm_name(vm_size)
         wanted = parse_mounts(mounts)
-        backend = self._choose_backend()
+        backend, why = backends.choose(self._settings.backend)
         spec = PoolSpec(
             id=pool_id,
             backend=backend,
@@ -136,19 +148,27 @@ class PoolMixin:
             dedicated_nodes=0 if autoscale else dedicated,
             autoscale_formula=formula,
             autoscale_interval_s=self._settings.autoscale_interval_s,
-            metadata=owner_metadata(),
+            metadata=(*owner_metadata(), *((("run", run_id()),) if run_id() else ())),
         )
         if self.rehearsal is not None:
             found = _capabilities(backend)
             holds = found is None or found.enforces_memory
             self.rehearsal.pool(spec, mounts, limits_memory=holds)
-        progress = _PullProgress()
-        try:
-            self._batch.create_pool(spec, replace=replace_existing_pool, progress=progress)
-        except PoolExistsError:
-            self._keep_existing(spec)
-        finally:
-            progress.end()
+        existing = None if replace_existing_pool else self._existing_pool(pool_id)
+        taken = spec if existing is None else self._renewed(existing, spec)
+        runs_on = (taken or existing or spec).backend
+        self._say_backend(
+            runs_on, why if runs_on == backend else f"the pool {pool_id} was created so"
+        )
+        if taken is not None:
+            progress = _PullProgress()
+            replace = replace_existing_pool or existing is not None
+            try:
+                self._batch.create_pool(taken, replace=replace, progress=progress)
+            except PoolExistsError:  # another program has created it just now
+                _warn_of_differences(self._batch.get_pool(pool_id).spec, spec)
+            finally:
+                progress.end()
         if sizes.resources(size) is None:
             _log.warning(
                 "No limits are known for vm_size=%r: tasks of the pool %s may use every core and all "
@@ -158,7 +178,7 @@ class PoolMixin:
                 ", ".join(sizes.TSHIRT),
             )
         if wanted:
-            _warn_of_host_paths(pool_id, backend)
+            _warn_of_host_paths(pool_id, runs_on)
         if nodes == 0 and not own_formula:
             _log.warning("The pool %s has no nodes: its tasks wait until it has some.", pool_id)
         for mount in wanted:
@@ -192,33 +212,78 @@ class PoolMixin:
 
     def _choose_backend(self) -> str:
         name, why = backends.choose(self._settings.backend)
-        if self._settings.backend == "auto":
-            print(f"cloudops: tasks run on {name} ({plain(why)})", file=sys.stderr)  # noqa: T201  promised
+        self._say_backend(name, why)
         return name
 
-    def _keep_existing(self, spec: PoolSpec) -> None:
-        existing = self._batch.get_pool(spec.id).spec
-        differs = [
-            field
-            for field in (
-                "backend",
-                "image",
-                "mounts",
-                "nodes",
-                "slots_per_node",
-                "autoscale_formula",
-                "isolation",
-                "storage",
-            )
-            if getattr(existing, field) != getattr(spec, field)
-        ]
-        if differs:
-            _log.warning(
-                "The pool %s exists and stays as it is, although it differs in: %s. To replace it, pass "
-                "replace_existing_pool=True.",
-                spec.id,
-                ", ".join(differs),
-            )
+    def _say_backend(self, name: str, why: str) -> None:
+        if self._settings.backend == "auto":
+            print(f"cloudops: tasks run on {name} ({plain(why)})", file=sys.stderr)  # noqa: T201  promised
+
+    def _existing_pool(self, pool_id: str) -> PoolSpec | None:
+        try:
+            return self._batch.get_pool(pool_id).spec
+        except PoolNotFoundError:
+            return None
+
+    def _renewed(self, existing: PoolSpec, spec: PoolSpec) -> PoolSpec | None:
+        """What an existing pool becomes; None if it stays as it is.
+
+        It stays, but that it follows the client's storage, which is a setting of this machine: tasks
+        would not see what the client uploads. `cloudops run --fresh` makes it what the script says.
+
+        Raises:
+            ConflictError: its tasks are not done, and see another storage.
+        """
+        busy = any(
+            names.key(job.pool_id) == names.key(existing.id)
+            and job.state is not JobState.COMPLETED
+            and job.counts.active + job.counts.running
+            for job in self._batch.list_jobs()
+        )
+        of_this_run = run_id() and ("run", run_id()) in existing.metadata
+        if self._settings.fresh and not of_this_run and not busy:
+            return spec
+        renewed = None
+        if existing.storage != spec.storage:
+            if busy:
+                raise ConflictError(
+                    f"The pool {existing.id!r} mounts containers of {existing.storage}, and this client "
+                    f"uploads to {spec.storage}. Tasks of the pool are waiting or running.",
+                    "Wait until they have ended, or use another pool, or set CLOUDOPS_STORAGE to the "
+                    "pool's storage.",
+                )
+            renewed = existing = evolve(existing, storage=spec.storage)
+        _warn_of_differences(existing, spec)
+        return renewed
+
+
+def _differences(existing: PoolSpec, spec: PoolSpec) -> list[str]:
+    return [
+        field
+        for field in (
+            "backend",
+            "image",
+            "mounts",
+            "nodes",
+            "slots_per_node",
+            "autoscale_formula",
+            "isolation",
+            "storage",
+        )
+        if getattr(existing, field) != getattr(spec, field)
+    ]
+
+
+def _warn_of_differences(existing: PoolSpec, spec: PoolSpec) -> None:
+    if differs := _differences(existing, spec):
+        command = fresh_run()
+        _log.warning(
+            "The pool %s exists and stays as it is, although it differs in: %s. To replace it, pass "
+            "replace_existing_pool=True%s.",
+            spec.id,
+            ", ".join(differs),
+            f", or run the script afresh: {command}" if command else "",
+        )
 
 
 def _capabilities(backend: str) -> Capabilities | None:

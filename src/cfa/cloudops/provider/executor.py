@@ -237,6 +237,12 @@ class Executor(abc.ABC):
                 the hint says what to start. Trying again can help.
         """
 
+    def forget(self) -> None:  # noqa: B027  most have nothing to forget
+        """Drop what other processes have found out about the engine: `probe` asks it anew.
+
+        Here, nothing is remembered beyond a process.
+        """
+
     def ensure_image(
         self, image: str, progress: Callable[[ImageProgress], None] | None = None
     ) -> ImageInfo:

@@ -279,6 +279,13 @@ class Agent:
             if shortage(error):  # it stays readable: look again when there may be room
                 self._deafen(self._listener)
             return  # else it is gone again
+        if _identity(self.workspace.lock) != self._lock_file:
+            _log.warning(
+                "the workspace was moved, or its lock file removed: the next agent continues"
+            )
+            self._leaving = True
+            line.close()
+            return
         line.setblocking(False)
         client = _Client(line)
         self._clients[line.fileno()] = client

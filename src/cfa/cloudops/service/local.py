@@ -119,7 +119,11 @@ class LocalBatch(LocalSchedules):
             )
         executor = self._executor(spec.backend)
         capabilities = backends.probe(spec.backend, executor)
-        spec = evolve(spec, needs_image=capabilities.images)
+        spec = evolve(
+            spec,
+            needs_image=capabilities.images,
+            storage=self.workspace.kept_url(spec.storage),
+        )
         if capabilities.images and spec.image is not None:
             executor.ensure_image(spec.image, progress)
         with self._store.transaction():
@@ -145,11 +149,11 @@ class LocalBatch(LocalSchedules):
                 f"There is no pool {pool_id!r} in {self.workspace.home}. Its pools are: {have}.",
                 "Create it with create_pool, or run in the directory where it was created.",
             )
-        return text.pool_value(row)
+        return self._pool(row)
 
     def list_pools(self) -> list[Pool]:
         rows = self._store.rows(f"SELECT {text.POOL_COLUMNS} FROM pool ORDER BY number")  # noqa: S608
-        return [text.pool_value(row) for row in rows]
+        return [self._pool(row) for row in rows]
 
     def delete_pool(self, pool_id: str) -> None:
         pool = self.get_pool(pool_id)
@@ -179,6 +183,11 @@ class LocalBatch(LocalSchedules):
             (pool_id,),
         )
 
+    def _pool(self, row: tuple[Any, ...]) -> Pool:
+        pool = text.pool_value(row)
+        storage = self.workspace.storage_url(pool.spec.storage)
+        return evolve(pool, spec=evolve(pool.spec, storage=storage))
+
     def _wake_if_waiting(self, pool_id: str) -> None:
         if self._store.row("SELECT 1 FROM job WHERE pool = ? AND active > 0", (pool_id,)):
             self._link.wake()
@@ -191,6 +200,7 @@ class LocalBatch(LocalSchedules):
     # --- jobs
 
     def create_job(self, spec: JobSpec) -> Job:
+        spec = evolve(spec, log_storage=self.workspace.kept_url(spec.log_storage))
         with self._store.transaction():
             if self._store.row("SELECT 1 FROM job WHERE id = ?", (spec.id,)):
                 raise JobExistsError(
@@ -277,6 +287,13 @@ class LocalBatch(LocalSchedules):
 
     # --- tasks
 
+    def _kept(self, spec: TaskSpec) -> TaskSpec:
+        """A task as the store keeps it."""
+        if spec.upload is None:
+            return spec
+        storage = self.workspace.kept_url(spec.upload.storage)
+        return evolve(spec, upload=evolve(spec.upload, storage=storage))
+
     def add_tasks(self, job_id: str, specs: Sequence[TaskSpec]) -> list[str]:
         for spec in specs:
             text.check_command(spec.command_line)
@@ -286,7 +303,7 @@ class LocalBatch(LocalSchedules):
         with self._store.transaction():
             # Who brings work says how much of it may run at once; who only looks does not.
             self._store.set_meta("max_parallel", str(self._max_parallel))
-            identifiers = additions.add(self._store, job_id, specs)
+            identifiers = additions.add(self._store, job_id, [self._kept(spec) for spec in specs])
         # Ids alone: a command may hold a secret.
         _log.debug("added to job %s: %s", job_id, some(identifiers))
         self._link.wake()

@@ -324,7 +324,8 @@ def open_node(
     mounts = mounts_from(what.mounts)
     sources = {}
     if not what.keeps_network:
-        sources = mount_sources(what.pool.storage, what.pool.mounts if mounts is None else mounts)
+        storage = what.workspace.storage_url(what.pool.storage)
+        sources = mount_sources(storage, what.pool.mounts if mounts is None else mounts)
         for target, source in sources.items():
             _keep_apart(target, source, what.workspace.home)
     workspace = what.workspace

@@ -225,7 +225,8 @@ class Outputs:
             url, _ = tasks[0].container or (spec.log_storage, "")
             storage = self._storages.get(url)
             if storage is None:
-                storage = self._storages[url] = backends.load_storage(url)
+                storage = backends.load_storage(self._workspace.storage_url(url))
+                self._storages[url] = storage
             try:
                 directory = self._workspace.open_job(spec.id)
             except OSError as error:

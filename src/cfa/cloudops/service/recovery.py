@@ -94,7 +94,8 @@ class Recovery:
             for source in (sources or {}).values():
                 job.shown.setdefault(source, opened)
 
-        self._agent.work(lambda: mount_sources(pool.storage, pool.mounts), done)
+        storage = self._scheduler.workspace.storage_url(pool.storage)
+        self._agent.work(lambda: mount_sources(storage, pool.mounts), done)
 
     def _remove_rests(self) -> None:
         """Remove directories of nodes that ended when nobody could remove them any more."""

@@ -47,6 +47,7 @@ SERVING = "serving"
 STREAMS = ("stdout.txt", "stderr.txt")
 
 
+_FILE = "file://"
 _NODE_ID = re.compile(r"[0-9a-f]{8}")
 _FORMER_CODE = re.compile(r"-?[0-9]{1,10}|missing|denied")
 
@@ -122,6 +123,32 @@ class Workspace:
                 f"Could not read {path}: {error}.",
                 "Remove the file while no task is running; a new one is created.",
             ) from None
+
+    # --- the storage beside it
+
+    def kept_url(self, url: str) -> str:
+        """What the store keeps of the URL of a storage: a relative one for a directory of the project.
+
+        So a project, which is the directory that the workspace lies in, can be copied or moved with
+        its storage, and a copy does not write into the storage of the original.
+        """
+        path = url.removeprefix(_FILE)
+        project = os.path.dirname(os.path.realpath(self.home))
+        if path == url or not os.path.isabs(path):
+            return url
+        above, name = os.path.split(os.path.normpath(path))
+        for place in (os.path.join(os.path.realpath(above), name), os.path.realpath(path)):
+            if os.path.commonpath([place, project]) == project:
+                return f"file:{os.path.relpath(place, project)}"
+        return url
+
+    def storage_url(self, kept: str) -> str:
+        """The URL for which `kept_url` stands."""
+        path = kept.removeprefix("file:")
+        if path == kept or path.startswith("/"):
+            return kept
+        project = os.path.dirname(os.path.realpath(self.home))
+        return _FILE + os.path.normpath(os.path.join(project, path))
 
     # --- what tasks may write
 
