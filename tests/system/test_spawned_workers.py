@@ -39,6 +39,11 @@ def add_in_a_worker():
     worker.join()
 
 
+def add_without_sentinel():  # as in workers of joblib
+    multiprocessing.parent_process()._sentinel = None
+    add()
+
+
 def late():
     time.sleep(1)
     add()
@@ -54,6 +59,7 @@ PROCESS = "worker = context.Process(target={}); worker.start(); worker.join()"
 WAYS = {
     "process": PROCESS.format("add"),
     "process that nobody joins": "context.Process(target=late).start()",
+    "process of another library": PROCESS.format("add_without_sentinel"),
     "worker of a worker": PROCESS.format("add_in_a_worker"),
     "pool": "with context.Pool(1) as pool: pool.apply(add)",
     "executor": "with ProcessPoolExecutor(1, context) as pool: pool.submit(add).result()",

@@ -164,8 +164,7 @@ def _make() -> None:
 def _join() -> None:
     """In a worker of `multiprocessing`: take the file of the process that started it."""
     global _notes
-    parent = _process().parent_process()
-    found = _Notes.of(parent.pid) if parent is not None else None
+    found = _of_parent()
     if found is None:
         return
     if _notes is not None and _notes.is_same(found):
@@ -176,6 +175,13 @@ def _join() -> None:
     _notes = found
 
 
+def _of_parent() -> _Notes | None:
+    """The file that the living process has open that started this worker of `multiprocessing`."""
+    module = _process()
+    parent = module.parent_process() if module is not None else None
+    return _Notes.of(parent.pid) if parent is not None else None
+
+
 _begin()
 os.register_at_fork(before=_make)
 
@@ -184,8 +190,11 @@ def heard() -> bool:
     """Whether this is a worker of `multiprocessing`, and what it tells is read by a living script."""
     if _notes is None or _notes.own or not _notes.is_there():
         return False
-    parent = _process().parent_process() if _process() else None
-    return parent is not None and parent.is_alive()
+    found = _of_parent()
+    if found is None:
+        return False
+    found.close()
+    return _notes.is_same(found)
 
 
 def tell(note: Note) -> None:
