@@ -1,7 +1,8 @@
 """Backends, images and clean surroundings for the tests, and a gate that nothing is left behind.
 
 Without a flag, tests run on plain processes, and each engine that answers keeps the contract of
-executors. `--full` runs everything everywhere, what takes long, and what kills at random moments.
+executors. `--full` runs everything everywhere, what takes long, and what kills at random moments. Where
+an ordinary user runs all that beside root, `--beside` keeps root from running what is the same for both.
 
 `backend` runs a test on every backend. One that this machine lacks is skipped with its reason; when
 `CLOUDOPS_TEST_REQUIRE` names it, nothing runs at all: `docker`, `podman`, `podman-rootless`,
@@ -20,7 +21,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,11 @@ class Backend:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="every test on every backend, and faults")
+    parser.addoption(
+        "--beside",
+        action="store_true",
+        help="an ordinary user runs beside: leave out features, and units, on plain processes",
+    )
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -94,21 +100,40 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out, without `--full`, what only another backend or a random moment makes different."""
+    if ROOTLESS:
+        for item in items:
+            if item.get_closest_marker("root"):
+                item.add_marker(pytest.mark.skip(reason="only root can do it"))
+    if config.getoption("beside"):
+        _select(config, items, lambda item: not _is_anybodys(item))
     if config.getoption("full"):
         return
     plain = [name for name in BACKENDS if name.startswith("subprocess")]
     if isinstance(probe("subprocess"), str):
         plain.remove("subprocess")  # no sandbox here
-    kept: list[pytest.Item] = []
-    left_out: list[pytest.Item] = []
-    for item in items:
-        wanted = _backend_of(item)
+
+    def is_usual(item: pytest.Item) -> bool:
         usual = next((name for name in plain if name in _backends(item)), None)
         long = item.get_closest_marker("faults") or item.get_closest_marker("thorough")
-        here = wanted in (None, usual) and not long
-        (kept if here else left_out).append(item)
-    items[:] = kept
+        return _backend_of(item) in (None, usual) and not long
+
+    _select(config, items, is_usual)
+
+
+def _select(
+    config: pytest.Config, items: list[pytest.Item], wanted: Callable[[pytest.Item], bool]
+) -> None:
+    left_out = [item for item in items if not wanted(item)]
+    items[:] = [item for item in items if wanted(item)]
     config.hook.pytest_deselected(items=left_out)
+
+
+def _is_anybodys(item: pytest.Item) -> bool:
+    """Whether a test does the same for root and for an ordinary user: what is shown of security, of the
+    contract and of faults differs, and so do engines."""
+    tier = item.path.relative_to(Path(__file__).parent).parts[0]
+    plain = _backend_of(item) in (None, "subprocess", "subprocess-nosandbox")
+    return tier in ("unit", "system") and plain and not item.get_closest_marker("root")
 
 
 def _backend_of(item: pytest.Item) -> str | None:

@@ -340,7 +340,7 @@ def test_workspace_that_may_not_be_looked_at(home):
         home.chmod(0o700)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a read-only disk")
+@pytest.mark.root
 def test_read_only_disk(workdir, monkeypatch):
     """A read-only file system is refused with the way out."""
     monkeypatch.setenv("CLOUDOPS_BACKEND", "subprocess")
@@ -365,7 +365,7 @@ def mounted(workdir, options):
         subprocess.run(["umount", "--lazy", str(disk)], check=True, timeout=20)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.root
 def test_full_disk_at_the_start(workdir, monkeypatch):
     """A workspace on a full disk is refused in words."""
     monkeypatch.setenv("CLOUDOPS_BACKEND", "subprocess")
@@ -376,7 +376,7 @@ def test_full_disk_at_the_start(workdir, monkeypatch):
 
 
 @pytest.mark.thorough
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.root
 def test_disk_that_fills_while_tasks_run(workdir, monkeypatch):
     """A disk that fills up loses no result: the client says so, and with space all goes on."""
     monkeypatch.setenv("CLOUDOPS_BACKEND", "subprocess")
@@ -409,7 +409,7 @@ def test_disk_that_fills_while_tasks_run(workdir, monkeypatch):
             client.close()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.root
 def test_results_on_a_full_disk(workdir, monkeypatch):
     """Results that do not fit leave nothing half-made, and the older ones whole."""
     monkeypatch.setenv("CLOUDOPS_BACKEND", "subprocess")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -37,13 +36,14 @@ def place() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("options", ["", "--bridge"])
 def test_machine_stays_as_it_is(place: Path, options: str):
     """Neither with a network nor without does a daemon touch interfaces or rules that it finds."""
     tools = ("dockerd", "ip", "iptables", "unshare", str(ENGINES))
     missing = [name for name in tools if not shutil.which(name)]
-    if (os.getuid() or missing) and "docker" not in REQUIRED:
-        pytest.skip(f"needs root and {', '.join(tools)}")
+    if missing and "docker" not in REQUIRED:
+        pytest.skip(f"needs {', '.join(tools)}")
     argv = ["unshare", "--net", "sh", "-c", MACHINE, "sh"]
     done = subprocess.run(
         [*argv, str(place), sys.executable, str(ENGINES), options],

@@ -32,8 +32,8 @@ def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
     def mount(options: str) -> Path:
         argv = ["mount", "-t", "tmpfs", "-o", options, "none", str(place)]
-        if os.geteuid() or not shutil.which("mount"):
-            pytest.skip("only root mounts")
+        if not shutil.which("mount"):
+            pytest.skip("no program mounts")
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"mount: {done.stderr.strip()}")
@@ -51,6 +51,7 @@ def failing(call: Callable[[], object]) -> StoreError:
     return caught.value
 
 
+@pytest.mark.root
 def test_no_inodes(mounted: Callable[..., Path]) -> None:
     """A disk that can hold no more files is full, and it is said of what."""
     disk = mounted("size=4m,nr_inodes=10")
@@ -68,6 +69,7 @@ def test_no_inodes(mounted: Callable[..., Path]) -> None:
     assert "no inodes left" in error.message
 
 
+@pytest.mark.root
 def test_nearly_full(mounted: Callable[..., Path]) -> None:
     """A disk with room for a file, but not for a store, is full."""
     disk = mounted("size=1m")
@@ -77,6 +79,7 @@ def test_nearly_full(mounted: Callable[..., Path]) -> None:
     assert "No space is left on the disk." in error.message
 
 
+@pytest.mark.root
 def test_read_only_disk(mounted: Callable[..., Path]) -> None:
     """A store on a disk that is mounted for reading only is refused in words."""
     disk = mounted("size=4m")

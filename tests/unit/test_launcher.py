@@ -891,8 +891,6 @@ NOBODY_ELSE = 54322
 @pytest.fixture
 def start_limited(shell: str) -> Iterator[Start]:
     """Starts launchers of a user who may have few processes."""
-    if os.getuid() != 0:
-        pytest.skip("Only root can start programs as another user.")
     place = Path(tempfile.mkdtemp(dir="/tmp", prefix="cloudops-launcher-"))
     place.chmod(0o755)
     started: list[Launcher] = []
@@ -910,6 +908,7 @@ def start_limited(shell: str) -> Iterator[Start]:
 
 
 @pytest.mark.thorough
+@pytest.mark.root
 def test_launcher_without_a_process(start_limited: Start) -> None:
     """A launcher that cannot make a process says so before it ends."""
     assert start_limited(1).greeting == ["refused"]
@@ -932,6 +931,7 @@ def test_task_that_cannot_begin(launcher: Launcher) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("more", [0, 1, 2])
+@pytest.mark.root
 def test_slot_without_a_process(start_limited: Start, shell: str, more: int) -> None:
     """Where a slot or its task cannot be started, the slot is lost, as refused; the launcher stays,
     and has what it takes when the limit is raised. A bash that cannot start a slot ends with the node,
@@ -953,6 +953,7 @@ def test_slot_without_a_process(start_limited: Start, shell: str, more: int) -> 
 
 
 @pytest.mark.thorough
+@pytest.mark.root
 def test_warm_slot_without_a_process(start_limited: Start) -> None:
     """The same for a slot that has run a task before."""
     launcher = start_limited(100)

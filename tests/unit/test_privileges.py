@@ -167,7 +167,7 @@ def test_moved_away_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert mode(victim) == 0o4755
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="gives files to somebody else")
+@pytest.mark.root
 def test_of_somebody_else(tmp_path: Path) -> None:
     """What belongs to somebody else is named, by an ordinary user; the rest is done."""
     for path in (tmp_path, tmp_path.parent, tmp_path.parent.parent):

@@ -28,7 +28,6 @@ from cloudops_subprocess.view import Access, View, compute
 
 BWRAP = shutil.which("bwrap")
 needs_bwrap = pytest.mark.skipif(BWRAP is None, reason="bubblewrap is not installed")
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 BOTH = pytest.mark.parametrize("mode", ["off", pytest.param("required", marks=needs_bwrap)])
 
 Open = Callable[..., Node]
@@ -670,7 +669,7 @@ def test_sockets_of_engines(tmp_path: Path) -> None:
     assert view.access(str(tmp_path)) is W
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize(
     "mode", ["off", *(pytest.param(mode, marks=needs_bwrap) for mode in ("required", "strict"))]
 )
