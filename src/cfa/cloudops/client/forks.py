@@ -39,6 +39,10 @@ class Note(NamedTuple):
     done: bool
 
 
+#: Of the parts of a note.
+_TYPES = [str, str, bool, str, str, list, bool]
+
+
 class _Notes:
     """The file, in the process that made it and in its children.
 
@@ -125,9 +129,19 @@ class _Notes:
         while self.is_there() and (data := os.pread(self._descriptor, _CHUNK, self._offset)):
             self._offset += len(data)
             *lines, self._rest = (self._rest + data).split(b"\n")
-            for line in lines:
-                with contextlib.suppress(ValueError, TypeError):  # of a child killed while it wrote
-                    self._unread.append(Note(*json.loads(line)))
+            self._unread += filter(None, map(_parsed, lines))
+
+
+def _parsed(line: bytes) -> Note | None:
+    """A note; None for what a child was killed while it wrote, or somebody else wrote."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, list) or [type(one) for one in values] != _TYPES:
+        return None
+    note = Note(*values)
+    return note if all(isinstance(one, str) for one in note.task_ids) else None
 
 
 _notes: _Notes | None = None
