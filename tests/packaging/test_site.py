@@ -26,8 +26,7 @@ except ImportError as error:
 
 #: Variables by which processes of ours know one another.
 INTERNAL = {
-    "CLOUDOPS_NODE", "CLOUDOPS_RUN_COMMAND", "CLOUDOPS_RUN_PYTHON", "CLOUDOPS_RUN_REPORT",
-    "CLOUDOPS_RUN_SCRIPTS",
+    "CLOUDOPS_ATTEMPT", "CLOUDOPS_DIRECTORY", "CLOUDOPS_NODE", "CLOUDOPS_SLOT",
 }  # fmt: skip
 
 

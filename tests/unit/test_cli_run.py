@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -162,6 +164,73 @@ def test_program(workdir):
         "-m", "--", "two words",
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (4, "subprocess -m -- two words\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "executable", "shown"),
+    [
+        ("r.sh", "#!/bin/sh\necho shell", True, "shell"),
+        ("r", "#!/usr/bin/env -S sh -e\necho shell", True, "shell"),
+        ("r.py", "#!/bin/sh\nprint('python')", True, "python"),
+        ("r", "#!/usr/bin/env python3\nprint('python')", True, "python"),
+        ("r", "#! /no/such/pypy3\nprint('python')", True, "python"),
+        ("r", "print('python')", True, "python"),
+        ("r.txt", "print('python')", False, "python"),
+        ("r", "#!\nprint('python')", False, "python"),
+        ("r", "", False, ""),
+    ],
+)
+def test_what_runs_a_script(workdir, name, text, executable, shown):
+    """Python does, unless an executable script names another program in its first line."""
+    (workdir / name).write_text(f"{text}\n")
+    (workdir / name).chmod(0o755 if executable else 0o644)
+    for word in (name, f"./{name}", str(workdir / name)):
+        done = cloudops("run", word)
+        assert (done.returncode, done.stdout.strip()) == (0, shown), done.stderr
+
+
+def test_what_no_file_has(workdir):
+    """A pipe, which can be read only once, and a directory are for Python; a binary runs by itself."""
+    os.mkfifo(workdir / "pipe")
+    writer = threading.Thread(target=(workdir / "pipe").write_text, args=("print(3)",), daemon=True)
+    writer.start()
+    assert cloudops("run", "pipe").stdout == "3\n"
+    (workdir / "package").mkdir()
+    (workdir / "package" / "__main__.py").write_text("print(4)")
+    assert cloudops("run", "package").stdout == "4\n"
+    shutil.copy(shutil.which("true"), workdir / "binary")
+    assert cloudops("run", "binary").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "status", "says"),
+    [
+        ("r.sh", "echo", 2, "'r.sh' is not a script for Python.\n  Run: cloudops run -- sh r.sh\n"),
+        ("a b.R", "echo", 2, "  Run: cloudops run -- Rscript 'a b.R'\n"),
+        ("-r.sh", "echo", 2, "  Run: cloudops run -- sh ./-r.sh\n"),
+        ("n.ipynb", "{}", 2, "  Run: cloudops run -- jupyter execute n.ipynb\n"),
+        ("r", "#!/usr/bin/perl -w\n", 2, "  Run: cloudops run -- /usr/bin/perl -w r\n"),
+        ("r", "#!/usr/bin/env -S bash -e\n", 2, "  Run: cloudops run -- bash -e r\n"),
+        ("r", "#!\x1b[31m\n", 2, "  Make it executable: chmod +x r\n"),
+    ],
+)
+def test_scripts_for_other_programs(workdir, name, text, status, says):
+    """A script that is not executable, or names no program, is not run; how to run it is said."""
+    (workdir / name).write_text(text)
+    done = cloudops("run", f"./{name}" if name.startswith("-") else name)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr.endswith(says)
+
+
+@pytest.mark.parametrize("first", ["#!/no/such/program", "#!/etc/passwd", "echo"])
+def test_programs_that_do_not_start(workdir, first):
+    """An error says why a program cannot be started."""
+    (workdir / "r").write_text(f"{first}\n")
+    (workdir / "r").chmod(0o755)
+    done = cloudops("run", "--", "./r")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("cloudops: './r' cannot be started: ")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -357,7 +426,7 @@ def test_signals_are_for_the_script(workdir, number, status):
 @pytest.fixture
 def farewell(workdir, monkeypatch):
     """Makes farewells that report into a file; they are cancelled, and so report, by `end`."""
-    report = workdir / "report"
+    report = workdir / "cloudops-run-report"
     report.touch()
     monkeypatch.setenv(REPORT_VARIABLE, str(report))
     made = []

@@ -6,8 +6,11 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 
 import pytest
+
+from cfa.cloudops.report import PREFIX
 
 SAY = "from cfa.cloudops.client.rerun import fresh_run\nprint(fresh_run())\n"
 RUN = "cloudops run --fresh"
@@ -58,6 +61,7 @@ def said(*words, given=""):
             f"{RUN} -- {shlex.quote(sys.executable)} -W error::ImportWarning -u plot -m",
         ),
         (["-um", "pkg.main"], f"{RUN} -- {shlex.quote(sys.executable)} -um pkg.main"),
+        (["-i", "plot"], f"{RUN} -- {shlex.quote(sys.executable)} -i plot"),
     ],
     ids=str,
 )
@@ -111,3 +115,66 @@ def test_after_cloudops_run(scripts, monkeypatch, tmp_path):
     monkeypatch.setenv("CLOUDOPS_RUN_REPORT", str(tmp_path / "gone"))
     monkeypatch.setenv("CLOUDOPS_RUN_COMMAND", '[["cloudops", "run"], [], ["other.py"]]')
     assert said("plot") == f"{RUN} plot\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["-i", "plot"], ["-i", "-c", "pass"], ["-i"], ["-i", "-m", "plot"]]
+)
+def test_at_a_prompt(scripts, words):
+    """What is typed is not run again by a command."""
+    (scripts / "plot").write_text("")
+    (scripts / "plot.py").write_text("")
+    assert said(*words, given=SAY) == "\n"
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "{",
+        "",
+        "[" * 10_000,
+        "3",
+        "[]",
+        '["cloudops", "run", "x"]',
+        '[["rm", "-rf"], [], ["/"]]',
+        '[["cloudops"], [], ["x"]]',
+        '[["cloudops", "sweep"], [], ["x"]]',
+        '[["run"], [], ["x"]]',
+        '[["cloudops", "run"], [], [3]]',
+        '[["cloudops", "run"], [], "x"]',
+        '[["cloudops", "run"], [], ["x"], []]',
+        '{"cloudops": 1, "run": 2, "x": 3}',
+    ],
+)
+def test_forged(scripts, monkeypatch, forged):
+    """In a run, what is no command of ours is as if it were not there."""
+    descriptor, path = tempfile.mkstemp(prefix=PREFIX)
+    os.close(descriptor)
+    monkeypatch.setenv("CLOUDOPS_RUN_REPORT", path)
+    monkeypatch.setenv("CLOUDOPS_RUN_COMMAND", forged)
+    shown = said("plot")
+    os.unlink(path)
+    assert shown == f"{RUN} plot\n"
+
+
+@pytest.mark.parametrize("options", [["-i", "script.py"], ["-i"]])
+def test_advice_at_a_prompt(scripts, options):
+    """Who types a call that meets a job is told what to type, and of no variable or command."""
+    begin = (
+        "from cfa.cloudops.local import CloudClient\n"
+        "client = CloudClient(backend='subprocess')\n"
+        "_ = client.create_pool('p')\n"
+        "client.create_job('j', 'p')\n"
+    )
+    typed = (
+        "try: client.create_job('j', 'p')\n"
+        "except RuntimeError as error: print(error)\n\n"
+        "client.create_job('j', 'p', existing_job='replace')\n"
+        "print('replaced')\n"
+        "client.close()\n"
+    )
+    (scripts / "script.py").write_text(begin)
+    shown = said(*options, given=typed if options[1:] else begin + typed)
+    assert shown == (
+        "The job 'j' exists. In the call: existing_job='replace' or exist_ok=True.\nreplaced\n"
+    )

@@ -19,7 +19,7 @@ SRC = ROOT / "src"
 BACKENDS = ROOT / "backends"
 PACKAGE = "cfa.cloudops"
 
-VALUES = {"errors", "model", "beneath"}
+VALUES = {"errors", "model", "beneath", "report", "variables"}
 INTERFACES = VALUES | {"provider"}
 REGISTRY = INTERFACES | {"settings", "backends", "autoscale"}
 
@@ -28,6 +28,8 @@ REGISTRY = INTERFACES | {"settings", "backends", "autoscale"}
 ARROWS = {
     "errors": set(),
     "beneath": set(),
+    "report": {"beneath"},
+    "variables": {"model"},
     "model": {"errors"},
     "autoscale": {"errors"},
     "provider": VALUES | {"settings"},

@@ -86,11 +86,10 @@ ALLOWED: dict[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "cli/__init__:_for_reading",
-            "cli/__init__:_open_streams",
             "cli/autoscale:_text",
             "cli/doctor:_existing",
             "cli/doctor:_write_directory",
+            "cli/programs:_runs_by_itself",
             "cli/programs:argv",
             "cli/run:run",
             "cli/samples:generate_sample_env",
@@ -105,10 +104,7 @@ ALLOWED: dict[str, str] = {
             "client/selection:check_files",
             "client/selection:check_folder",
             "client/selection:walk",
-            "client/farewell:Farewell._report",
-            "client/rerun:_command",
             "client/rerun:begin_of_script",
-            "client/rerun:run_id",
             "backends/cloudops_fsspec/_files:open_source",
             "backends/cloudops_fsspec/_files:open_target_folder",
             "backends/cloudops_fsspec/_files:source_status",
@@ -119,6 +115,8 @@ ALLOWED: dict[str, str] = {
     ),
     **dict.fromkeys(
         (
+            "cli/__init__:_for_reading",
+            "cli/__init__:_open_streams",
             "service/link:Link._look_for_stopped",
             "service/owner:_machine",
             "service/scaling:CpuMeter.percent",
@@ -127,6 +125,7 @@ ALLOWED: dict[str, str] = {
             "cli/run:_in_foreground",
             "cli/sweep:is_here",
             "client/farewell:Farewell._leave",
+            "client/forks:_Notes.of",
             "backends/cloudops_fsspec/_resume:_boot",
         ),
         SYSTEM,

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+import cfa.cloudops
 import cfa.cloudops.cli
 from cfa.cloudops.cli import output
 from cfa.cloudops.client import logs
 from cfa.cloudops.errors import InvalidInputError
 from cfa.cloudops.model.colours import in_colour, is_terminal
-from cfa.cloudops.model.plain import plain, shortened, some
+from cfa.cloudops.model.plain import command_line, plain, shortened, some
 
 ESCAPES = "\x1b]0;title\x07\x1b[2Jred\x9b31m\rover\nline\t\u202etxt.exe"
 
@@ -38,6 +39,31 @@ def test_long_text_is_cut() -> None:
     assert some([str(n) for n in range(100_000)], 3) == "0, 1, 2, ... and 99,997 more"
     assert some(["a", "b"], 2) == "a, b"
     assert len(some(["x" * 1000] * 5)) < 1200
+
+
+@pytest.mark.parametrize(
+    ("words", "names", "line"),
+    [
+        ("job list", [], "cloudops job list"),
+        ("task show", ["j", "j--1"], "cloudops task show j j--1"),
+        ("task list --failed", ["-rf"], "cloudops task list --failed -- -rf"),
+        ("task show", ["j", "-1"], "cloudops task show -- j -1"),
+        ("run --", ["sh", "-e"], "cloudops run -- sh -e"),
+        ("run -m", ["a b"], "cloudops run -m 'a b'"),
+    ],
+)
+def test_commands_can_be_pasted(words: str, names: list[str], line: str) -> None:
+    """What begins with a hyphen is a name all the same."""
+    assert command_line(words, *names) == line
+
+
+def test_commands_are_made_in_one_place() -> None:
+    """No message puts a name into a command by itself."""
+    inserted = re.compile(r"""cloudops [a-z][a-z -]*["']?[{%]|cloudops [a-z][a-z -]* ["'] \+""")
+    for path in Path(cfa.cloudops.__path__[0]).rglob("*.py"):
+        found = [line for line in path.read_text().splitlines() if inserted.search(line)]
+        allowed = {"rehearsal: {refused}", "cloudops {version()}", "{link.version()}"}
+        assert not [line for line in found if not any(one in line for one in allowed)], path
 
 
 def test_everything_printed_is_plain(capsys: pytest.CaptureFixture[str]) -> None:

@@ -456,7 +456,7 @@ def test_memory_of_a_deleted_job(capsys):
 
 def test_reports_of_several_clients(tmp_path):
     """What several clients found is one report, each finding once."""
-    path = tmp_path / "report"
+    path = tmp_path / "cloudops-run-report"
     path.touch()
     for _ in range(2):
         made = Rehearsal(Tasks(), str(path))

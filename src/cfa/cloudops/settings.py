@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, cast, get_args
 
@@ -82,6 +82,8 @@ class Settings:
     registry: str
     strict: bool
     origins: Mapping[str, str]
+    #: What to say of variables that may be misspelt settings: each a sentence, and what to do.
+    remarks: Sequence[tuple[str, str]] = ()
 
     @property
     def fresh(self) -> bool:
@@ -153,8 +155,9 @@ def load(
     if strict and found["CLOUDOPS_ISOLATION"].origin == "default":
         # As on the cloud: a script must not come to rely on what tasks share.
         found["CLOUDOPS_ISOLATION"] = Setting(value=Isolation.TASK, origin="CLOUDOPS_STRICT")
+    backend = _choice(found, "CLOUDOPS_BACKEND", None)
     return Settings(
-        backend=_choice(found, "CLOUDOPS_BACKEND", None),
+        backend=backend,
         storage=_storage_root(found["CLOUDOPS_STORAGE"]),
         home=_path("CLOUDOPS_HOME", found["CLOUDOPS_HOME"]),
         isolation=Isolation(_choice(found, "CLOUDOPS_ISOLATION", tuple(Isolation))),
@@ -166,7 +169,18 @@ def load(
         registry=_registry(found),
         strict=strict,
         origins={name: setting.origin for name, setting in found.items()},
+        remarks=_remarks(env, dotenv, dotenv_origin, backend),
     )
+
+
+def _remarks(
+    env: Mapping[str, str], dotenv: Mapping[str, str], origin: str, backend: str
+) -> Sequence[tuple[str, str]]:
+    if all(name in VARIABLES for name in (*env, *dotenv) if name.startswith("CLOUDOPS_")):
+        return ()
+    from cfa.cloudops import variables  # few scripts have others
+
+    return variables.remarks(env, dotenv, origin=origin, settings=VARIABLES, backend=backend)
 
 
 def agent_idle_s() -> float:
@@ -226,9 +240,10 @@ def read_dotenv(path: str | Path | None, *, required: bool = True) -> dict[str, 
 _replaced: dict[str, tuple[str | None, str]] = {}
 
 
-#: How the variables begin that `cloudops run` gives to a program, and to nobody that it starts for long:
-#: `..._SCRIPTS` is the directory of the cloud's scripts, which is on its `PATH`.
+#: How the variables begin that `cloudops run` gives to a program, and to nobody that it starts for long.
 OF_A_RUN = "CLOUDOPS_RUN_"
+#: The directory of the cloud's scripts, which is on the program's `PATH`.
+SCRIPTS_VARIABLE = f"{OF_A_RUN}SCRIPTS"
 #: A file that `cloudops run` made, into which each client of the script writes, in a line of JSON,
 #: how the tasks that it added ended. The variable may outlive the file.
 REPORT_VARIABLE = f"{OF_A_RUN}REPORT"
@@ -241,7 +256,11 @@ FRESH = "cloudops run --fresh"
 def _typed_fresh(env: Mapping[str, str], script: Setting) -> Setting | None:
     """The setting of a living `cloudops run --fresh`. A script that asks for more gets it."""
     fresh = env.get(FRESH_VARIABLE)
-    if not fresh or not os.path.exists(env.get(REPORT_VARIABLE, "")):
+    if not fresh:
+        return None
+    from cfa.cloudops import report  # for `cloudops run` alone
+
+    if not report.is_there(env.get(REPORT_VARIABLE, "")):
         return None
     most = script.value.strip().lower() == "force-replace"
     return Setting(value="force-replace" if most else fresh, origin=FRESH)
@@ -270,7 +289,7 @@ def own_environment(*, settings: bool = True) -> dict[str, str]:
         settings: keep the `CLOUDOPS_*` entries of dotenv files.
     """
     found = {name: value for name, value in os.environ.items() if not name.startswith(OF_A_RUN)}
-    if scripts := os.environ.get(f"{OF_A_RUN}SCRIPTS"):
+    if scripts := os.environ.get(SCRIPTS_VARIABLE):
         path = found.get("PATH", os.defpath).split(os.pathsep)
         found["PATH"] = os.pathsep.join(place for place in path if place != scripts)
     for name, (before, value) in _replaced.items():

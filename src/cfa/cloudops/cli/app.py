@@ -66,8 +66,9 @@ def run(
     """Run a script for the cloud on this machine, without changes.
 
     After --, any program can run: cloudops run -- make all. The program finds the scripts of the
-    cloud's package, such as create_job, on its PATH. Options of cloudops come first. Everything after
-    the script, the module or the program is passed to it.
+    cloud's package, such as create_job, on its PATH. An executable script whose first line names
+    another program than Python, such as #!/bin/sh, needs no --. Options of cloudops come first.
+    Everything after the script, the module or the program is passed to it.
 
     Exit status: the script's own if that is not 0; otherwise 1 if tasks that it added failed, and 0
     if none did.

@@ -126,6 +126,8 @@ def examine(load: Callable[[], Settings]) -> Report:
         report.problem(error.message, error.hint, fatal=True)
         return report
     report.settings = _settings(settings)
+    for what, advice in settings.remarks:
+        report.problem(what, advice, fatal=False)
     _choose(settings.backend, report)
     trusted = _is_trusted(settings.home, report)
     if trusted:

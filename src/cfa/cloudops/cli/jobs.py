@@ -19,6 +19,7 @@ from cfa.cloudops.cli.context import (
 from cfa.cloudops.cli.declare import Commands, argument, option
 from cfa.cloudops.errors import InvalidInputError, JobExistsError, JobNotFoundError
 from cfa.cloudops.model import names
+from cfa.cloudops.model.plain import command_line
 from cfa.cloudops.model.values import JobSpec, JobState
 
 commands = Commands()
@@ -140,7 +141,7 @@ def create(
             raise JobExistsError(
                 error.message,
                 "To continue with it: --exist-ok   "
-                f"To delete it with its results: cloudops job delete {job_id}",
+                f"To delete it with its results: {command_line('job delete', job_id)}",
             ) from None
     output.line(f"job {job_id} exists" if existed else f"created job {job_id}")
     if verbose:

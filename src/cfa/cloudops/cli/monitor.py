@@ -12,6 +12,7 @@ from cfa.cloudops.client.ending import OneInterrupt
 from cfa.cloudops.client.remarks import say_detached
 from cfa.cloudops.client.watch import Watch
 from cfa.cloudops.errors import WaitTimeoutError
+from cfa.cloudops.model.plain import command_line
 from cfa.cloudops.model.values import Job
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def follow(batch: BatchProvider, job_id: str, timeout_s: float | None) -> int:
                 raise WaitTimeoutError(
                     f"The job {job_id!r} did not complete within {timeout_s / 60:g} minutes; its "
                     f"tasks are {job.counts}.",
-                    f"To keep waiting: cloudops job monitor {job_id}   "
-                    f"To stop it: cloudops job terminate {job_id}",
+                    f"To keep waiting: {command_line('job monitor', job_id)}   "
+                    f"To stop it: {command_line('job terminate', job_id)}",
                 )
             left = watch.pause_s if timeout_s is None else timeout_s - elapsed
             batch.wait_for_change(min(watch.pause_s, left))

@@ -68,7 +68,7 @@ _METHOD = re.compile(
 #: What stands before the argument of a method in the command that it is.
 _ARGUMENT = {"create_blob_container": "-c ", "list_blob_files": ""}
 #: What a hint says of scripts alone.
-_IN_SCRIPT = re.compile(r"\s*In the script: [^.]*\.")
+_IN_SCRIPT = re.compile(r"\s*In the (?:script|call): [^.]*\.")
 
 
 def _in_commands(hint: str) -> str:

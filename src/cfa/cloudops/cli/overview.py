@@ -13,7 +13,7 @@ from cfa.cloudops.cli import output
 from cfa.cloudops.cli.agent import agent_state, agent_text
 from cfa.cloudops.cli.context import Json, find_workspace, load_settings, open_batch
 from cfa.cloudops.cli.declare import Commands
-from cfa.cloudops.model.plain import counted
+from cfa.cloudops.model.plain import command_line, counted
 from cfa.cloudops.model.values import Job, JobState, Task, TaskResult, TaskState
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def _head(title: str, shown: int, total: int, command: str) -> None:
 
 
 def _hint(task: Task) -> str:
-    return f"Its last lines: cloudops task show {task.job_id} {task.id}"
+    return f"Its last lines: {command_line('task show', task.job_id, task.id)}"
 
 
 def _why(task: Task) -> str:

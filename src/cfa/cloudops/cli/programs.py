@@ -1,5 +1,7 @@
 """What `cloudops run` runs: a script or a module of Python, or, after `--`, any program.
 
+An executable script that names another program in its first line runs by itself.
+
 What runs finds the scripts of the cloud's package as programs: a directory of ours is last on its
 `PATH`, after the programs that are the user's own. Each program in it starts `cloudops` with its own
 name as the command.
@@ -8,6 +10,7 @@ name as the command.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +20,29 @@ import click
 from cfa.cloudops.cli import PROGRAM
 from cfa.cloudops.cli.declare import Command
 from cfa.cloudops.errors import AgentError, InvalidInputError, LocalFileNotFoundError
+from cfa.cloudops.model.plain import command_line, plain
+from cfa.cloudops.settings import OF_A_RUN, SCRIPTS_VARIABLE
 
 #: One program per script but `test`, which the system has.
 SCRIPTS = Path(__file__).parent / "bin"
 #: The Python of the programs in it.
-PYTHON_VARIABLE = "CLOUDOPS_RUN_PYTHON"
-#: Their directory: what is taken off the `PATH` of an agent, see `settings.own_environment`.
-SCRIPTS_VARIABLE = "CLOUDOPS_RUN_SCRIPTS"
+PYTHON_VARIABLE = f"{OF_A_RUN}PYTHON"
+#: Endings of names that mean a script of Python, whatever is in it.
+_PYTHON = {".py", ".pyw", ".pyz"}
+#: What runs other scripts, where they do not say so in their first line.
+_PROGRAMS = {
+    ".sh": ["sh"],
+    ".bash": ["bash"],
+    ".zsh": ["zsh"],
+    ".r": ["Rscript"],
+    ".jl": ["julia"],
+    ".pl": ["perl"],
+    ".ipynb": ["jupyter", "execute"],
+}
+#: How a program of the machine begins.
+_BINARY = b"\x7fELF"
+#: Of a first line.
+_MOST_SIGNS = 256
 _OPTIONS = f"{__name__}.options"
 
 
@@ -60,7 +79,8 @@ def argv(words: Sequence[str], *, module: bool, program: bool) -> list[str]:
 
     Raises:
         LocalFileNotFoundError: there is no such script or program.
-        InvalidInputError: it is both a module and a program.
+        InvalidInputError: it is both a module and a program, or a script for another program that is
+            not executable.
     """
     if not sys.executable:
         raise AgentError("This Python does not know its own path.", "Start it by its full path.")
@@ -69,7 +89,7 @@ def argv(words: Sequence[str], *, module: bool, program: bool) -> list[str]:
     name, *arguments = words
     if module and program:
         raise InvalidInputError(
-            "-m and -- exclude each other.", f"Write: cloudops run -m {name}, without --."
+            "-m and -- exclude each other.", f"Write: {command_line('run -m', name)}, without --."
         )
     if module:
         return [sys.executable, "-m", name, *arguments]
@@ -83,11 +103,47 @@ def argv(words: Sequence[str], *, module: bool, program: bool) -> list[str]:
     if not Path(name).exists():
         raise LocalFileNotFoundError(
             f"There is no script {name!r} in {Path.cwd()}.",
-            f"To run a program: cloudops run -- {name}"
+            f"To run a program: {command_line('run --', name)}"
             if shutil.which(name)
             else "Check the path.",
         )
+    if _runs_by_itself(Path(name)):
+        return [os.path.join(".", name), *arguments]  # not to be looked for on the PATH
     return [sys.executable, name, *arguments]
+
+
+def _runs_by_itself(path: Path) -> bool:
+    """Whether a script is for another program than Python, which it names, and is executable.
+
+    Raises:
+        InvalidInputError: it is for another program, and not executable.
+    """
+    if path.suffix in _PYTHON or not path.is_file():
+        return False  # a directory; or a pipe, which can be read only once
+    try:
+        with path.open("rb") as file:
+            first = file.readline(_MOST_SIGNS)
+    except OSError:
+        return False  # Python says why
+    words = first.removeprefix(b"#!").decode(errors="replace").split()
+    if not first.startswith((b"#!", _BINARY)) or not words:
+        words = _PROGRAMS.get(path.suffix.lower(), [])
+        if not words:
+            return False
+    elif any(os.path.basename(word).startswith(("python", "pypy")) for word in words):
+        return False
+    elif os.access(path, os.X_OK):
+        return True
+    if os.path.basename(words[0]) == "env":
+        words = [word for word in words[1:] if word != "-S"]
+    name = f"./{path}" if str(path).startswith("-") else str(path)
+    run = [*words, name]
+    raise InvalidInputError(
+        f"{str(path)!r} is not a script for Python.",
+        f"Run: {command_line('run --', *run)}"
+        if words and not first.startswith(_BINARY) and all(one == plain(one) for one in run)
+        else f"Make it executable: {shlex.join(['chmod', '+x', name])}",
+    )
 
 
 def environment() -> dict[str, str]:

@@ -8,6 +8,7 @@ to is reported by its clients when it ends (see `cfa.cloudops.client.farewell.Fa
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -16,19 +17,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
 from attrs import evolve
 
-from cfa.cloudops import backends
+from cfa.cloudops import backends, rehearsal, report
 from cfa.cloudops.cli import output, programs
-from cfa.cloudops.client.rerun import COMMAND_VARIABLE, REPORT_PREFIX
-from cfa.cloudops.errors import AmbiguousCallError
-from cfa.cloudops.rehearsal import read_report
-from cfa.cloudops.rehearsal import report as rehearsal_report
+from cfa.cloudops.client.rerun import COMMAND_VARIABLE
+from cfa.cloudops.errors import AmbiguousCallError, LocalFileNotFoundError
 from cfa.cloudops.settings import FRESH_VARIABLE, REPORT_VARIABLE, ExistingJob, Settings
 
 
@@ -69,33 +66,39 @@ def run(
 
     Raises:
         BackendError: there is no such backend.
+        LocalFileNotFoundError: the program cannot be started.
         KeyboardInterrupt: SIGINT ended the script.
     """
     if settings.backend != "auto":
         backends.choose(settings.backend)
-    descriptor, report = tempfile.mkstemp(prefix=f"{REPORT_PREFIX}{os.getpid()}-")
+    descriptor, path = tempfile.mkstemp(prefix=f"{report.PREFIX}{os.getpid()}-")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # tells `cloudops sweep` that we live
         stdout = sys.stderr if as_json else None
-        environment = _environment(settings, report, command)
+        environment = _environment(settings, path, command)
         if fresh is not None:
             environment[FRESH_VARIABLE] = fresh
         status = _run(argv, environment, stdout)
-        lines = [json.loads(line) for line in Path(report).read_text().splitlines()]
+        lines = report.read(descriptor)
         _show_rehearsal(lines, settings.strict, as_json, whole=status == 0)
         if status == -signal.SIGINT:
             raise KeyboardInterrupt
         if status < 0:
             return 128 - status
+        if not report.is_at(path, descriptor):
+            output.note(
+                "The report of this run was removed or replaced, maybe by a task: what its tasks came "
+                "to is not known. 'cloudops status' shows them."
+            )
+            status = status or 1
         return status or _verdict(lines)
     finally:
-        os.unlink(report)
+        with contextlib.suppress(OSError):  # see above
+            os.unlink(path)
         os.close(descriptor)
 
 
-def _environment(
-    settings: Settings, report: str, command: Sequence[Sequence[str]]
-) -> dict[str, str]:
+def _environment(settings: Settings, path: str, command: Sequence[Sequence[str]]) -> dict[str, str]:
     values = {
         "CLOUDOPS_STORAGE": settings.storage,
         "CLOUDOPS_HOME": str(settings.home),
@@ -117,7 +120,7 @@ def _environment(
         **programs.environment(),
         **given,
         "CLOUDOPS_BACKEND": settings.backend,
-        REPORT_VARIABLE: report,
+        REPORT_VARIABLE: path,
         COMMAND_VARIABLE: json.dumps(command),
     }
 
@@ -126,20 +129,26 @@ def _show_rehearsal(
     lines: Sequence[Mapping[str, Any]], strict: bool, as_json: bool, *, whole: bool
 ) -> None:
     """Print what the rehearsals of a script's clients found."""
-    found = read_report(lines)
+    found = rehearsal.read_report(lines)
     if as_json:
         output.document([evolve(one, key="") for one in found])
     elif found or strict:
-        output.remark(rehearsal_report(found, whole=whole))
+        output.remark(rehearsal.report(found, whole=whole))
 
 
 def _verdict(lines: Sequence[Mapping[str, Any]]) -> int:
     """What the reports of a script's clients come to."""
-    ends = [line for line in lines if "status" in line]
+    ends = [line for line in lines if _is_end(line)]
     worst = max((line["status"] for line in ends), default=0)
     if worst:
         return int(worst)
     return 1 if any(line["failed"] or line["unrun"] for line in ends) else 0
+
+
+def _is_end(line: Mapping[str, Any]) -> bool:
+    """Whether a client can have written this line of how its tasks ended."""
+    numbers = [line.get(name) for name in ("failed", "unrun", "status")]
+    return all(type(one) is int and one >= 0 for one in numbers) and line["status"] <= 255
 
 
 def _run(argv: Sequence[str], environment: Mapping[str, str], stdout: TextIO | None = None) -> int:
@@ -154,13 +163,19 @@ def _run(argv: Sequence[str], environment: Mapping[str, str], stdout: TextIO | N
             process.send_signal(number)  # the terminal sends Ctrl-C to both of us
 
     with _handling(forward):
-        process = subprocess.Popen(argv, env=environment, stdout=stdout)
+        try:
+            process = subprocess.Popen(argv, env=environment, stdout=stdout)
+        except OSError as error:  # its own: a program that is missing, or in another format
+            raise LocalFileNotFoundError(
+                f"{argv[0]!r} cannot be started: {error.strerror}.",
+                "Check the program, and the one that its first line names.",
+            ) from None
         for number in received:
             process.send_signal(number)
         return process.wait()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _handling(handler: signal._HANDLER) -> Iterator[None]:
     """Handle what ends a program otherwise. A handler, unlike "ignore", is not inherited."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

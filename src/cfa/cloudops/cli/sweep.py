@@ -21,11 +21,10 @@ from pathlib import Path
 
 from attrs import define
 
-from cfa.cloudops import backends
+from cfa.cloudops import backends, report
 from cfa.cloudops.beneath import Place
 from cfa.cloudops.cli import output
 from cfa.cloudops.cli.agent import agent_may_live
-from cfa.cloudops.client.rerun import REPORT_PREFIX
 from cfa.cloudops.errors import BackendError, CloudOpsError, UntrustedWorkspaceError
 from cfa.cloudops.provider.executor import Executor, NodeStatus
 from cfa.cloudops.service import owner, reserve
@@ -129,7 +128,7 @@ def _sweep_temporaries(workspace: Workspace, store: Store, broom: Broom) -> None
     """Reports of runs, and half-written blobs in the containers that the pools mount."""
     with Place.open(tempfile.gettempdir()) as temporary:
         for name in sorted(temporary.names()):
-            if name.startswith(REPORT_PREFIX):
+            if name.startswith(report.PREFIX):
                 _reap(temporary, name, broom)
     mounted: dict[str, set[str]] = {}
     for (text,) in store.rows(f"SELECT {sound('pool.definition')} FROM pool"):  # noqa: S608

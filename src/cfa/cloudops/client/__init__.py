@@ -7,6 +7,7 @@ images, look-ups.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -184,6 +185,8 @@ class CloudClient(
             arguments={f"CLOUDOPS_{name.upper()}": _text(value) for name, value in given.items()},
         )
         _warn_of_unknown(kwargs, list(given))
+        for remark in self._settings.remarks:
+            _warn_once(*remark)
         if self._settings.backend != "auto":
             backends.choose(self._settings.backend)
         self.cred = _credentials(keyvault, dotenv, kwargs, override=not use_federated)
@@ -286,6 +289,11 @@ def _warn_of_unknown(names: Iterable[str], known: Sequence[str]) -> None:
         near = difflib.get_close_matches(name, known, n=1)
         advice = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(known)}."
         _log.warning("CloudClient does not know the keyword %r and ignores it. %s", name, advice)
+
+
+@functools.cache
+def _warn_once(what: str, advice: str) -> None:
+    _log.warning("%s %s", what, advice)
 
 
 def _rehearsal(batch: BatchProvider) -> Rehearsal:

@@ -18,7 +18,7 @@ from cfa.cloudops.client.ending import (
     set_exit_status,
 )
 from cfa.cloudops.client.remarks import say, say_detached
-from cfa.cloudops.client.rerun import REPORT_PREFIX, fresh_run, run_id
+from cfa.cloudops.client.rerun import fresh_run, is_child_of_run, is_interactive
 from cfa.cloudops.errors import CloudOpsError, NotFoundError
 from cfa.cloudops.model.plain import some
 from cfa.cloudops.model.values import TaskResult
@@ -38,7 +38,7 @@ class Farewell:
     The exit status stays what the script made it. It is 1 instead of 0 when `on_failure` is `exit` and
     tasks failed. Ctrl-C detaches: the tasks go on, and the script ends by SIGINT, which is status 130
     for a shell. `cloudops run`, whose exit status is about the tasks as well, gets a report. What
-    forked children added counts as if the script had.
+    children of the script added counts as if the script had; see `forks`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Farewell:
         self._added: dict[str, set[str]] = {}
         self._detached: set[str] = set()
         self._pid = os.getpid()
-        self._interactive = hasattr(sys, "ps1") or "ipykernel" in sys.modules
+        self._interactive = is_interactive()
         self._detach = at_exit == "detach" or self._interactive
         self._own_status: Callable[[], int] = int if self._interactive else remember_status()
         atexit.register(self._at_exit)
@@ -80,7 +80,7 @@ class Farewell:
         self._added.setdefault(job_id, set()).update(new)
 
     def _tell(self, job_id: str, ids: Iterable[str], *, done: bool = False) -> None:
-        """In a forked child: let the script know of tasks."""
+        """In a child: let the script know of tasks."""
         forks.tell(
             forks.Note(
                 self._name,
@@ -94,7 +94,7 @@ class Farewell:
         )
 
     def _hear(self, *, others: bool = True) -> None:
-        """Take over what forked children added with this client and nobody has waited for.
+        """Take over what children added with this client and nobody has waited for.
 
         Args:
             others: also what they added with clients of their own, in the same workspace.
@@ -117,11 +117,6 @@ class Farewell:
         """A job that this script made."""
         self._made.add(job_id)
 
-    @property
-    def interactive(self) -> bool:
-        """Whether a person types what runs: a cell of a notebook may well run again."""
-        return self._interactive
-
     def refused(self, job_id: str) -> None:
         """A job to which a task could not be added."""
         self._refused.add(job_id)
@@ -142,7 +137,7 @@ class Farewell:
         if os.getpid() == self._pid:
             self._hear(others=False)
             self._let_go()
-            if self._report(0) and self._decides():
+            if not forks.heard() and self._report(0) and self._decides():
                 atexit.register(self._fail)
             if self._at_end is not None:
                 self._at_end()
@@ -156,13 +151,14 @@ class Farewell:
     def _leave(self, interrupt: OneInterrupt) -> None:
         status = 0
         bad = False
+        heard = forks.heard()  # then all that follows is the script's
         try:
             if interrupted():
                 interrupt.hold()
             else:
                 forks.join_workers()
             self._hear()
-            if self._expected:
+            if self._expected and not heard:
                 if self._detach or interrupted():
                     self._say_detached()
                 else:
@@ -172,7 +168,8 @@ class Farewell:
         except KeyboardInterrupt:
             status = 130
             self._hear()
-            self._say_detached()
+            if not heard:
+                self._say_detached()
         except BrokenPipeError:
             # Nobody reads any more; the tasks go on. Python flushes once more when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -182,8 +179,9 @@ class Farewell:
         finally:
             interrupt.hold()
             try:
-                self._let_go()
-                bad = self._report(status)
+                if not heard:
+                    self._let_go()
+                    bad = self._report(status)
                 if self._at_end is not None:
                     self._at_end()
                 self._batch.close()
@@ -196,8 +194,7 @@ class Farewell:
     def _decides(self) -> bool:
         """Whether what tasks came to decides over the exit status. A `cloudops run` that started this
         very process sees to that by itself, and so sees the script's own status."""
-        ours = f"{REPORT_PREFIX}{os.getppid()}-"
-        return self._on_failure == "exit" and not run_id().startswith(ours)
+        return self._on_failure == "exit" and not is_child_of_run()
 
     def _fail(self, status: int = 1) -> None:
         """Let the script end with its own exit status, or else with this one, or 1."""
@@ -205,7 +202,7 @@ class Farewell:
             set_exit_status(self._own_status() or status or 1)
 
     def _let_go(self) -> None:
-        """In a forked child that has a client of its own: who forked it need not wait again."""
+        """In a child that has a client of its own: the script need not wait again."""
         for job_id, ids in self._expected.items():
             self._tell(job_id, ids, done=True)
 
@@ -228,15 +225,10 @@ class Farewell:
         bad = bool(status or failed or unrun)
         if not path:
             return bad
-        line = json.dumps({"failed": failed, "unrun": unrun, "status": status}) + "\n"
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        except OSError:
-            return bad  # the one who asked is gone
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
+        from cfa.cloudops import report  # for `cloudops run` alone
+
+        line = json.dumps({"failed": failed, "unrun": unrun, "status": status})
+        report.append(path, f"{line}\n")
         return bad
 
     def _outcome(self, job_id: str, ids: set[str]) -> tuple[int, int]:
@@ -337,7 +329,7 @@ class Farewell:
 
 @atexit.register  # before any client does, and so called after all of them
 def _stay_for_workers() -> None:
-    """Stay with what forked children added in workspaces of which the script has no client itself."""
+    """Stay with what children added in workspaces of which the script has no client itself."""
     try:
         with OneInterrupt():
             if not interrupted():

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfa.cloudops.client.pools import owner_metadata
-from cfa.cloudops.client.rerun import begin_of_script, replacing, run_id, runs_script
+from cfa.cloudops.client.rerun import (
+    begin_of_script,
+    is_interactive,
+    replacing,
+    run_id,
+    runs_script,
+)
 from cfa.cloudops.errors import (
     AmbiguousCallError,
     BlobContainerNotFoundError,
@@ -19,7 +25,7 @@ from cfa.cloudops.errors import (
     JobNotFoundError,
 )
 from cfa.cloudops.model import names
-from cfa.cloudops.model.plain import counted
+from cfa.cloudops.model.plain import command_line, counted
 from cfa.cloudops.model.values import Job, JobSpec, JobState
 from cfa.cloudops.settings import EXISTING_JOB, ExistingJob
 
@@ -195,7 +201,7 @@ class JobMixin:
         """Whether this run made a job, or went on with it. A cell of a notebook may well run again."""
         key = names.key(job_id)
         if key in map(names.key, self.jobs):
-            return not self._farewell.interactive
+            return not is_interactive()
         try:
             job = self._batch.get_job(job_id)
         except JobNotFoundError:
@@ -205,7 +211,7 @@ class JobMixin:
         here = (self._settings.home, key) in _of_this_process
         # In a worker: the script has made it, or another worker.
         here |= job.created.timestamp() >= begin_of_script()
-        return here and runs_script() and not self._farewell.interactive
+        return here and runs_script()
 
     def _replacing(self, job_id: str, choice: str, said: ExistingJob | None = None) -> str:
         """How to run again so that a job is replaced; empty where only an edit helps.
@@ -223,7 +229,8 @@ class JobMixin:
     def _takes_variable(self) -> bool:
         """Whether CLOUDOPS_EXISTING_JOB counts, because nothing that wins over it is given."""
         origin = self._settings.origins["CLOUDOPS_EXISTING_JOB"]
-        return origin != "argument" and not self._settings.fresh
+        typed = is_interactive()  # where a variable would need another client
+        return origin != "argument" and not self._settings.fresh and not typed
 
     def _exists_advice(self, job_id: str, said: ExistingJob | None) -> str:
         if self._is_of_this_run(job_id):
@@ -237,7 +244,7 @@ class JobMixin:
         if said is None and self._takes_variable:
             ways.append("To continue with it: CLOUDOPS_EXISTING_JOB=resume.")
         resume = "exist_ok=True" if said is None else "existing_job='resume'"
-        return " ".join((*ways, f"In the script: existing_job='replace' or {resume}."))
+        return " ".join((*ways, f"{_place()}: existing_job='replace' or {resume}."))
 
     def _replace(self, job_id: str, choice: str, said: ExistingJob | None) -> None:
         """Delete a job if it exists. Raises: JobExistsError: its tasks run."""
@@ -255,10 +262,10 @@ class JobMixin:
             raise JobExistsError(
                 f"The job {job_id!r} was not replaced: it has {counts.running} running and "
                 f"{counted(counts.active, 'waiting task')}.",
-                f"To wait for them: cloudops job monitor {job_id}   "
-                f"To terminate them: cloudops job terminate {job_id}   "
+                f"To wait for them: {command_line('job monitor', job_id)}   "
+                f"To terminate them: {command_line('job terminate', job_id)}   "
                 + (f"To replace the job all the same: {again}. " if again else "")
-                + "In the script: existing_job='force-replace'.",
+                + f"{_place()}: existing_job='force-replace'.",
             )
 
     def _has_job(self, job_id: str) -> bool:
@@ -369,3 +376,8 @@ def minutes(name: str, value: Any) -> float | None:
             f"Correct {name}.",
         )
     return float(value) * 60
+
+
+def _place() -> str:
+    """Where the arguments of a call are to be changed."""
+    return "In the call" if is_interactive() else "In the script"

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from cfa.cloudops.errors import TasksFailedError
-from cfa.cloudops.model.plain import some
+from cfa.cloudops.model.plain import command_line, some
 from cfa.cloudops.model.values import Job, Task, TaskResult
 
 
@@ -72,5 +72,5 @@ class JobResult(dict[str, Any]):
         first = (self.failed_tasks or self.unrun_tasks)[0].id
         raise TasksFailedError(
             f"Of the tasks of the job {self.job_id!r}, {'; '.join(said)}.",
-            f"To see why: cloudops task show {self.job_id} {first}",
+            f"To see why: {command_line('task show', self.job_id, first)}",
         )

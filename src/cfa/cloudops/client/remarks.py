@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from cfa.cloudops.errors import CloudOpsError, NotFoundError
 from cfa.cloudops.model.colours import coloured
-from cfa.cloudops.model.plain import counted, plain
+from cfa.cloudops.model.plain import command_line, counted, plain
 
 if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
@@ -63,6 +63,6 @@ def say_detached(batch: BatchProvider, job_id: str) -> None:
     if left:
         say(
             f"detached; {counted(left, 'task')} of {job_id} {'goes' if left == 1 else 'go'} on.\n"
-            f"  Follow: cloudops logs -f {job_id}\n"
-            f"  Stop: cloudops job terminate {job_id}"
+            f"  Follow: {command_line('logs -f', job_id)}\n"
+            f"  Stop: {command_line('job terminate', job_id)}"
         )

@@ -11,22 +11,32 @@ import time
 from pathlib import Path
 
 from cfa.cloudops.model.plain import plain
-from cfa.cloudops.settings import REPORT_VARIABLE
+from cfa.cloudops.settings import OF_A_RUN, REPORT_VARIABLE
 
-#: Beginning of the name of a report (see `settings.REPORT_VARIABLE`), before the process id of the
-#: `cloudops run` and a further hyphen.
-REPORT_PREFIX = "cloudops-run-"
 #: The command line of the `cloudops run` that made the report, as JSON in three parts: up to the name of
 #: the command, its options, its words. Not for tasks: see `settings.own_environment`.
-COMMAND_VARIABLE = "CLOUDOPS_RUN_COMMAND"
+COMMAND_VARIABLE = f"{OF_A_RUN}COMMAND"
 #: Modules of programs that run what a user wrote, or commands: to start them again says nothing.
 _RUNNERS = frozenset({"cfa.cloudops.cli", "ipykernel", "pydevd", "pytest"})
 
 
 def run_id() -> str:
     """Stands for all processes of a living `cloudops run`, and is kept with their jobs; else ''."""
-    report = os.environ.get(REPORT_VARIABLE, "")
-    return os.path.basename(report) if os.path.exists(report) else ""
+    path = os.environ.get(REPORT_VARIABLE)
+    if not path:
+        return ""
+    from cfa.cloudops import report  # for `cloudops run` alone
+
+    return os.path.basename(path) if report.is_there(path) else ""
+
+
+def is_child_of_run() -> bool:
+    """Whether a living `cloudops run` started this very process."""
+    if not run_id():
+        return False
+    from cfa.cloudops import report
+
+    return run_id().startswith(f"{report.PREFIX}{os.getppid()}-")
 
 
 def begin_of_script() -> float:
@@ -60,9 +70,14 @@ def replacing(choice: str, *, by_variable: bool = True) -> str:
     return ", or ".join(filter(None, (command, variable)))
 
 
+def is_interactive() -> bool:
+    """Whether a person types what runs: in a notebook, or at a prompt, also that after `python -i`."""
+    return hasattr(sys, "ps1") or "ipykernel" in sys.modules
+
+
 def runs_script() -> bool:
     """Whether what runs is a user's script, and not a program that runs what a user wrote."""
-    return _RUNNERS.isdisjoint(sys.modules)
+    return _RUNNERS.isdisjoint(sys.modules) and not is_interactive()
 
 
 def fresh_run(*options: str) -> str:
@@ -83,9 +98,8 @@ def fresh_run(*options: str) -> str:
 
 def _command() -> tuple[list[str], list[str], list[str]]:
     """The `cloudops run` of this script, its options, and its words, none if it is not known."""
-    if os.path.exists(os.environ.get(REPORT_VARIABLE, "")) and COMMAND_VARIABLE in os.environ:
-        head, given, words = json.loads(os.environ[COMMAND_VARIABLE])
-        return head, given, words
+    if run_id() and (command := _command_of_run()):
+        return command
     python, *words = sys.orig_argv or [""]
     if not words or (sys.argv or [""])[0] in ("", "-", "-c"):  # typed or piped
         return [], [], []
@@ -93,3 +107,17 @@ def _command() -> tuple[list[str], list[str], list[str]]:
         return ["cloudops", "run"], [], words
     # Options of Python; with -c it is a worker of multiprocessing.
     return ["cloudops", "run"], ["--"], [] if "-c" in words else [python, *words]
+
+
+def _command_of_run() -> tuple[list[str], list[str], list[str]] | None:
+    """The command line in `COMMAND_VARIABLE`; None if it is not one of ours."""
+    try:
+        parts = json.loads(os.environ.get(COMMAND_VARIABLE, ""))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(parts, list) or len(parts) != 3:
+        return None
+    if not all(isinstance(part, list) and all(isinstance(x, str) for x in part) for part in parts):
+        return None
+    head, given, words = parts
+    return (head, given, words) if (head[:1], head[1:][-1:]) == (["cloudops"], ["run"]) else None

@@ -19,7 +19,7 @@ from cfa.cloudops.client.remarks import going_on, write
 from cfa.cloudops.client.screen import COLOURS, Piece, shows_lines
 from cfa.cloudops.errors import NotFoundError
 from cfa.cloudops.model.colours import coloured, in_colour
-from cfa.cloudops.model.plain import plain
+from cfa.cloudops.model.plain import command_line, plain
 from cfa.cloudops.model.tail import file_size
 from cfa.cloudops.model.values import Event
 from cfa.cloudops.model.words import when
@@ -290,7 +290,7 @@ class OutputView:
         tail.rest[name] = b""
         tail.parted.discard(name)
         if self._screen is not None:
-            text = f"... {skipped + 1:,} lines skipped: cloudops logs {key[0]} {key[1]}"
+            text = f"... {skipped + 1:,} lines skipped: {command_line('logs', *key)}"
             self._screen.line((plain(text), "yellow"))
 
     def _write(

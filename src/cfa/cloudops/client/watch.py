@@ -22,7 +22,7 @@ from cfa.cloudops.client.remarks import going_on, say, write
 from cfa.cloudops.client.screen import Piece, Screen, can_draw
 from cfa.cloudops.client.view import LOOK_S, STREAMS, OutputView
 from cfa.cloudops.errors import NotFoundError
-from cfa.cloudops.model.plain import abbreviated, counted, plain, shortened, some
+from cfa.cloudops.model.plain import abbreviated, command_line, counted, plain, shortened, some
 from cfa.cloudops.model.tail import last_lines
 from cfa.cloudops.model.values import Event, Job, JobState, TaskCounts
 from cfa.cloudops.model.words import clock, duration
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 #: Failures of a job that are shown one by one.
 _MOST_FAILURES = 20
-_FAILED = "cloudops task list --failed"
 #: Lines of a failed task's standard error.
 _LAST_LINES = 5
 #: Bytes in which they are looked for.
@@ -180,7 +179,10 @@ class Watch:
             if self._failures[job_id] <= _MOST_FAILURES:
                 self._show_failure(job_id, event.task_id)
             elif self._failures[job_id] == _MOST_FAILURES + 1:
-                self.remark(f"further failures are only counted. All: {_FAILED} {job_id}")
+                self.remark(
+                    "further failures are only counted. All: "
+                    + command_line("task list --failed", job_id)
+                )
 
     def _show_failure(self, job_id: str, task_id: str) -> None:
         try:
@@ -194,7 +196,7 @@ class Watch:
         head = f"{self.view.label(job_id, task_id)} failed: {shortened(reason, 1000)}"
         more = [f"  {shown(line)}" for line in lines]
         if task.started is not None:
-            more.append(f"  More: cloudops task show {job_id} {task_id}")
+            more.append(f"  More: {command_line('task show', job_id, task_id)}")
         if self._screen is None:
             say("\n".join((head, *more)))
             return

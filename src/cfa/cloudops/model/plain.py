@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
 #: What a terminal obeys, what turns the direction of writing, and what cannot be encoded.
@@ -48,3 +49,16 @@ def some(items: Sequence[str], most: int = 10, between: str = ", ") -> str:
     shown = between.join(shortened(item, 200) for item in items[:most])
     left = len(items) - most
     return f"{shown}{between}... and {left:,} more" if left > 0 else shown
+
+
+def command_line(words: str, *names: str) -> str:
+    """A command of ours that can be pasted: `cloudops task show job job--1`.
+
+    Args:
+        words: the command and its options, such as `task list --failed`.
+        names: ids that follow. The service allows a hyphen in front, where a shell's user needs `--`.
+    """
+    head = ["cloudops", *words.split()]
+    if "--" not in head and any(name.startswith("-") for name in names):
+        head.append("--")
+    return shlex.join([*head, *names])

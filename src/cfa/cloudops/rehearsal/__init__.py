@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from cfa.cloudops.model.plain import plain
 from cfa.cloudops.model.values import Job, JobScheduleSpec, JobSpec, PoolSpec, TaskSpec
 from cfa.cloudops.rehearsal import commands, rules
 from cfa.cloudops.rehearsal.findings import Finding, Severity
+from cfa.cloudops.report import append
 
 if TYPE_CHECKING:
     from cfa.cloudops.provider.batch import BatchProvider
@@ -162,14 +162,7 @@ class Rehearsal:
 
     def _hand_over(self, path: str) -> None:
         text = "".join(json.dumps({FINDING: asdict(one)}) + "\n" for one in self.findings)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        except OSError:
-            return  # the one who asked is gone
-        try:
-            os.write(descriptor, text.encode())
-        finally:
-            os.close(descriptor)
+        append(path, text)
 
 
 def report(findings: Sequence[Finding], *, whole: bool = True) -> str:
@@ -199,12 +192,25 @@ def report(findings: Sequence[Finding], *, whole: bool = True) -> str:
 
 
 def read_report(lines: Iterable[Mapping[str, Any]]) -> list[Finding]:
-    """Findings of the clients of a script, as they were handed over; equal ones are one."""
+    """Findings of the clients of a script, as they were handed over; equal ones are one. What is no
+    finding is left out."""
     found: dict[tuple[str, str], Finding] = {}
-    for values in (line[FINDING] for line in lines if FINDING in line):
-        one = Finding(**{**values, "severity": Severity(values["severity"])})
+    for one in filter(None, (_read_finding(line.get(FINDING)) for line in lines)):
         known = found.get((one.rule, one.key))
         found[one.rule, one.key] = (
             one if known is None else evolve(one, count=one.count + known.count)
         )
     return sorted(found.values(), key=lambda one: one.severity is Severity.WARN)
+
+
+def _read_finding(values: object) -> Finding | None:
+    """A finding as it was handed over; None: it is none of ours."""
+    if not isinstance(values, dict) or type(values.get("count")) is not int:
+        return None
+    texts = {name: value for name, value in values.items() if name != "count"}
+    if not all(isinstance(value, str) for value in texts.values()):
+        return None
+    try:
+        return Finding(**{**values, "severity": Severity(values["severity"])})
+    except (KeyError, TypeError, ValueError):
+        return None

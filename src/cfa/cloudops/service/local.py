@@ -27,7 +27,7 @@ from cfa.cloudops.errors import (
     WaitTimeoutError,
 )
 from cfa.cloudops.model import names
-from cfa.cloudops.model.plain import some
+from cfa.cloudops.model.plain import command_line, some
 from cfa.cloudops.model.values import (
     Event,
     Job,
@@ -323,7 +323,7 @@ class LocalBatch(LocalSchedules):
     def _no_task(self, job_id: str, task_id: str) -> TaskNotFoundError:
         return TaskNotFoundError(
             f"The job {job_id!r} has no task {task_id!r}.",
-            f"Use an id that add_task returned; 'cloudops task list {job_id}' shows them.",
+            f"Use an id that add_task returned; {command_line('task list', job_id)!r} shows them.",
         )
 
     def list_tasks(self, job_id: str) -> Iterator[Task]:
