@@ -84,7 +84,8 @@ class PodmanExecutor(ContainerExecutor):
 
     def forget(self) -> None:
         """See `Executor`."""
-        for endpoint in candidates(self.options.get("host"), os.environ, os.getuid()):
+        known = candidates(self.options.get("host"), os.environ, os.getuid())
+        for endpoint in (*known, service.own("")):
             remembered.forget(endpoint)
 
     def _link(self) -> _Link:

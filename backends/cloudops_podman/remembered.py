@@ -22,6 +22,17 @@ from cloudops_podman.service import Endpoint
 
 #: Seconds for which an answer counts.
 _LASTS_S = 60.0
+#: What a service of our own takes its settings from.
+_SETTINGS = (
+    "HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
+    "CONTAINERS_CONF",
+    "CONTAINERS_CONF_OVERRIDE",
+    "CONTAINERS_STORAGE_CONF",
+    "STORAGE_DRIVER",
+)
 #: More than anything that a service says.
 _MOST_BYTES = 1 << 20
 
@@ -65,14 +76,28 @@ def forget(endpoint: Endpoint) -> None:
 
 
 def _place(endpoint: Endpoint) -> Path | None:
-    """A file for this very socket; None for a service that is not known by one."""
-    path = urlsplit(endpoint.url).path
+    """A file for this very service; None for one that is known by its address alone.
+
+    A service is known by its socket. One of our own is as another that the same program starts with the
+    same settings.
+    """
     try:
-        found = os.stat(path)
+        if endpoint.program:
+            known = [_identity(endpoint.program), *map(os.environ.get, _SETTINGS)]
+        else:
+            known = [endpoint.url, _identity(urlsplit(endpoint.url).path)]
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except (OSError, RuntimeError, ValueError):
         return None
-    if not stat.S_ISSOCK(found.st_mode) or not cache.is_absolute():
+    if not cache.is_absolute():
         return None
-    socket = f"{endpoint.url} {found.st_dev} {found.st_ino} {found.st_ctime_ns}"
-    return cache / "cfa-cloudops" / f"podman-{hashlib.sha256(socket.encode()).hexdigest()[:16]}"
+    name = hashlib.sha256(repr(known).encode()).hexdigest()[:16]
+    return cache / "cfa-cloudops" / f"podman-{name}"
+
+
+def _identity(path: str) -> tuple[int, int, int]:
+    """Of a socket or a program. Raises: OSError, ValueError."""
+    found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):  # of the address of another machine
+        raise IsADirectoryError(path)
+    return found.st_dev, found.st_ino, found.st_ctime_ns

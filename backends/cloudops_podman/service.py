@@ -31,11 +31,13 @@ _MAX_SOCKET_PATH = 107
 
 @frozen(kw_only=True)
 class Endpoint:
-    """Where a service may be: `unix://` or `tcp://`, and what named it."""
+    """Where a service may be: `unix://` or `tcp://`, and what named it; of one of our own, the program
+    that runs it."""
 
     url: str
     origin: str
     explicit: bool = False
+    program: str = ""
 
 
 def candidates(host: str | None, environment: Mapping[str, str], uid: int) -> list[Endpoint]:
@@ -56,6 +58,11 @@ def candidates(host: str | None, environment: Mapping[str, str], uid: int) -> li
     sockets = ["/run/podman/podman.sock"] if uid == 0 else []
     sockets.append(f"{environment.get('XDG_RUNTIME_DIR') or f'/run/user/{uid}'}/podman/podman.sock")
     return [Endpoint(url=f"unix://{path}", origin="usual place") for path in sockets]
+
+
+def own(url: str) -> Endpoint:
+    """The endpoint of a service that is started here."""
+    return Endpoint(url=url, origin="a service of our own", program=shutil.which("podman") or "")
 
 
 def connect(endpoint: Endpoint) -> socket.socket:
@@ -121,7 +128,7 @@ class OwnService:
     @property
     def endpoint(self) -> Endpoint:
         """Where it answers when it runs."""
-        return Endpoint(url=f"unix://{self._socket}", origin="a service of our own")
+        return own(f"unix://{self._socket}")
 
     def _place(self) -> Path:
         """A path that only this user can reach; Podman removes its socket when it leaves."""

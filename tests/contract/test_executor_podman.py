@@ -6,6 +6,7 @@ Run as root the nodes are root's; run as an ordinary user they are rootless.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -236,6 +237,33 @@ def test_service_is_asked_once(
     file.unlink()
     file.parent.chmod(0o500)
     assert probe() == (first, 1)
+
+
+def test_own_service_is_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """So does what a service that was started here said, for the next that is."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("cloudops_podman.executor.candidates", lambda *_: [_NOBODY])
+
+    def version(*, anew: bool = False) -> str:
+        with contextlib.closing(PodmanExecutor()) as executor:
+            if anew:
+                executor.forget()
+            return executor.probe().version
+
+    first = version()
+    (file,) = tmp_path.glob("cache/*/*")
+    said = json.loads(file.read_text())
+    said["version"]["Version"] = "4.99"
+    file.write_text(json.dumps(said))
+    assert version() == "4.99"
+    monkeypatch.setenv("STORAGE_DRIVER", "")  # other settings, and another file
+    assert version() == first
+    monkeypatch.delenv("STORAGE_DRIVER")
+    assert version(anew=True) == first
+
+
+#: Where no service is.
+_NOBODY = Endpoint(url="unix:///nowhere/podman.sock", origin="")
 
 
 def _spec(node_id: str = "n1") -> NodeSpec:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -205,3 +206,12 @@ def bench(workdir: Path, backend: Any, image: str) -> Iterator[Bench]:
 def container_name(image: str, job: str) -> str:
     """The name that a job's container must have."""
     return f"{re.sub('[/:]', '_', image)}.{job}"
+
+
+@pytest.fixture
+def short_tmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A temporary directory with a short path: Python's fork server puts a socket there, whose path may
+    have 107 bytes."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        monkeypatch.setenv("TMPDIR", place)
+        yield

@@ -473,6 +473,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.usefixtures("short_tmp")
 @pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
 def test_a_worker_that_makes_the_job_of_its_script(bench, monkeypatch, start):
     """A worker process is of the run, too, however it was started: it does not replace the run's job."""

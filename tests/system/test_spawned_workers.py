@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True)
+pytestmark = [
+    pytest.mark.parametrize("backend", ["subprocess-nosandbox"], indirect=True),
+    pytest.mark.usefixtures("short_tmp"),
+]
 
 #: Clients are made in the workers, by the import of the script, or are copies.
 SCRIPT = """\

@@ -215,15 +215,16 @@ give_up() {
             read -r session <"/proc/self/fd/3/shell.$1"
         [ -n "$session" ] || find_session "" "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY"
     fi
-    # Stopped before: a shell that is found after its task would report that the task was killed. The
-    # guard begins with what is younger than itself: a task that ends by itself before it is found would
-    # look as if it had ended with its shell.
-    for since in ${guarded:+$me} 0; do
-        pass "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY" STOP 2>&9
-    done
+    # The guard looks first, and at what is younger than itself: a task that ends by itself before it is
+    # found would look as if it had ended with its shell.
+    since=${guarded:+$me} seen=
+    [ -n "$since" ] && pass "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY" 0 2>&9 && seen=1
+    since=0
+    # Stopped before: a shell that is found after its task would report that the task was killed.
+    pass "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY" STOP 2>&9
     signal "CLOUDOPS_SLOT=$1@$CLOUDOPS_DIRECTORY" KILL
     how=$2
-    [ -z "$how" ] && [ $tries = 0 ] && how=alone
+    [ -z "$how$seen" ] && [ $tries = 0 ] && how=alone
     __say "lost $1 $node $how"
 }
 
