@@ -358,7 +358,7 @@ def test_a_hostile_task_harms_nobody_else(
         victims.append(Victims("bad", client, False))
     # A sandbox has the devices of the host; nothing is tried here that would last.
     device = "/dev/zero" if bench.containers else "/nowhere"
-    attack = Attack("bad", client, victim, chance, at_once=4, device=device)
+    attack = Attack("bad", client, victim, chance, at_once=2, device=device)
     for group in victims:
         group.add()
     bench.until(client, agent_pid)
