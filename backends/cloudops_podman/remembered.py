@@ -62,7 +62,14 @@ def keep(endpoint: Endpoint, info: Mapping[str, Any]) -> None:
         return
     with contextlib.suppress(OSError):
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False) as file:
+        for old in place.parent.glob(
+            "podman-*"
+        ):  # of services that are gone, and half-written ones
+            if time.time() - old.lstat().st_mtime >= _LASTS_S:
+                old.unlink()
+        with tempfile.NamedTemporaryFile(
+            "w", dir=place.parent, prefix="podman-", delete=False
+        ) as file:
             json.dump(info, file)
         os.replace(file.name, place)
 

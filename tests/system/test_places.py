@@ -182,3 +182,84 @@ def test_says_where_the_tasks_of_a_pool_run(bench, monkeypatch, capsys):
     client = bench.client(backend="auto")
     client.create_pool("p", container_image_name=bench.image)
     assert f"tasks run on {executor} (the pool p was created so)" in capsys.readouterr().err
+
+
+def test_two_clients_with_storages_of_their_own(bench):
+    """A pool with an open job keeps its storage, also while that has no tasks or none that wait."""
+    one, two = bench.client(storage="one"), bench.client(storage="two")
+    for client in (one, two):
+        client.create_blob_container("data")
+    one.create_pool("p", mounts=["data"], container_image_name=bench.image)
+    one.create_job("ja", "p", mark_complete_after_tasks_run=False)
+    with pytest.raises(ConflictError, match="in use by ja"):
+        two.create_pool("p", mounts=["data"], container_image_name=bench.image)
+    one.delete_job("ja")
+    two.create_pool("p", mounts=["data"], container_image_name=bench.image)
+    assert one.list_pools()[0].spec.storage == f"file://{bench.place}/two"
+
+
+def test_open_job_of_the_same_script(bench):
+    """A job to which the script may add more keeps the storage of its pool as well."""
+    status, _, err = bench.run(
+        "from cfa.cloudops.local import CloudClient\n"
+        "one, two = CloudClient(storage='one'), CloudClient(storage='two')\n"
+        "one.create_pool('p')\n"
+        "one.create_job('ja', 'p', mark_complete_after_tasks_run=False)\n"
+        "one.add_task('ja', 'true')\n"
+        "one.monitor_job('ja')\n"
+        "two.create_pool('p')\n"
+    )
+    assert status == 1
+    assert "in use by ja" in err
+
+
+def test_fresh_leaves_a_pool_to_a_job_that_has_no_tasks_yet(workdir, backend):
+    """Another script has just created its job: `cloudops run --fresh` does not take its pool away."""
+    other = CloudClient(at_exit="detach")
+    other.create_pool("p", container_image_name="one")
+    other.create_job("x", "p")
+    script = workdir / "fresh.py"
+    script.write_text(
+        "from cfa.cloudops.local import CloudClient\n"
+        "CloudClient().create_pool('p', container_image_name='two')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "cfa.cloudops.cli", "run", "--fresh", "fresh.py"],
+        env=os.environ | {"LOG_LEVEL": "warning"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    said = re.sub(r"\s+", " ", done.stdout + done.stderr)
+    assert "stays as it is, because it is in use by x, although it differs in: image" in said
+    assert "afresh" not in said
+    assert other.list_pools()[0].spec.image == "one"
+    other.delete_job("x")
+    other.close()
+
+
+def test_storage_by_a_link(bench, capsys):
+    """A path through a link, or with `..`, is the same storage."""
+    (bench.place / "real").mkdir()
+    (bench.place / "link").symlink_to("real")
+    client = bench.client(storage="link")
+    client.create_blob_container("data")
+    client.create_pool("p", mounts=["data"], container_image_name=bench.image)
+    client.create_job("j", "p")
+    for storage in ("link", "real", "link/../real", f"file://{bench.place}/real/"):
+        bench.client(storage=storage).create_pool(
+            "p", mounts=["data"], container_image_name=bench.image
+        )
+    assert "mounts containers of" not in capsys.readouterr().out
+    client.delete_job("j")
+
+
+def test_storage_that_was_written_in_full(bench):
+    """Its path stays what it is, wherever the workspace goes."""
+    client = bench.client(storage=str(bench.place / "store"))
+    client.create_pool("p", container_image_name=bench.image)
+    client.close()
+    (bench.place / "moved").mkdir()
+    (bench.place / ".cloudops").rename(bench.place / "moved" / ".cloudops")
+    there = bench.client(storage=str(bench.place / "store"), home="moved/.cloudops")
+    assert there.list_pools()[0].spec.storage == f"file://{bench.place}/store"

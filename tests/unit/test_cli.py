@@ -694,6 +694,8 @@ def test_documents(capsys):
 def test_help_as_a_word(cloudops, words):
     """`cloudops help job list` is `cloudops job list --help`."""
     assert cloudops("help", *words) == cloudops(*words, "--help")
+    if words in (["run"], ["job", "list"]):  # what follows is not taken for a script
+        assert cloudops("help", *words, "nothing.py", "-x") == cloudops(*words, "--help")
     status, _, err = cloudops("help", "nosuch")
     assert (status, "no command 'nosuch'" in err) == (2, True)
 

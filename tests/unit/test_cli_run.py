@@ -211,6 +211,7 @@ def test_what_no_file_has(workdir):
         ("n.ipynb", "{}", 2, "  Run: cloudops run -- jupyter execute n.ipynb\n"),
         ("r", "#!/usr/bin/perl -w\n", 2, "  Run: cloudops run -- /usr/bin/perl -w r\n"),
         ("r", "#!/usr/bin/env -S bash -e\n", 2, "  Run: cloudops run -- bash -e r\n"),
+        ("r", "#!/usr/bin/env -S A=1 sh\n", 2, "  Run: cloudops run -- env A=1 sh r\n"),
         ("r", "#!\x1b[31m\n", 2, "  Make it executable: chmod +x r\n"),
     ],
 )

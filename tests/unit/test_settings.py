@@ -102,6 +102,8 @@ def test_missing_dotenv(tmp_path):
         ("data", "file://{here}/data"),
         ("/srv/data", "file:///srv/data"),
         ("file:///srv/data", "file:///srv/data"),
+        ("file://localhost/srv/data", "file:///srv/data"),
+        ("FILE:/srv/data", "file:///srv/data"),
         ("memory://x", "memory://x"),
     ],
 )

@@ -32,8 +32,8 @@ def remarks(environment, dotenv=None, backend="subprocess"):
         ("CLOUDOPS_MAXPARALLEL", "Did you mean CLOUDOPS_MAX_PARALLEL?"),
         ("CLOUDOPS_DOCKER_CAPADD", "Did you mean CLOUDOPS_DOCKER_CAP_ADD?"),
         ("CLOUDOPS_AGENT_IDLE", "Did you mean CLOUDOPS_AGENT_IDLE_S?"),
-        ("CLOUDOPS_", "Remove it, or correct its name."),
-        ("CLOUDOPS_zzz", "Remove it, or correct its name."),
+        ("CLOUDOPS_", "Correct its name, or ignore this if it belongs to another program."),
+        ("CLOUDOPS_zzz", "Correct its name, or ignore this if it belongs to another program."),
     ],
 )
 def test_misspelt(name, advice):

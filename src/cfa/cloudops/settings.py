@@ -68,10 +68,12 @@ class Setting:
 
 @frozen(kw_only=True)
 class Settings:
-    """All settings, checked. `backend` may still be `auto`; `registry` is a server, `none` or ''."""
+    """All settings, checked. `backend` may still be `auto`; `registry` is a server, `none` or ''.
+    `storage_moves`: its path was given relative to the current directory, or not at all."""
 
     backend: str
     storage: str
+    storage_moves: bool = False
     home: Path
     isolation: Isolation
     max_parallel: int
@@ -159,6 +161,7 @@ def load(
     return Settings(
         backend=backend,
         storage=_storage_root(found["CLOUDOPS_STORAGE"]),
+        storage_moves=not _storage_path(found["CLOUDOPS_STORAGE"]).startswith(("/", "~")),
         home=_path("CLOUDOPS_HOME", found["CLOUDOPS_HOME"]),
         isolation=Isolation(_choice(found, "CLOUDOPS_ISOLATION", tuple(Isolation))),
         max_parallel=_positive(found, "CLOUDOPS_MAX_PARALLEL"),
@@ -399,11 +402,18 @@ def _path(name: str, setting: Setting, part: str | None = None) -> Path:
 
 def _storage_root(setting: Setting) -> str:
     """An absolute URL."""
+    path = _storage_path(setting)
+    return f"file://{_path('CLOUDOPS_STORAGE', setting, path)}" if path else setting.value
+
+
+def _storage_path(setting: Setting) -> str:
+    """The path, as it was given; empty for a URL that is none of files."""
     scheme, colon, rest = setting.value.partition(":")
     if not colon or "/" in scheme:  # a plain path
-        rest = setting.value
-    elif scheme == "file":
-        rest = rest.removeprefix("//") or "."
-    else:
-        return setting.value
-    return f"file://{_path('CLOUDOPS_STORAGE', setting, rest)}"
+        return setting.value or "."
+    if scheme.lower() != "file":
+        return ""
+    path = rest.removeprefix("//")
+    if path.lower().startswith("localhost/"):  # RFC 8089
+        path = path[len("localhost") :]
+    return path or "."

@@ -77,4 +77,8 @@ def remarks(
 def _advice(name: str, known: Iterable[str]) -> str:
     words = [one.removeprefix(_BEGIN) for one in known]
     near = difflib.get_close_matches(name.removeprefix(_BEGIN)[:100], sorted(words), n=1)
-    return f"Did you mean {_BEGIN}{near[0]}?" if near else "Remove it, or correct its name."
+    return (
+        f"Did you mean {_BEGIN}{near[0]}?"
+        if near
+        else "Correct its name, or ignore this if it belongs to another program."
+    )

@@ -157,10 +157,13 @@ class Root(_Group):
         """As always; `help job list` is `job list --help`."""
         if args[0] != "help":
             return super().resolve_command(ctx, args)
-        if not args[1:]:
+        words = [word for word in args[1:] if word != "--help"]
+        if not words:
             click.echo(ctx.get_help())
             ctx.exit()
-        return super().resolve_command(ctx, [*args[1:], "--help"])
+        # Before what follows the name: `run` would pass it to the script.
+        named = 2 if kebab(words[0]) in GROUPS else 1
+        return super().resolve_command(ctx, [*words[:named], "--help"])
 
     def make(self, name: str) -> click.Command | None:
         """A new command or group; it may be a script of the cloud's package."""

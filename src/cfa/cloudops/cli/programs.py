@@ -135,7 +135,9 @@ def _runs_by_itself(path: Path) -> bool:
     elif os.access(path, os.X_OK):
         return True
     if os.path.basename(words[0]) == "env":
-        words = [word for word in words[1:] if word != "-S"]
+        rest = [word for word in words[1:] if word != "-S"]
+        for_env = bool(rest) and (rest[0].startswith("-") or "=" in rest[0])
+        words = ["env", *rest] if for_env else rest
     name = f"./{path}" if str(path).startswith("-") else str(path)
     run = [*words, name]
     raise InvalidInputError(

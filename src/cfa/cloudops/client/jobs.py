@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfa.cloudops.client.pools import owner_metadata
+from cfa.cloudops.client.pools import is_same_storage, owner_metadata
 from cfa.cloudops.client.rerun import (
     begin_of_script,
     is_interactive,
@@ -119,7 +119,7 @@ class JobMixin:
         if verify_pool:
             found = self._batch.get_pool(pool).spec
             pool = found.id
-            if found.mounts and found.storage != self._storage_url:
+            if found.mounts and not is_same_storage(found.storage, self._storage_url):
                 _log.warning(
                     "The pool %s mounts containers of %s, and this client uploads to %s. To have it "
                     "mount the latter, call create_pool.",

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from cfa.cloudops.errors import (
     UnsafePathError,
 )
 from cfa.cloudops.model import names, references
-from cfa.cloudops.model.plain import plain
+from cfa.cloudops.model.plain import plain, some
 from cfa.cloudops.model.values import JobState, Mount, PoolSpec, Resources
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class PoolMixin:
     _blobs: BlobProvider
     _settings: settings.Settings
     _storage_url: str
+    _is_of_this_run: Callable[[str], bool]
     pool_name: str | None
     rehearsal: Rehearsal | None
 
@@ -111,7 +112,7 @@ class PoolMixin:
             ValueError: an argument can never work. For a formula, it is a `FormulaError` with line
                 and column.
             RuntimeError: the backend does not answer, or the image does not exist. No pool was
-                created. Or tasks of an existing pool are not done and see another storage than that of
+                created. Or an existing pool is in use, and its tasks see another storage than that of
                 the client.
         """
         from cfa.cloudops.model import sizes
@@ -166,7 +167,8 @@ class PoolMixin:
             try:
                 self._batch.create_pool(taken, replace=replace, progress=progress)
             except PoolExistsError:  # another program has created it just now
-                _warn_of_differences(self._batch.get_pool(pool_id).spec, spec)
+                if differs := _differences(self._batch.get_pool(pool_id).spec, spec):
+                    _warn_of_differences(pool_id, differs, "")
             finally:
                 progress.end()
         if sizes.resources(size) is None:
@@ -232,33 +234,61 @@ class PoolMixin:
         would not see what the client uploads. `cloudops run --fresh` makes it what the script says.
 
         Raises:
-            ConflictError: its tasks are not done, and see another storage.
+            ConflictError: it is in use, and its tasks see another storage.
         """
-        busy = any(
-            names.key(job.pool_id) == names.key(existing.id)
-            and job.state is not JobState.COMPLETED
-            and job.counts.active + job.counts.running
-            for job in self._batch.list_jobs()
-        )
-        of_this_run = run_id() and ("run", run_id()) in existing.metadata
-        if self._settings.fresh and not of_this_run and not busy:
+        differs = _differences(existing, spec)
+        fresh = self._settings.fresh
+        of_this_run = fresh and bool(run_id()) and ("run", run_id()) in existing.metadata
+        if not differs and (not fresh or of_this_run):
+            return None
+        if fresh and of_this_run:
+            why = "this run has created it"
+        elif users := self._jobs_in(existing.id):
+            why = f"it is in use by {some(users)}"
+        elif fresh:
             return spec
+        else:
+            why = ""
         renewed = None
-        if existing.storage != spec.storage:
-            if busy:
+        if "storage" in differs:
+            if why:
                 raise ConflictError(
                     f"The pool {existing.id!r} mounts containers of {existing.storage}, and this client "
-                    f"uploads to {spec.storage}. Tasks of the pool are waiting or running.",
-                    "Wait until they have ended, or use another pool, or set CLOUDOPS_STORAGE to the "
-                    "pool's storage.",
+                    f"uploads to {spec.storage}. The pool keeps its storage, because {why}.",
+                    "Wait until its jobs are complete, or use another pool, or set CLOUDOPS_STORAGE to "
+                    "the storage of the pool.",
                 )
-            renewed = existing = evolve(existing, storage=spec.storage)
-        _warn_of_differences(existing, spec)
+            renewed = evolve(existing, storage=spec.storage)
+            differs.remove("storage")
+        if differs:
+            _warn_of_differences(existing.id, differs, why if fresh else "")
         return renewed
+
+    def _jobs_in(self, pool_id: str) -> list[str]:
+        """Jobs that use a pool: tasks are not done, there are none yet, or this run has them open."""
+        return [
+            job.id
+            for job in self._batch.list_jobs()
+            if names.key(job.pool_id) == names.key(pool_id)
+            and job.state is not JobState.COMPLETED
+            and (
+                job.counts.active + job.counts.running
+                or not job.counts.total
+                or self._is_of_this_run(job.id)
+            )
+        ]
+
+
+def is_same_storage(one: str, other: str) -> bool:
+    """Whether two URLs are of one storage: paths may differ by links."""
+    if one == other:
+        return True
+    paths = [url.removeprefix("file://") for url in (one, other)]
+    return [*paths] != [one, other] and len({os.path.realpath(path) for path in paths}) == 1
 
 
 def _differences(existing: PoolSpec, spec: PoolSpec) -> list[str]:
-    return [
+    differs = [
         field
         for field in (
             "backend",
@@ -268,22 +298,26 @@ def _differences(existing: PoolSpec, spec: PoolSpec) -> list[str]:
             "slots_per_node",
             "autoscale_formula",
             "isolation",
-            "storage",
         )
         if getattr(existing, field) != getattr(spec, field)
     ]
+    return differs if is_same_storage(existing.storage, spec.storage) else [*differs, "storage"]
 
 
-def _warn_of_differences(existing: PoolSpec, spec: PoolSpec) -> None:
-    if differs := _differences(existing, spec):
-        command = fresh_run()
-        _log.warning(
-            "The pool %s exists and stays as it is, although it differs in: %s. To replace it, pass "
-            "replace_existing_pool=True%s.",
-            spec.id,
-            ", ".join(differs),
-            f", or run the script afresh: {command}" if command else "",
+def _warn_of_differences(pool_id: str, differs: Sequence[str], why: str) -> None:
+    """Args: why: for what reason `cloudops run --fresh` keeps it; empty without that."""
+    advice = "To replace it, pass replace_existing_pool=True."
+    if not why and (command := fresh_run()):
+        advice = (
+            f"To replace it, pass replace_existing_pool=True, or run the script afresh: {command}."
         )
+    _log.warning(
+        "The pool %s exists and stays as it is%s, although it differs in: %s. %s",
+        pool_id,
+        f", because {why}" if why else "",
+        ", ".join(differs),
+        advice,
+    )
 
 
 def _capabilities(backend: str) -> Capabilities | None:

@@ -71,6 +71,7 @@ class LocalBatch(LocalSchedules):
         self.workspace = Workspace(settings.home)
         self.workspace.create()
         self._max_parallel = settings.max_parallel
+        self._storage_moves = settings.storage_moves
         self._open()
         owner.settle_if_alone(self._own_store, self.workspace.home, self.workspace.lock)
 
@@ -122,7 +123,7 @@ class LocalBatch(LocalSchedules):
         spec = evolve(
             spec,
             needs_image=capabilities.images,
-            storage=self.workspace.kept_url(spec.storage),
+            storage=self._kept_url(spec.storage),
         )
         if capabilities.images and spec.image is not None:
             executor.ensure_image(spec.image, progress)
@@ -188,6 +189,10 @@ class LocalBatch(LocalSchedules):
         storage = self.workspace.storage_url(pool.spec.storage)
         return evolve(pool, spec=evolve(pool.spec, storage=storage))
 
+    def _kept_url(self, url: str) -> str:
+        """A path that the user wrote in full stays what it is, wherever the workspace goes."""
+        return self.workspace.kept_url(url) if self._storage_moves else url
+
     def _wake_if_waiting(self, pool_id: str) -> None:
         if self._store.row("SELECT 1 FROM job WHERE pool = ? AND active > 0", (pool_id,)):
             self._link.wake()
@@ -200,7 +205,7 @@ class LocalBatch(LocalSchedules):
     # --- jobs
 
     def create_job(self, spec: JobSpec) -> Job:
-        spec = evolve(spec, log_storage=self.workspace.kept_url(spec.log_storage))
+        spec = evolve(spec, log_storage=self._kept_url(spec.log_storage))
         with self._store.transaction():
             if self._store.row("SELECT 1 FROM job WHERE id = ?", (spec.id,)):
                 raise JobExistsError(
@@ -291,7 +296,7 @@ class LocalBatch(LocalSchedules):
         """A task as the store keeps it."""
         if spec.upload is None:
             return spec
-        storage = self.workspace.kept_url(spec.upload.storage)
+        storage = self._kept_url(spec.upload.storage)
         return evolve(spec, upload=evolve(spec.upload, storage=storage))
 
     def add_tasks(self, job_id: str, specs: Sequence[TaskSpec]) -> list[str]:
