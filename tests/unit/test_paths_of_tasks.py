@@ -78,6 +78,7 @@ ALLOWED: dict[str, str] = {
             "cli/app:sweep",
             "client/farewell:_stay_for_workers",
             "cli/context:find_workspace",
+            "client/pools:is_same_storage",
             "cli/doctor:_has_store",
             "cli/sweep:_owner",
             "cli/sweep:_sweep_nodes",
