@@ -264,11 +264,7 @@ def test_no_inodes(backend, small: Path, image: str):
         for path in ballast.iterdir():
             path.unlink()
         os.environ["CLOUDOPS_HOME"] = str(small / "home")
-        until(
-            lambda: (
-                client._batch.wait_for_change(1) and client._batch.task_counts("j").succeeded == 6
-            )
-        )
+        until(lambda: client._batch.task_counts("j").succeeded == 6)
 
 
 # --- descriptors and processes
