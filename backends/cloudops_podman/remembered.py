@@ -62,9 +62,8 @@ def keep(endpoint: Endpoint, info: Mapping[str, Any]) -> None:
         return
     with contextlib.suppress(OSError):
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for old in place.parent.glob(
-            "podman-*"
-        ):  # of services that are gone, and half-written ones
+        # Of services that are gone, and half-written ones.
+        for old in place.parent.glob("podman-*"):
             if time.time() - old.lstat().st_mtime >= _LASTS_S:
                 old.unlink()
         with tempfile.NamedTemporaryFile(

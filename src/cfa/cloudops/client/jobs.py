@@ -14,7 +14,7 @@ from cfa.cloudops.client.rerun import (
     begin_of_script,
     is_interactive,
     replacing,
-    run_id,
+    run_metadata,
     runs_script,
 )
 from cfa.cloudops.errors import (
@@ -145,7 +145,7 @@ class JobMixin:
             metadata=(
                 ("mark_complete", str(mark_complete_after_tasks_run)),
                 *owner_metadata(),
-                *((("run", run_id()),) if run_id() else ()),
+                *run_metadata(),
                 *((str(name), str(value)) for name, value in (metadata or {}).items()),
             ),
         )
@@ -206,7 +206,7 @@ class JobMixin:
             job = self._batch.get_job(job_id)
         except JobNotFoundError:
             return False
-        if run_id() and ("run", run_id()) in job.spec.metadata:
+        if any(one in job.spec.metadata for one in run_metadata()):
             return True
         here = (self._settings.home, key) in _of_this_process
         # In a worker: the script has made it, or another worker.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from cfa.cloudops import autoscale, backends, settings
-from cfa.cloudops.client.rerun import fresh_run, run_id
+from cfa.cloudops.client.rerun import fresh_run, run_metadata
 from cfa.cloudops.client.screen import Screen, can_draw
 from cfa.cloudops.errors import (
     CloudOpsError,
@@ -149,7 +149,7 @@ class PoolMixin:
             dedicated_nodes=0 if autoscale else dedicated,
             autoscale_formula=formula,
             autoscale_interval_s=self._settings.autoscale_interval_s,
-            metadata=(*owner_metadata(), *((("run", run_id()),) if run_id() else ())),
+            metadata=(*owner_metadata(), *run_metadata()),
         )
         if self.rehearsal is not None:
             found = _capabilities(backend)
@@ -238,10 +238,10 @@ class PoolMixin:
         """
         differs = _differences(existing, spec)
         fresh = self._settings.fresh
-        of_this_run = fresh and bool(run_id()) and ("run", run_id()) in existing.metadata
+        of_this_run = fresh and any(one in existing.metadata for one in run_metadata())
         if not differs and (not fresh or of_this_run):
             return None
-        if fresh and of_this_run:
+        if of_this_run:
             why = "this run has created it"
         elif users := self._jobs_in(existing.id):
             why = f"it is in use by {some(users)}"
@@ -283,8 +283,9 @@ def is_same_storage(one: str, other: str) -> bool:
     """Whether two URLs are of one storage: paths may differ by links."""
     if one == other:
         return True
-    paths = [url.removeprefix("file://") for url in (one, other)]
-    return [*paths] != [one, other] and len({os.path.realpath(path) for path in paths}) == 1
+    if not (one.startswith("file://") and other.startswith("file://")):
+        return False
+    return os.path.realpath(one[len("file://") :]) == os.path.realpath(other[len("file://") :])
 
 
 def _differences(existing: PoolSpec, spec: PoolSpec) -> list[str]:

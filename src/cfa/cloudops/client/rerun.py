@@ -30,6 +30,12 @@ def run_id() -> str:
     return os.path.basename(path) if report.is_there(path) else ""
 
 
+def run_metadata() -> tuple[tuple[str, str], ...]:
+    """What jobs and pools of a living `cloudops run` have in common; nothing outside of one."""
+    run = run_id()
+    return (("run", run),) if run else ()
+
+
 def is_child_of_run() -> bool:
     """Whether a living `cloudops run` started this very process."""
     if not run_id():
